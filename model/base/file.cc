@@ -1,0 +1,90 @@
+#include "model/base/file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <filesystem>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/str_cat.h"
+#include "model/base/status_macros.h"
+
+namespace deweather {
+namespace {
+
+absl::Status ErrnoStatus(const std::string& what, const std::string& path) {
+  return absl::ErrnoToStatus(errno, absl::StrCat(what, " '", path, "'"));
+}
+
+absl::Status WriteAll(int file, std::string_view bytes, const std::string& path) {
+  while (!bytes.empty()) {
+    const ssize_t written = write(file, bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return ErrnoStatus("cannot write", path);
+    bytes.remove_prefix(written);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status WriteAndSync(const std::string& path, std::string_view bytes) {
+  const int file = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (file < 0) return ErrnoStatus("cannot create", path);
+  absl::Status status = WriteAll(file, bytes, path);
+  if (status.ok() && fsync(file) != 0) status = ErrnoStatus("cannot sync", path);
+  if (close(file) != 0 && status.ok()) status = ErrnoStatus("cannot close", path);
+  return status;
+}
+
+absl::Status SyncFolder(const std::string& path) {
+  const std::string folder = std::filesystem::path(path).parent_path().string();
+  const std::string name = folder.empty() ? "." : folder;
+  const int file = open(name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (file < 0) return ErrnoStatus("cannot open folder", name);
+  const absl::Cleanup close_file = [file] { close(file); };
+  // Some file systems cannot sync a folder; the rename stands all the same.
+  if (fsync(file) != 0 && errno != EINVAL) return ErrnoStatus("cannot sync folder", name);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> ReadFile(const std::string& path) {
+  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (file < 0) return ErrnoStatus("cannot open", path);
+  const absl::Cleanup close_file = [file] { close(file); };
+  struct stat info = {};
+  if (fstat(file, &info) != 0) return ErrnoStatus("cannot stat", path);
+  if (S_ISDIR(info.st_mode)) {
+    return absl::FailedPreconditionError(absl::StrCat("cannot read '", path, "': it is a folder"));
+  }
+  std::string bytes(info.st_size > 0 ? info.st_size : 0, '\0');
+  size_t have = 0;
+  while (true) {
+    if (have == bytes.size()) bytes.resize(bytes.size() + (S_ISREG(info.st_mode) ? 1 : 65536));
+    const ssize_t got = read(file, bytes.data() + have, bytes.size() - have);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return ErrnoStatus("cannot read", path);
+    if (got == 0) break;
+    have += got;
+  }
+  bytes.resize(have);
+  return bytes;
+}
+
+absl::Status WriteFileAtomically(const std::string& path, std::string_view bytes) {
+  const std::string partial = absl::StrCat(path, ".partial.", getpid());
+  absl::Status status = WriteAndSync(partial, bytes);
+  if (status.ok() && std::rename(partial.c_str(), path.c_str()) != 0) {
+    status = ErrnoStatus("cannot rename to", path);
+  }
+  if (!status.ok()) {
+    unlink(partial.c_str());
+    return status;
+  }
+  return SyncFolder(path);
+}
+
+}  // namespace deweather

@@ -1,0 +1,23 @@
+// Whole files, read and written so that a crash leaves the old one or the new one.
+
+#ifndef DEWEATHER_MODEL_BASE_FILE_H_
+#define DEWEATHER_MODEL_BASE_FILE_H_
+
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace deweather {
+
+// NOT_FOUND, PERMISSION_DENIED, or what errno says; FAILED_PRECONDITION for a folder.
+absl::StatusOr<std::string> ReadFile(const std::string& path);
+
+// Temporary file beside `path`, fsync, rename, fsync of the folder. On an error `path` is as it was
+// and the temporary file is gone.
+absl::Status WriteFileAtomically(const std::string& path, std::string_view bytes);
+
+}  // namespace deweather
+
+#endif  // DEWEATHER_MODEL_BASE_FILE_H_

@@ -1,0 +1,107 @@
+#include "model/base/model_config.h"
+
+#include <array>
+#include <span>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "model/base/status_macros.h"
+
+namespace deweather {
+namespace {
+
+template <typename T>
+using Names = std::pair<T, std::string_view>;
+
+constexpr std::array<Names<ExpertKind>, 3> kExpertKinds = {
+    {{ExpertKind::kDense, "dense"}, {ExpertKind::kFfn, "ffn"}, {ExpertKind::kFme, "fme"}}};
+constexpr std::array<Names<Stem>, 2> kStems = {{{Stem::kStar, "star"}, {Stem::kNone, "none"}}};
+constexpr std::array<Names<FirstExpert>, 2> kFirstExperts = {
+    {{FirstExpert::kModulate, "modulate"}, {FirstExpert::kGelu, "gelu"}}};
+constexpr std::array<Names<Gate>, 2> kGates = {
+    {{Gate::kReleased, "released"}, {Gate::kPaper, "paper"}}};
+
+template <typename T, size_t N>
+std::string_view NameIn(const std::array<Names<T>, N>& names, T value) {
+  for (const auto& [known, name] : names) {
+    if (known == value) return name;
+  }
+  return "?";
+}
+
+template <typename T, size_t N>
+absl::StatusOr<T> ParseIn(const std::array<Names<T>, N>& names, std::string_view field,
+                          std::string_view name) {
+  for (const auto& [value, known] : names) {
+    if (known == name) return value;
+  }
+  const std::string known = absl::StrJoin(names, ", ", [](std::string* out, const auto& entry) {
+    out->append(entry.second);
+  });
+  return absl::InvalidArgumentError(
+      absl::StrFormat("unknown %s '%s'; known: %s", field, name, known));
+}
+
+absl::Status CheckRange(std::string_view field, int value, int low, int high) {
+  if (value >= low && value <= high) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrFormat("model %s is %d; it must be in [%d, %d]", field, value, low, high));
+}
+
+absl::Status ValidateExperts(const ModelConfig& config) {
+  if (!config.routed()) {
+    DW_RETURN_IF_ERROR(CheckRange("experts of a dense network", config.experts, 0, 0));
+    return CheckRange("kept of a dense network", config.kept, 0, 0);
+  }
+  DW_RETURN_IF_ERROR(CheckRange("experts", config.experts, 1, 1024));
+  DW_RETURN_IF_ERROR(CheckRange("kept", config.kept, 1, config.experts));
+  if (config.kind == ExpertKind::kFfn && config.first_expert != FirstExpert::kModulate) {
+    return absl::InvalidArgumentError("first_expert gelu belongs to fme experts; kind is ffn");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status Validate(const ModelConfig& config) {
+  struct Bound {
+    std::string_view field;
+    int value, low, high;
+  };
+  const std::array<Bound, 8> bounds = {{{"embed_dim", config.embed_dim, 1, 4096},
+                                        {"depth", config.depth, 1, 64},
+                                        {"heads", config.heads, 1, 128},
+                                        {"head_dim", config.head_dim, 1, 512},
+                                        {"patch", config.patch, 1, 64},
+                                        {"channels", config.channels, 1, 512},
+                                        {"tail_scale", config.tail_scale, 1, 16},
+                                        {"mlp_ratio", config.mlp_ratio, 1, 16}}};
+  for (const Bound& bound : bounds) {
+    DW_RETURN_IF_ERROR(CheckRange(bound.field, bound.value, bound.low, bound.high));
+  }
+  if (config.channels * config.tail_scale % 2 != 0) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "model channels * tail_scale is %d; it must be even: the tail halves it",
+        config.channels * config.tail_scale));
+  }
+  DW_RETURN_IF_ERROR(ValidateExperts(config));
+  DW_RETURN_IF_ERROR(CheckRange("tile_px", config.tile_px, config.patch, 4096));
+  return Validate(config.tile());
+}
+
+std::string_view Name(ExpertKind kind) { return NameIn(kExpertKinds, kind); }
+std::string_view Name(Stem stem) { return NameIn(kStems, stem); }
+std::string_view Name(FirstExpert first_expert) { return NameIn(kFirstExperts, first_expert); }
+std::string_view Name(Gate gate) { return NameIn(kGates, gate); }
+
+absl::StatusOr<ExpertKind> ParseExpertKind(std::string_view name) {
+  return ParseIn(kExpertKinds, "expert kind", name);
+}
+absl::StatusOr<Stem> ParseStem(std::string_view name) { return ParseIn(kStems, "stem", name); }
+absl::StatusOr<FirstExpert> ParseFirstExpert(std::string_view name) {
+  return ParseIn(kFirstExperts, "first_expert", name);
+}
+absl::StatusOr<Gate> ParseGate(std::string_view name) { return ParseIn(kGates, "gate", name); }
+
+}  // namespace deweather

@@ -1,0 +1,58 @@
+// What a server is told. A ServerConfig file fills it (proto/config), flags override it.
+
+#ifndef DEWEATHER_MODEL_BASE_SERVER_OPTIONS_H_
+#define DEWEATHER_MODEL_BASE_SERVER_OPTIONS_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "model/base/precision.h"
+
+namespace deweather {
+
+struct ThreadOptions {
+  int model = 0;    // that compute one batch together; 0: one per processor
+  int workers = 0;  // that decode, blend and encode; 0: one per processor, at least 2
+
+  friend bool operator==(const ThreadOptions&, const ThreadOptions&) = default;
+};
+
+struct LimitOptions {
+  int64_t max_image_pixels = 200'000'000;
+  int64_t max_receive_bytes = int64_t{64} << 20;      // of one request
+  int64_t max_send_bytes = int64_t{256} << 20;        // of one reply
+  int max_concurrent_streams = 64;                    // calls at a time on one connection
+  int64_t max_transport_bytes = int64_t{1024} << 20;  // that gRPC holds for all connections
+
+  friend bool operator==(const LimitOptions&, const LimitOptions&) = default;
+};
+
+struct DrainOptions {
+  absl::Duration delay = absl::Seconds(5);     // still serving, while health says NOT_SERVING
+  absl::Duration timeout = absl::Seconds(30);  // then, for the calls in flight
+
+  friend bool operator==(const DrainOptions&, const DrainOptions&) = default;
+};
+
+struct ServerOptions {
+  std::string listen = "127.0.0.1:50051";         // HOST:PORT of gRPC; port 0: any free one
+  std::string metrics_listen = "127.0.0.1:9464";  // HOST:PORT of /metrics; empty: none
+  std::string model;                              // path, name or "identity"; empty: as shipped
+  std::string data_dir;                           // empty: none
+  std::string device = "auto";                    // auto, cpu, cuda, cuda:N
+  Precision precision = Precision::kAuto;
+  ThreadOptions threads;
+  LimitOptions limits;
+  DrainOptions drain;
+
+  friend bool operator==(const ServerOptions&, const ServerOptions&) = default;
+};
+
+// INVALID_ARGUMENT; the message begins with the path of the field and names its value and range.
+absl::Status Validate(const ServerOptions& options);
+
+}  // namespace deweather
+
+#endif  // DEWEATHER_MODEL_BASE_SERVER_OPTIONS_H_

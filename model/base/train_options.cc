@@ -1,0 +1,70 @@
+#include "model/base/train_options.h"
+
+#include <string_view>
+
+#include "absl/strings/str_format.h"
+#include "model/base/status_macros.h"
+
+namespace deweather {
+namespace {
+
+absl::Status CheckRange(std::string_view field, double value, double low, double high) {
+  if (value >= low && value <= high) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrFormat("%s is %g; it must be in [%g, %g]", field, value, low, high));
+}
+
+absl::Status ValidateData(const DataOptions& data, int patch) {
+  if (data.pairs.empty() && data.clean.empty()) {
+    return absl::InvalidArgumentError("data names no pairs and no clean pictures");
+  }
+  for (const PairedSource& source : data.pairs) {
+    DW_RETURN_IF_ERROR(CheckRange("data.pairs.weight", source.weight, 1e-6, 1e6));
+  }
+  for (const CleanSource& source : data.clean) {
+    DW_RETURN_IF_ERROR(CheckRange("data.clean.weight", source.weight, 1e-6, 1e6));
+    DW_RETURN_IF_ERROR(CheckRange("data.clean.untouched_share", source.untouched_share, 0, 1));
+  }
+  DW_RETURN_IF_ERROR(CheckRange("data.crop_px", data.crop_px, patch, 1024));
+  if (data.crop_px % patch != 0) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "data.crop_px is %d; it must be a multiple of the patch, %d", data.crop_px, patch));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ValidateOptimizer(const OptimizerOptions& optimizer) {
+  DW_RETURN_IF_ERROR(CheckRange("optimizer.learning_rate", optimizer.learning_rate, 1e-9, 1));
+  DW_RETURN_IF_ERROR(CheckRange("optimizer.min_learning_rate", optimizer.min_learning_rate, 0,
+                                optimizer.learning_rate));
+  DW_RETURN_IF_ERROR(CheckRange("optimizer.warmup_steps",
+                                static_cast<double>(optimizer.warmup_steps), 0, 1e9));
+  DW_RETURN_IF_ERROR(CheckRange("optimizer.weight_decay", optimizer.weight_decay, 0, 1));
+  DW_RETURN_IF_ERROR(CheckRange("optimizer.beta1", optimizer.beta1, 0, 0.999999));
+  DW_RETURN_IF_ERROR(CheckRange("optimizer.beta2", optimizer.beta2, 0, 0.999999));
+  return CheckRange("optimizer.clip_norm", optimizer.clip_norm, 0, 1e6);
+}
+
+}  // namespace
+
+absl::Status Validate(const TrainOptions& options) {
+  DW_RETURN_IF_ERROR(Validate(options.model));
+  DW_RETURN_IF_ERROR(ValidateData(options.data, options.model.patch));
+  DW_RETURN_IF_ERROR(ValidateOptimizer(options.optimizer));
+  DW_RETURN_IF_ERROR(CheckRange("batch", options.batch, 1, 4096));
+  DW_RETURN_IF_ERROR(CheckRange("steps", static_cast<double>(options.steps), 1, 1e9));
+  DW_RETURN_IF_ERROR(CheckRange("ema_decay", options.ema_decay, 0, 0.9999999));
+  DW_RETURN_IF_ERROR(CheckRange("threads", options.threads, 0, 1024));
+  DW_RETURN_IF_ERROR(CheckRange("checkpoint_every_steps",
+                                static_cast<double>(options.checkpoint_every_steps), 1, 1e9));
+  DW_RETURN_IF_ERROR(
+      CheckRange("log_every_steps", static_cast<double>(options.log_every_steps), 1, 1e9));
+  if (options.max_time <= absl::ZeroDuration()) {
+    return absl::InvalidArgumentError(absl::StrFormat("max_time is %s; it must be positive",
+                                                      absl::FormatDuration(options.max_time)));
+  }
+  if (options.output_dir.empty()) return absl::InvalidArgumentError("output_dir is empty");
+  return absl::OkStatus();
+}
+
+}  // namespace deweather

@@ -1,0 +1,83 @@
+// What a training run is told. A TrainConfig file or message fills it (proto/config).
+
+#ifndef DEWEATHER_MODEL_BASE_TRAIN_OPTIONS_H_
+#define DEWEATHER_MODEL_BASE_TRAIN_OPTIONS_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "model/base/model_config.h"
+
+namespace deweather {
+
+// A folder of pictures with weather and a folder of the same names without it.
+struct PairedSource {
+  std::string input_dir;
+  std::string truth_dir;
+  double weight = 1;  // share of the crops, relative to the other sources; > 0
+};
+
+// A folder of clean pictures on which weather is put while loading.
+struct CleanSource {
+  std::string dir;
+  double weight = 1;            // share of the crops, relative to the other sources; > 0
+  std::string weather = "rain"; // see training/weather.h
+  double untouched_share = 0;   // share of this source's crops that stay as they are, [0,1]
+};
+
+struct DataOptions {
+  std::vector<PairedSource> pairs;
+  std::vector<CleanSource> clean;
+  int crop_px = 128;    // side of the square crops; a multiple of the model's patch
+  bool augment = true;  // flips and quarter turns, eight ways
+};
+
+enum class LossKind { kSmoothL1, kL1, kCharbonnier };
+
+struct OptimizerOptions {  // AdamW
+  double learning_rate = 2e-4;
+  double min_learning_rate = 1e-6;  // at the end of the cosine
+  int64_t warmup_steps = 100;       // linear from 0
+  double weight_decay = 0.01;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double clip_norm = 1;  // of the whole gradient; 0: no clipping
+};
+
+enum class TrainPrecision { kF32, kBf16 };
+
+struct EvaluateOptions {
+  std::string pairs_dir;    // holds input/ and gt/; empty: no evaluation while training
+  int64_t every_steps = 0;  // 0: only at the end
+};
+
+struct TrainOptions {
+  std::string name = "model";
+  ModelConfig model;
+  DataOptions data;
+  int batch = 16;
+  int64_t steps = 10000;
+  absl::Duration max_time = absl::InfiniteDuration();  // stops early, after a checkpoint
+  OptimizerOptions optimizer;
+  LossKind loss = LossKind::kSmoothL1;
+  double ema_decay = 0.999;  // 0: the weights themselves are kept
+  TrainPrecision precision = TrainPrecision::kF32;
+  uint64_t seed = 0;
+  int threads = 0;  // of Torch and of loading; 0: one per core
+  int64_t checkpoint_every_steps = 1000;
+  int64_t log_every_steps = 50;
+  EvaluateOptions evaluate;
+  std::string output_dir;
+  std::string init_from;  // a checkpoint whose weights to start from; empty: random
+  bool resume = false;    // go on from output_dir's last checkpoint if there is one
+};
+
+// INVALID_ARGUMENT, naming the field, its value and its range.
+absl::Status Validate(const TrainOptions& options);
+
+}  // namespace deweather
+
+#endif  // DEWEATHER_MODEL_BASE_TRAIN_OPTIONS_H_

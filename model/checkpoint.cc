@@ -1,0 +1,205 @@
+#include "model/checkpoint.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/isfinite.h>
+#include <openssl/evp.h>
+
+#include <array>
+#include <cstring>
+#include <functional>
+#include <set>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "model/base/file.h"
+#include "model/base/status_macros.h"
+#include "model/parameters.h"
+#include "model/torch_errors.h"
+
+namespace deweather {
+namespace {
+
+constexpr std::string_view kFormat = "deweather-1";
+using Metadata = std::map<std::string, std::string>;
+
+struct IntegerField {
+  const char* name;
+  int ModelConfig::* member;
+};
+constexpr std::array<IntegerField, 12> kIntegerFields = {{
+    {"embed_dim", &ModelConfig::embed_dim},
+    {"depth", &ModelConfig::depth},
+    {"n_heads", &ModelConfig::heads},
+    {"dim_head", &ModelConfig::head_dim},
+    {"patch", &ModelConfig::patch},
+    {"out_ch", &ModelConfig::channels},
+    {"out_ch_scale", &ModelConfig::tail_scale},
+    {"mlp_ratio", &ModelConfig::mlp_ratio},
+    {"experts", &ModelConfig::experts},
+    {"top_k", &ModelConfig::kept},
+    {"tile", &ModelConfig::tile_px},
+    {"overlap", &ModelConfig::overlap_px},
+}};
+
+Metadata ToMetadata(const ModelConfig& config) {
+  Metadata metadata = {{"format", std::string(kFormat)},
+                       {"name", config.name},
+                       {"family", std::string(Name(config.kind))},
+                       {"stem", std::string(Name(config.stem))},
+                       {"first_expert", std::string(Name(config.first_expert))},
+                       {"gate", std::string(Name(config.gate))},
+                       {"residual", config.residual ? "true" : "false"}};
+  for (const IntegerField& field : kIntegerFields) {
+    metadata[field.name] = absl::StrCat(config.*field.member);
+  }
+  return metadata;
+}
+
+absl::StatusOr<std::string> Field(const Metadata& metadata, const std::string& name) {
+  const auto found = metadata.find(name);
+  if (found != metadata.end()) return found->second;
+  return absl::InvalidArgumentError(absl::StrFormat("the metadata has no '%s'", name));
+}
+
+absl::StatusOr<bool> BoolField(const Metadata& metadata, const std::string& name) {
+  DW_ASSIGN_OR_RETURN(const std::string text, Field(metadata, name));
+  bool value = false;
+  if (absl::SimpleAtob(text, &value)) return value;
+  return absl::InvalidArgumentError(
+      absl::StrFormat("metadata '%s' is '%s'; it must be true or false", name, text));
+}
+
+absl::Status CheckAgainst(const ParameterSpec& spec, const SafetensorView& view) {
+  if (view.shape == spec.shape) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrFormat(
+      "tensor '%s' has shape [%s]; the configuration needs [%s]", spec.name,
+      absl::StrJoin(view.shape, ","), absl::StrJoin(spec.shape, ",")));
+}
+
+absl::StatusOr<Parameters> ReadParameters(const ModelConfig& config, const Safetensors& content) {
+  Parameters parameters;
+  for (const ParameterSpec& spec : ListParameters(config)) {
+    const auto found = content.tensors.find(spec.name);
+    if (found == content.tensors.end()) {
+      return absl::InvalidArgumentError(absl::StrFormat("tensor '%s' is missing", spec.name));
+    }
+    DW_RETURN_IF_ERROR(CheckAgainst(spec, found->second));
+    DW_ASSIGN_OR_RETURN(parameters[spec.name], ToTensor(spec.name, found->second));
+    if (!at::isfinite(parameters[spec.name]).all().item<bool>()) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("tensor '%s' holds a value that is not finite", spec.name));
+    }
+  }
+  for (const auto& [name, view] : content.tensors) {
+    if (!parameters.contains(name)) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("tensor '%s' is not part of the configured network", name));
+    }
+  }
+  return parameters;
+}
+
+std::string Sha256Hex(std::string_view bytes) {
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest = {};
+  unsigned int length = 0;
+  EVP_Digest(bytes.data(), bytes.size(), digest.data(), &length, EVP_sha256(), nullptr);
+  return absl::BytesToHexString(
+      absl::string_view(reinterpret_cast<const char*>(digest.data()), length));
+}
+
+absl::StatusOr<Checkpoint> ParseCheckpoint(std::string_view file) {
+  DW_ASSIGN_OR_RETURN(Safetensors content, ParseSafetensors(file));
+  Checkpoint checkpoint;
+  DW_ASSIGN_OR_RETURN(checkpoint.config, ConfigFromMetadata(content.metadata));
+  DW_ASSIGN_OR_RETURN(checkpoint.parameters, ReadParameters(checkpoint.config, content));
+  checkpoint.metadata = std::move(content.metadata);
+  checkpoint.version = Sha256Hex(file).substr(0, 12);
+  return checkpoint;
+}
+
+absl::Status Annotate(const absl::Status& status, const std::string& path) {
+  return {status.code(), absl::StrCat("'", path, "': ", status.message())};
+}
+
+absl::StatusOr<at::ScalarType> TorchDtype(std::string_view name, std::string_view dtype) {
+  if (dtype == "F32") return at::kFloat;
+  if (dtype == "BF16") return at::kBFloat16;
+  if (dtype == "F16") return at::kHalf;
+  if (dtype == "F64") return at::kDouble;
+  return absl::InvalidArgumentError(absl::StrFormat(
+      "tensor '%s' has dtype %s; weights are F32, BF16, F16 or F64", name, dtype));
+}
+
+}  // namespace
+
+absl::StatusOr<ModelConfig> ConfigFromMetadata(const Metadata& metadata) {
+  DW_ASSIGN_OR_RETURN(const std::string format, Field(metadata, "format"));
+  if (format != kFormat) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("format is '%s'; this program reads '%s'", format, kFormat));
+  }
+  ModelConfig config;
+  for (const IntegerField& field : kIntegerFields) {
+    DW_ASSIGN_OR_RETURN(const std::string text, Field(metadata, field.name));
+    if (!absl::SimpleAtoi(text, &(config.*field.member))) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("metadata '%s' is '%s'; it must be an integer", field.name, text));
+    }
+  }
+  DW_ASSIGN_OR_RETURN(config.name, Field(metadata, "name"));
+  DW_ASSIGN_OR_RETURN(const std::string kind, Field(metadata, "family"));
+  DW_ASSIGN_OR_RETURN(config.kind, ParseExpertKind(kind));
+  DW_ASSIGN_OR_RETURN(const std::string stem, Field(metadata, "stem"));
+  DW_ASSIGN_OR_RETURN(config.stem, ParseStem(stem));
+  DW_ASSIGN_OR_RETURN(const std::string first, Field(metadata, "first_expert"));
+  DW_ASSIGN_OR_RETURN(config.first_expert, ParseFirstExpert(first));
+  DW_ASSIGN_OR_RETURN(const std::string gate, Field(metadata, "gate"));
+  DW_ASSIGN_OR_RETURN(config.gate, ParseGate(gate));
+  DW_ASSIGN_OR_RETURN(config.residual, BoolField(metadata, "residual"));
+  DW_RETURN_IF_ERROR(Validate(config));
+  return config;
+}
+
+absl::StatusOr<Checkpoint> LoadCheckpoint(const std::string& path) {
+  DW_ASSIGN_OR_RETURN(const std::string file, ReadFile(path));
+  absl::StatusOr<Checkpoint> checkpoint =
+      CatchTorch("cannot read the weights", [&] { return ParseCheckpoint(file); });
+  if (!checkpoint.ok()) return Annotate(checkpoint.status(), path);
+  return checkpoint;
+}
+
+absl::Status SaveCheckpoint(const std::string& path, const ModelConfig& config,
+                            const Parameters& parameters, const Metadata& provenance) {
+  return CatchTorch("cannot write the weights", [&]() -> absl::Status {
+    Safetensors content;
+    content.metadata = ToMetadata(config);
+    content.metadata.insert(provenance.begin(), provenance.end());
+    Parameters contiguous;  // keeps what the views point at
+    for (const auto& [name, tensor] : parameters) {
+      contiguous[name] = tensor.detach().cpu().contiguous();
+      content.tensors[name] = ToView(contiguous[name]);
+    }
+    return WriteFileAtomically(path, SerializeSafetensors(content));
+  });
+}
+
+absl::StatusOr<at::Tensor> ToTensor(std::string_view name, const SafetensorView& view) {
+  DW_ASSIGN_OR_RETURN(const at::ScalarType dtype, TorchDtype(name, view.dtype));
+  at::Tensor tensor = at::empty(view.shape, dtype);
+  std::memcpy(tensor.mutable_data_ptr(), view.bytes.data(), view.bytes.size());
+  return tensor.to(at::kFloat);
+}
+
+SafetensorView ToView(const at::Tensor& tensor) {
+  const char* dtype = tensor.scalar_type() == at::kFloat      ? "F32"
+                      : tensor.scalar_type() == at::kBFloat16 ? "BF16"
+                      : tensor.scalar_type() == at::kDouble   ? "F64"
+                                                              : "I64";
+  return {dtype, tensor.sizes().vec(),
+          {static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes()}};
+}
+
+}  // namespace deweather

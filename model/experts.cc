@@ -1,0 +1,108 @@
+#include "model/experts.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/layer_norm.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <vector>
+
+#include "model/kernels/modulate_mix.h"
+#include "model/kernels/token_sort.h"
+
+namespace deweather {
+namespace {
+
+at::Tensor Apply(const FeedForward& ffn, const at::Tensor& x) {
+  return deweather::Apply(ffn.down, at::gelu(deweather::Apply(ffn.up, x)));
+}
+
+// Each expert's linear layer on its own block of rows: [R,in] -> [R,out]. `first` is the expert that
+// weight[0] belongs to; rows of experts before it are left out.
+// The stack is unbound once: selecting one expert at a time would make its backward pass as large as
+// the stack for every expert.
+at::Tensor GroupedLinear(const StackedLinear& layer, const at::Tensor& rows,
+                         const std::vector<int64_t>& begin, int first = 0) {
+  const std::vector<at::Tensor> weights = layer.weight.unbind(0);
+  const std::vector<at::Tensor> biases = layer.bias.unbind(0);
+  std::vector<at::Tensor> blocks;
+  for (size_t e = 0; e < weights.size(); ++e) {
+    const int64_t from = begin[e + first];
+    const int64_t count = begin[e + first + 1] - from;
+    if (count == 0) continue;
+    blocks.push_back(at::linear(rows.narrow(0, from, count), weights[e], biases[e]));
+  }
+  if (blocks.empty()) return at::zeros({0, layer.weight.size(1)}, rows.options());
+  return at::cat(blocks);
+}
+
+// s = GELU(A z) * (B z), or z itself.
+at::Tensor ApplyStem(const ModelConfig& config, const ExpertLayer& layer, const at::Tensor& z) {
+  if (config.stem == Stem::kNone) return z;
+  return at::gelu(Apply(layer.stem_a, z)) * Apply(layer.stem_b, z);
+}
+
+// (gamma | beta) of every row, [R,2D].
+at::Tensor Modulation(const ModelConfig& config, const ExpertLayer& layer, const at::Tensor& s,
+                      const TokenOrder& order) {
+  const at::Tensor rows = s.index_select(0, order.token);  // [R,D]
+  if (config.first_expert == FirstExpert::kModulate) {
+    return GroupedLinear(layer.modulate, rows, order.begin);
+  }
+  // The released expert 0 is GELU(s): gamma = 0, beta = GELU(s).
+  const at::Tensor first = at::gelu(rows.narrow(0, 0, order.begin[1]));  // [R_0,D]
+  return at::cat({at::cat({at::zeros_like(first), first}, 1),
+                  GroupedLinear(layer.modulate, rows, order.begin, /*first=*/1)});
+}
+
+at::Tensor ApplyFme(const ModelConfig& config, const ExpertLayer& layer, const at::Tensor& x,
+                    const Gates& gates) {
+  const TokenOrder order = SortTokens(gates.kept, config.experts);
+  const at::Tensor s = ApplyStem(config, layer, Apply(layer.norm, x));      // [N,D]
+  const at::Tensor modulation = Modulation(config, layer, s, order);        // [R,2D]
+  const auto mix = at::GradMode::is_enabled() ? ModulateAndMixReference : ModulateAndMix;
+  return Apply(layer.ffn, mix(s, modulation, gates.weights, order));
+}
+
+// LN_e(x) of every row: one normalisation, then each expert's own scale and shift.
+at::Tensor NormaliseRows(const Norm& norm, const at::Tensor& rows,
+                         const at::Tensor& expert_of_row) {
+  const at::Tensor unit = at::layer_norm(rows, {rows.size(1)}, {}, {}, 1e-5);
+  return unit * norm.weight.index_select(0, expert_of_row) +
+         norm.bias.index_select(0, expert_of_row);
+}
+
+at::Tensor ApplyFfn(const ModelConfig& config, const ExpertLayer& layer, const at::Tensor& x,
+                    const Gates& gates) {
+  const TokenOrder order = SortTokens(gates.kept, config.experts);
+  const at::Tensor expert = gates.kept.flatten().index_select(0, order.source);  // [R]
+  at::Tensor rows = NormaliseRows(layer.norm, x.index_select(0, order.token), expert);
+  rows = at::gelu(GroupedLinear(layer.up, rows, order.begin));  // [R,4D]
+  rows = GroupedLinear(layer.down, rows, order.begin);          // [R,D]
+  const at::Tensor weights = gates.weights.flatten().index_select(0, order.source);  // [R]
+  rows = rows.to(at::kFloat) * weights.unsqueeze(1);
+  return at::zeros(x.sizes(), rows.options())
+      .index_add(0, order.token, rows)
+      .to(x.scalar_type());
+}
+
+}  // namespace
+
+at::Tensor ApplyExperts(const ModelConfig& config, const ExpertLayer& layer, const at::Tensor& x,
+                        const Gates& gates) {
+  switch (config.kind) {
+    case ExpertKind::kDense:
+      return Apply(layer.ffn, Apply(layer.norm, x));
+    case ExpertKind::kFfn:
+      return ApplyFfn(config, layer, x, gates);
+    case ExpertKind::kFme:
+      return ApplyFme(config, layer, x, gates);
+  }
+  return x;
+}
+
+}  // namespace deweather

@@ -1,0 +1,26 @@
+// Groups routed tokens by expert, so that each expert works on one contiguous block of rows.
+
+#ifndef DEWEATHER_MODEL_KERNELS_TOKEN_SORT_H_
+#define DEWEATHER_MODEL_KERNELS_TOKEN_SORT_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace deweather {
+
+// N tokens keep K of E experts each: R = N * K rows, grouped by expert, by token within a group.
+struct TokenOrder {
+  at::Tensor source;            // [R] i64: row r is entry source[r] of the flattened `kept`
+  at::Tensor token;             // [R] i64: the token of row r, source[r] / K
+  at::Tensor slot;              // [N,K] i64: the row of each entry of `kept`; the inverse of source
+  std::vector<int64_t> begin;   // [E+1]: expert e owns rows begin[e] .. begin[e+1]-1
+};
+
+// Shapes   kept [N,K] i64 with values in [0,E)
+TokenOrder SortTokens(const at::Tensor& kept, int experts);
+
+}  // namespace deweather
+
+#endif  // DEWEATHER_MODEL_KERNELS_TOKEN_SORT_H_

@@ -1,0 +1,177 @@
+#include "model/network.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/conv2d.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/relu.h>
+#include <ATen/ops/scaled_dot_product_attention.h>
+#include <ATen/ops/sigmoid.h>
+#include <ATen/ops/zeros.h>
+
+#include <cmath>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "model/parameters.h"
+
+namespace deweather {
+namespace {
+
+at::Tensor Draw(const ParameterSpec& spec, at::Generator& generator) {
+  if (spec.initial == Initial::kOnes) return at::ones(spec.shape);
+  if (spec.initial == Initial::kZeros) return at::zeros(spec.shape);
+  const double bound = 1.0 / std::sqrt(static_cast<double>(spec.fan_in));
+  return at::empty(spec.shape).uniform_(-bound, bound, generator);
+}
+
+// Looks tensors up under dotted names; an absent one is an undefined tensor.
+class Binder {
+ public:
+  explicit Binder(const Parameters& parameters) : parameters_(parameters) {}
+
+  at::Tensor Find(const std::string& name) const {
+    const auto found = parameters_.find(name);
+    return found == parameters_.end() ? at::Tensor() : found->second;
+  }
+  template <typename Layer>
+  Layer Get(const std::string& name) const {
+    return {Find(name + ".weight"), Find(name + ".bias")};
+  }
+  ResBlock GetResBlock(const std::string& name) const {
+    return {Get<Conv>(name + ".conv0"), Get<Conv>(name + ".conv1")};
+  }
+  ExpertLayer GetExperts(const std::string& block, ExpertKind kind) const {
+    const std::string norm = kind == ExpertKind::kFfn ? ".experts.norm" : ".ffn_norm";
+    return {.router = Get<Linear>(block + ".router"),
+            .norm = Get<Norm>(block + norm),
+            .stem_a = Get<Linear>(block + ".stem.a"),
+            .stem_b = Get<Linear>(block + ".stem.b"),
+            .modulate = Get<StackedLinear>(block + ".experts.modulate"),
+            .up = Get<StackedLinear>(block + ".experts.up"),
+            .down = Get<StackedLinear>(block + ".experts.down"),
+            .ffn = {Get<Linear>(block + ".ffn.up"), Get<Linear>(block + ".ffn.down")}};
+  }
+  Block GetBlock(const std::string& block, ExpertKind kind) const {
+    return {{Get<Norm>(block + ".attention_norm"), Get<Linear>(block + ".attention.qkv"),
+             Get<Linear>(block + ".attention.out")},
+            GetExperts(block, kind)};
+  }
+
+ private:
+  const Parameters& parameters_;
+};
+
+// x [B,n,D] -> [B,n,D]
+at::Tensor Attend(const ModelConfig& config, const Attention& layer, const at::Tensor& x) {
+  const int64_t batch = x.size(0);
+  const int64_t tokens = x.size(1);
+  const at::Tensor qkv = Apply(layer.qkv, Apply(layer.norm, x))
+                             .view({batch, tokens, 3, config.heads, config.head_dim})
+                             .permute({2, 0, 3, 1, 4});  // [3,B,heads,n,head_dim]
+  const at::Tensor attended = at::scaled_dot_product_attention(qkv[0], qkv[1], qkv[2]);
+  return Apply(layer.out, attended.transpose(1, 2).reshape(
+                              {batch, tokens, int64_t{config.heads} * config.head_dim}));
+}
+
+at::Tensor ApplyBlock(const ModelConfig& config, const Block& block, at::Tensor x,
+                      std::vector<Gates>& gates) {
+  x = x + Attend(config, block.attention, x);  // [B,n,D]
+  const at::Tensor tokens = x.flatten(0, 1);   // [N,D]
+  Gates routed;
+  if (config.routed()) {
+    routed = Route(tokens, block.experts.router.weight, block.experts.router.bias, config.gate,
+                   config.kept);
+    gates.push_back(routed);
+  }
+  return x + ApplyExperts(config, block.experts, tokens, routed).view_as(x);
+}
+
+at::Tensor ApplyHead(const Network& network, const at::Tensor& pictures) {
+  const at::Tensor scaled = (pictures * 2 - 1)
+                                .to(network.head_conv.weight.scalar_type())
+                                .contiguous(at::MemoryFormat::ChannelsLast);
+  return Apply(network.head_block1,
+               Apply(network.head_block0, Apply(network.head_conv, scaled)));  // [B,Ch,H,W]
+}
+
+// Pictures to tokens, [B,Ch,H,W] -> [B,n,D], row-major.
+at::Tensor Embed(const Network& network, const at::Tensor& features) {
+  const at::Tensor patches = at::conv2d(features, network.embed_conv.weight,
+                                        network.embed_conv.bias, network.config.patch);
+  return Apply(network.embed_norm, patches.permute({0, 2, 3, 1}).flatten(1, 2));
+}
+
+// Tokens to pictures: channel (p1,p2,c) of token (h,w) is channel c of pixel (h p + p1, w p + p2).
+// The result is channels-last without a copy more than the one that interleaves the patches.
+at::Tensor Expand(const Network& network, const at::Tensor& x, int64_t rows, int64_t columns) {
+  const int64_t p = network.config.patch;
+  const int64_t channels = network.config.channels * network.config.tail_scale;  // Ct
+  return Apply(network.expand, x)
+      .view({x.size(0), rows, columns, p, p, channels})
+      .permute({0, 1, 3, 2, 4, 5})  // [B,h,p1,w,p2,Ct]
+      .reshape({x.size(0), rows * p, columns * p, channels})
+      .permute({0, 3, 1, 2});  // [B,Ct,H,W]
+}
+
+at::Tensor ApplyTail(const Network& network, const at::Tensor& features) {
+  const at::Tensor narrowed =
+      Apply(network.tail_conv0, Apply(network.tail_block0, features));  // [B,Ct/2,H,W]
+  return Apply(network.tail_conv1, Apply(network.tail_block1, narrowed)).to(at::kFloat);
+}
+
+}  // namespace
+
+Parameters InitialParameters(const ModelConfig& config, uint64_t seed) {
+  at::Generator generator = at::detail::createCPUGenerator(seed);
+  Parameters parameters;
+  for (const ParameterSpec& spec : ListParameters(config)) {
+    parameters[spec.name] = Draw(spec, generator);
+  }
+  return parameters;
+}
+
+Parameters CastParameters(const Parameters& parameters, at::ScalarType dtype) {
+  Parameters cast;
+  for (const auto& [name, tensor] : parameters) {
+    at::Tensor out = absl::StrContains(name, ".router.") ? tensor : tensor.to(dtype);
+    if (out.dim() == 4) out = out.contiguous(at::MemoryFormat::ChannelsLast);
+    cast[name] = out;
+  }
+  return cast;
+}
+
+Network BindNetwork(const ModelConfig& config, const Parameters& parameters) {
+  const Binder bind(parameters);
+  Network network{.config = config,
+                  .head_conv = bind.Get<Conv>("head.conv"),
+                  .head_block0 = bind.GetResBlock("head.block0"),
+                  .head_block1 = bind.GetResBlock("head.block1"),
+                  .embed_conv = bind.Get<Conv>("embed.conv"),
+                  .embed_norm = bind.Get<Norm>("embed.norm"),
+                  .blocks = {},
+                  .expand = bind.Get<Linear>("expand"),
+                  .tail_block0 = bind.GetResBlock("tail.block0"),
+                  .tail_conv0 = bind.Get<Conv>("tail.conv0"),
+                  .tail_block1 = bind.GetResBlock("tail.block1"),
+                  .tail_conv1 = bind.Get<Conv>("tail.conv1")};
+  for (int block = 0; block < config.depth; ++block) {
+    network.blocks.push_back(bind.GetBlock(absl::StrCat("blocks.", block), config.kind));
+  }
+  return network;
+}
+
+NetworkOutput Forward(const Network& network, const at::Tensor& pictures) {
+  const ModelConfig& config = network.config;
+  NetworkOutput output;
+  at::Tensor x = Embed(network, ApplyHead(network, pictures));  // [B,n,D]
+  for (const Block& block : network.blocks) x = ApplyBlock(config, block, x, output.gates);
+  const at::Tensor features =
+      Expand(network, x, pictures.size(2) / config.patch, pictures.size(3) / config.patch);
+  const at::Tensor tail = ApplyTail(network, features);  // [B,3,H,W] f32
+  output.pictures = config.residual ? pictures + tail : at::sigmoid(tail);
+  return output;
+}
+
+}  // namespace deweather

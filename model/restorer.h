@@ -1,0 +1,72 @@
+// A restoration model as the rest of the system sees it: what it wants, and a function.
+// Nothing outside model/ knows more about a network than this.
+
+#ifndef DEWEATHER_MODEL_RESTORER_H_
+#define DEWEATHER_MODEL_RESTORER_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "model/base/load_options.h"
+#include "model/base/tile_spec.h"
+
+namespace deweather {
+
+// What is routed to experts, and so what `Restored::tokens` counts.
+enum class RoutingUnit { kToken, kImage };
+
+struct RoutingSpec {
+  RoutingUnit unit = RoutingUnit::kToken;
+  int layers = 0;   // layers with a router; 0: nothing is routed
+  int experts = 0;  // E, the same in every layer
+  int kept = 0;     // K of the E experts work on each unit
+};
+
+struct RestorerSpec {
+  std::string name;     // of the network, e.g. "deweather-rain"
+  std::string version;  // first 12 hex digits of the SHA-256 over the checkpoint, or "builtin"
+  TileSpec tile;
+  RoutingSpec routing;
+};
+
+struct ForwardOptions {
+  bool expert_map = false;  // fill Restored::expert_map
+};
+
+// Everything is on the CPU. L layers, E experts, p the patch side.
+struct Restored {
+  at::Tensor tiles;       // [B,3,H,W] f32 in [0,1]
+  at::Tensor tokens;      // [B,L,E] i64: units that kept each expert; sums to units * K per layer
+  at::Tensor gate;        // [B,L,E] f64: sum of the gate weights of the kept experts
+  at::Tensor entropy;     // [B,L] f64: mean over units of the router's entropy over all E, / ln E
+  at::Tensor expert_map;  // [B,H/p,W/p] u8: each token's heaviest expert, last layer; or undefined
+};
+
+// Shapes   tiles [B,3,H,W] f32 in [0,1], NCHW-contiguous; H and W multiples of spec.tile.multiple_px
+// Threads  `forward` is thread-compatible: one executor calls it
+// Errors   INVALID_ARGUMENT wrong shape; INTERNAL Torch failed; RESOURCE_EXHAUSTED out of memory.
+//          Never throws. Finite output is the caller's to check, tile by tile.
+struct Restorer {
+  RestorerSpec spec;
+  std::function<absl::StatusOr<Restored>(const at::Tensor& tiles, const ForwardOptions& options)>
+      forward;
+};
+
+struct Checkpoint;
+
+// Reads, checks and readies a checkpoint (model/checkpoint.h).
+// Errors: NOT_FOUND no such file; DATA_LOSS or INVALID_ARGUMENT a broken one; never throws.
+absl::StatusOr<Restorer> LoadRestorer(const std::string& path, const LoadOptions& options);
+
+// The same of a checkpoint in memory, whose weights are copied.
+absl::StatusOr<Restorer> MakeRestorer(const Checkpoint& checkpoint, const LoadOptions& options);
+
+// Returns what it is given; nothing is routed. For tests and for measuring the server alone.
+Restorer IdentityRestorer(const TileSpec& tile);
+
+}  // namespace deweather
+
+#endif  // DEWEATHER_MODEL_RESTORER_H_

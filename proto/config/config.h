@@ -1,0 +1,32 @@
+// Reads configuration files, protobuf's text format, into plain structs.
+// A field that is left out keeps the struct's default; an unknown field is an error. Paths in a file
+// are relative to the working folder.
+//
+// Threads  thread-safe: pure functions
+// Errors   ReadFile's; INVALID_ARGUMENT anything wrong with the file: "FILE:LINE: " and then
+//          the path of the field, its value and its limit; never throws
+
+#ifndef DEWEATHER_PROTO_CONFIG_CONFIG_H_
+#define DEWEATHER_PROTO_CONFIG_CONFIG_H_
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "model/base/server_options.h"
+#include "model/base/train_options.h"
+
+namespace deweather {
+
+// deweather.v1.ServerConfig, validated.
+absl::StatusOr<ServerOptions> LoadServerConfig(const std::string& path);
+
+// deweather.v1.TrainConfig, validated.
+absl::StatusOr<TrainOptions> LoadTrainConfig(const std::string& path);
+
+// The same of a text that is already in memory; `file` stands for it in messages.
+absl::StatusOr<ServerOptions> ParseServerConfig(const std::string& text, const std::string& file);
+absl::StatusOr<TrainOptions> ParseTrainConfig(const std::string& text, const std::string& file);
+
+}  // namespace deweather
+
+#endif  // DEWEATHER_PROTO_CONFIG_CONFIG_H_

@@ -1,0 +1,199 @@
+#include "proto/config/messages.h"
+
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "model/base/status_macros.h"
+
+namespace deweather {
+namespace {
+
+absl::Duration ToDuration(const google::protobuf::Duration& duration) {
+  return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
+}
+
+// Copies a field that the message has onto its namesake.
+#define DW_COPY(field) \
+  if (message.has_##field()) options->field = message.field()
+
+void Copy(const v1::ServerConfig::Threads& message, ThreadOptions* options) {
+  DW_COPY(model);
+  DW_COPY(workers);
+}
+
+void Copy(const v1::ServerConfig::Limits& message, LimitOptions* options) {
+  DW_COPY(max_image_pixels);
+  DW_COPY(max_receive_bytes);
+  DW_COPY(max_send_bytes);
+  DW_COPY(max_concurrent_streams);
+  DW_COPY(max_transport_bytes);
+}
+
+void Copy(const v1::ServerConfig::Drain& message, DrainOptions* options) {
+  if (message.has_delay()) options->delay = ToDuration(message.delay());
+  if (message.has_timeout()) options->timeout = ToDuration(message.timeout());
+}
+
+Precision ToPrecision(v1::ServerConfig::Precision precision) {
+  switch (precision) {
+    case v1::ServerConfig::PRECISION_F32:
+      return Precision::kF32;
+    case v1::ServerConfig::PRECISION_BF16:
+      return Precision::kBf16;
+    default:
+      return Precision::kAuto;
+  }
+}
+
+ExpertKind ToKind(v1::ModelSpec::Kind kind) {
+  switch (kind) {
+    case v1::ModelSpec::KIND_DENSE:
+      return ExpertKind::kDense;
+    case v1::ModelSpec::KIND_FFN:
+      return ExpertKind::kFfn;
+    default:
+      return ExpertKind::kFme;
+  }
+}
+
+void Copy(const v1::ModelSpec& message, ModelConfig* options) {
+  options->kind = ToKind(message.kind());
+  if (!options->routed()) options->experts = options->kept = 0;
+  DW_COPY(embed_dim);
+  DW_COPY(depth);
+  DW_COPY(heads);
+  DW_COPY(head_dim);
+  DW_COPY(patch);
+  DW_COPY(channels);
+  DW_COPY(tail_scale);
+  DW_COPY(mlp_ratio);
+  DW_COPY(experts);
+  DW_COPY(kept);
+  DW_COPY(tile_px);
+  DW_COPY(overlap_px);
+  options->stem = message.stem() == v1::ModelSpec::STEM_NONE ? Stem::kNone : Stem::kStar;
+  options->first_expert = message.first_expert() == v1::ModelSpec::FIRST_EXPERT_GELU
+                              ? FirstExpert::kGelu
+                              : FirstExpert::kModulate;
+  options->gate = message.gate() == v1::ModelSpec::GATE_PAPER ? Gate::kPaper : Gate::kReleased;
+  options->residual = message.residual();
+}
+
+absl::StatusOr<PairedSource> ToSource(const v1::Data::Pairs& message, int index) {
+  const bool folders = !message.input_dir().empty() || !message.truth_dir().empty();
+  if (!message.dir().empty() && folders) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "data.pairs[%d].dir is '%s' beside input_dir or truth_dir; it must be one or the others",
+        index, message.dir()));
+  }
+  PairedSource source{message.input_dir(), message.truth_dir()};
+  if (!message.dir().empty()) {
+    source.input_dir = message.dir() + "/input";
+    source.truth_dir = message.dir() + "/gt";
+  }
+  if (source.input_dir.empty() || source.truth_dir.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("data.pairs[%d] needs a dir, or both an input_dir and a truth_dir", index));
+  }
+  if (message.has_weight()) source.weight = message.weight();
+  return source;
+}
+
+absl::StatusOr<CleanSource> ToSource(const v1::Data::Clean& message, int index) {
+  if (message.dir().empty()) {
+    return absl::InvalidArgumentError(absl::StrFormat("data.clean[%d] needs a dir", index));
+  }
+  CleanSource source{message.dir()};
+  CleanSource* const options = &source;
+  DW_COPY(weight);
+  DW_COPY(weather);
+  DW_COPY(untouched_share);
+  return source;
+}
+
+absl::Status Copy(const v1::Data& message, DataOptions* options) {
+  for (int i = 0; i < message.pairs_size(); ++i) {
+    DW_ASSIGN_OR_RETURN(PairedSource source, ToSource(message.pairs(i), i));
+    options->pairs.push_back(std::move(source));
+  }
+  for (int i = 0; i < message.clean_size(); ++i) {
+    DW_ASSIGN_OR_RETURN(CleanSource source, ToSource(message.clean(i), i));
+    options->clean.push_back(std::move(source));
+  }
+  DW_COPY(crop_px);
+  DW_COPY(augment);
+  return absl::OkStatus();
+}
+
+void Copy(const v1::Optimizer& message, OptimizerOptions* options) {
+  DW_COPY(learning_rate);
+  DW_COPY(min_learning_rate);
+  DW_COPY(warmup_steps);
+  DW_COPY(weight_decay);
+  DW_COPY(beta1);
+  DW_COPY(beta2);
+  DW_COPY(clip_norm);
+}
+
+LossKind ToLoss(v1::TrainConfig::Loss loss) {
+  switch (loss) {
+    case v1::TrainConfig::LOSS_L1:
+      return LossKind::kL1;
+    case v1::TrainConfig::LOSS_CHARBONNIER:
+      return LossKind::kCharbonnier;
+    default:
+      return LossKind::kSmoothL1;
+  }
+}
+
+void CopyNumbers(const v1::TrainConfig& message, TrainOptions* options) {
+  DW_COPY(name);
+  DW_COPY(batch);
+  DW_COPY(steps);
+  DW_COPY(ema_decay);
+  DW_COPY(seed);
+  DW_COPY(threads);
+  DW_COPY(checkpoint_every_steps);
+  DW_COPY(log_every_steps);
+  if (message.has_max_time()) options->max_time = ToDuration(message.max_time());
+}
+
+#undef DW_COPY
+
+}  // namespace
+
+absl::StatusOr<ServerOptions> ToOptions(const v1::ServerConfig& message) {
+  ServerOptions options;
+  if (message.has_listen()) options.listen = message.listen();
+  if (message.has_metrics_listen()) options.metrics_listen = message.metrics_listen();
+  options.model = message.model();
+  options.data_dir = message.data_dir();
+  if (message.has_device()) options.device = message.device();
+  options.precision = ToPrecision(message.precision());
+  Copy(message.threads(), &options.threads);
+  Copy(message.limits(), &options.limits);
+  Copy(message.drain(), &options.drain);
+  return options;
+}
+
+absl::StatusOr<TrainOptions> ToOptions(const v1::TrainConfig& message) {
+  TrainOptions options;
+  CopyNumbers(message, &options);
+  Copy(message.model(), &options.model);
+  options.model.name = options.name;
+  DW_RETURN_IF_ERROR(Copy(message.data(), &options.data));
+  Copy(message.optimizer(), &options.optimizer);
+  options.loss = ToLoss(message.loss());
+  options.precision = message.precision() == v1::TrainConfig::PRECISION_BF16 ? TrainPrecision::kBf16
+                                                                             : TrainPrecision::kF32;
+  if (message.has_evaluate() && message.evaluate().pairs_dir().empty()) {
+    return absl::InvalidArgumentError("evaluate needs a pairs_dir");
+  }
+  options.evaluate = {message.evaluate().pairs_dir(), message.evaluate().every_steps()};
+  options.output_dir = message.output_dir();
+  options.init_from = message.init_from();
+  options.resume = message.resume();
+  return options;
+}
+
+}  // namespace deweather

@@ -1,0 +1,55 @@
+// One tile on its way from a request through a batch and back.
+
+#ifndef DEWEATHER_SERVER_BATCH_TILE_H_
+#define DEWEATHER_SERVER_BATCH_TILE_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "model/image/tiling.h"
+#include "server/batch/call.h"
+
+namespace deweather {
+
+struct Restorer;
+
+// What the model made of a tile. L routed layers, E experts.
+struct RestoredTile {
+  std::vector<float> pixels = {};        // [3][height][width]
+  std::vector<int64_t> tokens = {};      // [L][E]
+  std::vector<double> gate = {};         // [L][E]
+  std::vector<double> entropy = {};      // [L]
+  std::vector<uint8_t> expert_map = {};  // [height / p][map_width], if asked for
+  int map_width = 0;                     // width / p
+
+  // Filled by the batcher.
+  int64_t batch = 0;          // number of the batch it ran in
+  absl::Duration wait = {};   // in the queue
+  absl::Duration infer = {};  // its share of the batch's run time
+};
+
+using TileDone = std::function<void(absl::StatusOr<RestoredTile>)>;
+
+// Holds no pixels: they are gathered when its batch is made.
+struct Tile {
+  std::shared_ptr<const Call> call = {};
+  std::shared_ptr<const Restorer> model = {};  // the version that the request pinned; only compared here
+  const TileSource* source = nullptr;     // valid until `done` is called
+  TileRect rect = {};
+  bool expert_map = false;
+  TileDone done = nullptr;   // called exactly once, under no lock; must be quick
+  absl::Time enqueued = {};  // set by TileQueue::Push
+};
+
+// Runs tiles of one model and one size, and gives one result for each, in order. May throw.
+// Called by one thread at a time.
+using RunBatch = std::function<std::vector<absl::StatusOr<RestoredTile>>(absl::Span<const Tile>)>;
+
+}  // namespace deweather
+
+#endif  // DEWEATHER_SERVER_BATCH_TILE_H_

@@ -1,0 +1,22 @@
+// Why a request failed, for programs: a word that travels inside the status beside its message.
+
+#ifndef DEWEATHER_SERVER_RESTORE_ERROR_REASON_H_
+#define DEWEATHER_SERVER_RESTORE_ERROR_REASON_H_
+
+#include <string>
+
+#include "absl/status/status.h"
+
+namespace deweather {
+
+// The reason of a failed request, UPPER_SNAKE for google.rpc.ErrorInfo: INVALID_IMAGE, PIXEL_LIMIT,
+// INVALID_OPTION, UNSUPPORTED_OPTION, UNKNOWN_MODEL, NO_LIVE_MODEL, BYTE_BUDGET, TILE_BUDGET,
+// DRAINING, MODEL_FAILED, NOT_ENCODABLE; else the name of the code (DEADLINE_EXCEEDED, CANCELLED).
+std::string ErrorReason(const absl::Status& status);
+
+// `status` with `reason`, unless it has one already. An OK status stays as it is.
+absl::Status WithReason(absl::Status status, const char* reason);
+
+}  // namespace deweather
+
+#endif  // DEWEATHER_SERVER_RESTORE_ERROR_REASON_H_

@@ -1,0 +1,66 @@
+#include "server/restore/expert_map.h"
+
+#include <algorithm>
+#include <tuple>
+
+#include "model/image/codec.h"
+#include "model/image/image.h"
+
+namespace deweather {
+namespace {
+
+// Twice the distance from the rectangle's centre, squared: whole numbers.
+int64_t Distance(const TileRect& rect, int x, int y) {
+  const int64_t dx = 2 * (x - rect.x) - rect.width;
+  const int64_t dy = 2 * (y - rect.y) - rect.height;
+  return dx * dx + dy * dy;
+}
+
+}  // namespace
+
+ExpertMap::ExpertMap(int width_px, int height_px, int patch_px)
+    : width_px_(width_px),
+      height_px_(height_px),
+      patch_px_(patch_px),
+      columns_((width_px + patch_px - 1) / patch_px),
+      rows_((height_px + patch_px - 1) / patch_px),
+      cells_(static_cast<size_t>(columns_) * static_cast<size_t>(rows_)) {}
+
+int ExpertMap::CentreX(int column) const {
+  return std::min(column * patch_px_ + patch_px_ / 2, width_px_ - 1);
+}
+
+int ExpertMap::CentreY(int row) const {
+  return std::min(row * patch_px_ + patch_px_ / 2, height_px_ - 1);
+}
+
+void ExpertMap::Add(int tile_index, const TileRect& rect, const std::vector<uint8_t>& experts) {
+  const int map_width = rect.width / patch_px_;
+  const int last_row = std::min(rows_ - 1, (rect.y + rect.height - 1) / patch_px_);
+  const int last_column = std::min(columns_ - 1, (rect.x + rect.width - 1) / patch_px_);
+  for (int row = rect.y / patch_px_; row <= last_row; ++row) {
+    for (int column = rect.x / patch_px_; column <= last_column; ++column) {
+      const int x = CentreX(column) - rect.x;
+      const int y = CentreY(row) - rect.y;
+      if (x < 0 || y < 0 || x >= rect.width || y >= rect.height) continue;
+      const int64_t distance = Distance(rect, x + rect.x, y + rect.y);
+      Cell& cell = cells_[static_cast<size_t>(row) * static_cast<size_t>(columns_) +
+                          static_cast<size_t>(column)];
+      if (std::tie(distance, tile_index) >= std::tie(cell.distance, cell.tile)) continue;
+      cell = {distance, tile_index,
+              experts[static_cast<size_t>((y / patch_px_) * map_width + x / patch_px_)]};
+    }
+  }
+}
+
+absl::StatusOr<std::string> ExpertMap::EncodePng() const {
+  Image image;
+  image.width = columns_;
+  image.height = rows_;
+  image.channels = 1;
+  image.samples.reserve(cells_.size());
+  for (const Cell& cell : cells_) image.samples.push_back(cell.expert);
+  return EncodeImage(image, {.format = ImageFormat::kPng});
+}
+
+}  // namespace deweather

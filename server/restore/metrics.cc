@@ -1,0 +1,241 @@
+#include "server/restore/metrics.h"
+
+#include <sys/resource.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace deweather {
+namespace {
+
+using prometheus::Counter;
+using prometheus::Family;
+using prometheus::Gauge;
+using prometheus::Histogram;
+using prometheus::Registry;
+
+constexpr int kStatusCodes = 17;
+
+const Histogram::BucketBoundaries& LatencyBuckets() {
+  static const Histogram::BucketBoundaries* const kSeconds = new Histogram::BucketBoundaries{
+      0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 100};
+  return *kSeconds;
+}
+
+const Histogram::BucketBoundaries& BatchBuckets() {
+  static const Histogram::BucketBoundaries* const kTiles =
+      new Histogram::BucketBoundaries{1, 2, 4, 8, 16, 32, 64};
+  return *kTiles;
+}
+
+Family<Counter>& CounterFamily(Registry& registry, const char* name, const char* help) {
+  return prometheus::BuildCounter().Name(name).Help(help).Register(registry);
+}
+
+Family<Gauge>& GaugeFamily(Registry& registry, const char* name, const char* help) {
+  return prometheus::BuildGauge().Name(name).Help(help).Register(registry);
+}
+
+Family<Histogram>& HistogramFamily(Registry& registry, const char* name, const char* help) {
+  return prometheus::BuildHistogram().Name(name).Help(help).Register(registry);
+}
+
+// One counter for each value of one label.
+template <size_t N>
+std::array<Counter*, N> LabelledCounters(Family<Counter>& family, const char* label,
+                                         const std::array<const char*, N>& values) {
+  std::array<Counter*, N> counters;
+  for (size_t i = 0; i < N; ++i) counters[i] = &family.Add({{label, values[i]}});
+  return counters;
+}
+
+std::array<Counter*, kStatusCodes> RequestCounters(Registry& registry) {
+  Family<Counter>& family =
+      CounterFamily(registry, "deweather_restore_requests_total",
+                    "Requests that ended, by gRPC status code.");
+  std::array<Counter*, kStatusCodes> counters;
+  for (int code = 0; code < kStatusCodes; ++code) {
+    const std::string name = absl::StatusCodeToString(static_cast<absl::StatusCode>(code));
+    counters[static_cast<size_t>(code)] = &family.Add({{"code", name}});
+  }
+  return counters;
+}
+
+std::array<Histogram*, 5> StageHistograms(Registry& registry) {
+  Family<Histogram>& family = HistogramFamily(
+      registry, "deweather_stage_seconds",
+      "Time in a stage: decode and encode per picture, queue and blend per tile, infer per batch.");
+  std::array<Histogram*, 5> histograms;
+  size_t next = 0;
+  for (const char* stage : {"decode", "queue", "infer", "blend", "encode"}) {
+    histograms[next++] = &family.Add({{"stage", stage}}, LatencyBuckets());
+  }
+  return histograms;
+}
+
+double CpuSeconds() {
+  rusage usage{};
+  if (getrusage(RUSAGE_SELF, &usage) != 0) return 0;
+  const auto seconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6;
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+double ResidentBytes() {
+  std::FILE* const file = std::fopen("/proc/self/statm", "re");
+  if (file == nullptr) return 0;
+  long total_pages = 0;
+  long resident_pages = 0;
+  const int fields = std::fscanf(file, "%ld %ld", &total_pages, &resident_pages);
+  std::fclose(file);
+  return fields == 2 ? static_cast<double>(resident_pages) *
+                           static_cast<double>(sysconf(_SC_PAGESIZE))
+                     : 0;
+}
+
+double FreeBytes(const std::string& folder) {
+  struct statvfs stats {};
+  if (statvfs(folder.c_str(), &stats) != 0) return 0;
+  return static_cast<double>(stats.f_bavail) * static_cast<double>(stats.f_frsize);
+}
+
+}  // namespace
+
+Metrics::Metrics(MetricsOptions options)
+    : registry(std::make_shared<Registry>()),
+      padding_tiles(CounterFamily(*registry, "deweather_batch_padding_tiles_total",
+                                  "Tiles without a picture that filled up a batch.")
+                        .Add({})),
+      restore_seconds(HistogramFamily(*registry, "deweather_restore_seconds",
+                                      "Time of a successful request, from its bytes to its reply.")
+                          .Add({}, LatencyBuckets())),
+      batch_tiles(HistogramFamily(*registry, "deweather_batch_tiles", "Tiles in a batch.")
+                      .Add({}, BatchBuckets())),
+      options_(std::move(options)),
+      requests_(RequestCounters(*registry)),
+      refused_(LabelledCounters<4>(
+          CounterFamily(*registry, "deweather_restore_refused_total",
+                        "Requests refused before they were decoded, by reason."),
+          "reason", {"byte_budget", "tile_budget", "draining", "no_live_model"})),
+      tiles_dropped_(LabelledCounters<3>(
+          CounterFamily(*registry, "deweather_tiles_dropped_total",
+                        "Tiles that went in and did not come out restored, by reason."),
+          "reason", {"deadline", "cancelled", "failed"})),
+      stage_seconds_(StageHistograms(*registry)),
+      cpu_seconds_(CounterFamily(*registry, "process_cpu_seconds_total",
+                                 "User and system time of the process.")
+                       .Add({})),
+      resident_bytes_(GaugeFamily(*registry, "process_resident_memory_bytes",
+                                  "Resident memory of the process.")
+                          .Add({})),
+      data_free_bytes_(GaugeFamily(*registry, "deweather_data_free_bytes",
+                                   "Free space on the data folder's file system.")
+                           .Add({})),
+      queue_tiles_(GaugeFamily(*registry, "deweather_queue_tiles", "Tiles that wait for a batch.")
+                       .Add({})),
+      queue_oldest_seconds_(GaugeFamily(*registry, "deweather_queue_oldest_seconds",
+                                        "Wait of the tile that has waited longest.")
+                                .Add({})),
+      model_info_(GaugeFamily(*registry, "deweather_model_info",
+                              "1 for each model and version that is live.")),
+      expert_tokens_(CounterFamily(*registry, "deweather_expert_tokens_total",
+                                   "Tokens that kept the expert.")),
+      expert_gate_(CounterFamily(*registry, "deweather_expert_gate_total",
+                                 "Sum of the gate weights with which tokens kept the expert.")),
+      router_entropy_(GaugeFamily(*registry, "deweather_router_entropy_ratio",
+                                  "Mean entropy of the router's choice in the last batch, of the "
+                                  "largest possible.")) {
+  GaugeFamily(*registry, "deweather_build_info", "1, with the version of the program.")
+      .Add({{"version", options_.build_version}})
+      .Set(1);
+  if (options_.gpu_memory_bytes) {
+    gpu_memory_bytes_ = &GaugeFamily(*registry, "deweather_gpu_memory_bytes",
+                                     "Memory that the model holds on the GPU.")
+                             .Add({});
+  }
+}
+
+std::vector<prometheus::MetricFamily> Metrics::Collect() const {
+  {
+    MutexLock lock(scrape_mutex_);
+    RefreshProcess();
+    RefreshQueue();
+  }
+  return registry->Collect();
+}
+
+prometheus::Counter& Metrics::requests(absl::StatusCode code) const {
+  const auto index = static_cast<size_t>(code);
+  const auto unknown = static_cast<size_t>(absl::StatusCode::kUnknown);
+  return *requests_[index < requests_.size() ? index : unknown];
+}
+
+void Metrics::DeclareRouting(int layers, int experts) {
+  MutexLock lock(routing_mutex_);
+  for (int layer = 0; layer < layers; ++layer) {
+    if (static_cast<size_t>(layer) == token_series_.size()) DeclareLayer(layer);
+    const auto known = static_cast<int>(token_series_[static_cast<size_t>(layer)].size());
+    for (int expert = known; expert < experts; ++expert) DeclareExpert(layer, expert);
+  }
+}
+
+void Metrics::DeclareLayer(int layer) {
+  token_series_.emplace_back();
+  gate_series_.emplace_back();
+  entropy_series_.push_back(&router_entropy_.Add({{"layer", absl::StrCat(layer)}}));
+}
+
+void Metrics::DeclareExpert(int layer, int expert) {
+  const prometheus::Labels labels{{"layer", absl::StrCat(layer)},
+                                  {"expert", absl::StrCat(expert)}};
+  const auto row = static_cast<size_t>(layer);
+  token_series_[row].push_back(&expert_tokens_.Add(labels));
+  gate_series_[row].push_back(&expert_gate_.Add(labels));
+}
+
+void Metrics::AddRouting(const BatchRouting& batch) {
+  MutexLock lock(routing_mutex_);
+  size_t next = 0;
+  for (size_t layer = 0; layer < static_cast<size_t>(batch.layers); ++layer) {
+    for (size_t expert = 0; expert < static_cast<size_t>(batch.experts); ++expert, ++next) {
+      token_series_[layer][expert]->Increment(static_cast<double>(batch.tokens[next]));
+      gate_series_[layer][expert]->Increment(batch.gate[next]);
+    }
+    entropy_series_[layer]->Set(batch.entropy[layer]);
+  }
+}
+
+void Metrics::AddModel(const std::string& name, const std::string& version) {
+  model_info_.Add({{"model", name}, {"version", version}}).Set(1);
+}
+
+void Metrics::RemoveModel(const std::string& name, const std::string& version) {
+  model_info_.Remove(&model_info_.Add({{"model", name}, {"version", version}}));
+}
+
+void Metrics::SetQueueProbe(std::function<QueueDepth()> probe) {
+  MutexLock lock(scrape_mutex_);
+  queue_probe_ = std::move(probe);
+}
+
+void Metrics::RefreshProcess() const {
+  cpu_seconds_.Increment(CpuSeconds() - cpu_seconds_.Value());
+  resident_bytes_.Set(ResidentBytes());
+  data_free_bytes_.Set(FreeBytes(options_.data_dir));
+  if (gpu_memory_bytes_ != nullptr) {
+    gpu_memory_bytes_->Set(static_cast<double>(options_.gpu_memory_bytes()));
+  }
+}
+
+void Metrics::RefreshQueue() const {
+  const QueueDepth depth = queue_probe_ ? queue_probe_() : QueueDepth{};
+  queue_tiles_.Set(static_cast<double>(depth.tiles));
+  queue_oldest_seconds_.Set(absl::ToDoubleSeconds(depth.oldest));
+}
+
+}  // namespace deweather

@@ -1,0 +1,451 @@
+#include "server/restore/restore.h"
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <limits>
+#include <new>
+#include <numeric>
+#include <optional>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "model/base/mutex.h"
+#include "model/base/status_macros.h"
+#include "model/image/tiling.h"
+#include "server/batch/batcher.h"
+#include "server/batch/call.h"
+#include "server/batch/worker_pool.h"
+#include "server/restore/admission.h"
+#include "server/restore/expert_map.h"
+#include "server/restore/live_models.h"
+#include "server/restore/metrics.h"
+#include "server/restore/run_batch.h"
+#include "spdlog/spdlog.h"
+
+namespace deweather {
+namespace {
+
+// A picture of more pixels takes tens of milliseconds to decode or encode.
+constexpr int64_t kLongPixels = 2'000'000;
+
+TaskLength LengthFor(const ImageInfo& info) {
+  return int64_t{info.width} * info.height > kLongPixels ? TaskLength::kLong : TaskLength::kShort;
+}
+
+absl::Status Validate(const RestoreOptions& options) {
+  absl::Status status;
+  if (options.quality < 0 || options.quality > 100) {
+    status = absl::InvalidArgumentError(
+        absl::StrFormat("quality is %d; it must be in 1..100, or 0", options.quality));
+  } else if (!(options.strength >= 0.0f && options.strength <= 1.0f)) {
+    status = absl::InvalidArgumentError(
+        absl::StrFormat("strength is %g; it must be in 0..1", options.strength));
+  }
+  return WithReason(status, "INVALID_OPTION");
+}
+
+absl::Status CheckOffered(const RestoreOptions& options, const LiveModelInfo& model) {
+  absl::Status status;
+  if (!options.task.empty()) {
+    status = absl::InvalidArgumentError(absl::StrFormat(
+        "task is '%s', but model '%s' has no gate per task", options.task, model.name));
+  } else if (options.uncertainty_map) {
+    status = absl::UnimplementedError("uncertainty_map is not offered by this version");
+  }
+  return WithReason(status, "UNSUPPORTED_OPTION");
+}
+
+absl::StatusOr<ImageInfo> Inspect(const std::string& bytes, const DecodeLimits& limits) {
+  absl::StatusOr<ImageInfo> info = ReadImageInfo(bytes, limits);
+  if (info.ok()) return info;
+  const DecodeLimits no_limit{.max_pixels = std::numeric_limits<int64_t>::max()};
+  const bool too_large = ReadImageInfo(bytes, no_limit).ok();
+  return WithReason(info.status(), too_large ? "PIXEL_LIMIT" : "INVALID_IMAGE");
+}
+
+// What a request holds at its largest: the file, the pixels, and the blender's band of
+// accumulators, which spans two rows of tiles.
+int64_t BytesInFlight(int64_t encoded_bytes, const ImageInfo& info, const TileGrid& grid) {
+  const int64_t band_rows = std::min<int64_t>(info.height, int64_t{2} * grid.tile_height());
+  return encoded_bytes + info.DecodedBytes() + band_rows * info.width * 3 * int64_t{sizeof(float)};
+}
+
+// A model that calls its input wrong is our fault, not the caller's.
+absl::Status ModelFailure(const absl::Status& status) {
+  if (absl::IsDeadlineExceeded(status) || absl::IsCancelled(status)) return status;
+  const bool ours = absl::IsInvalidArgument(status);
+  return WithReason(ours ? absl::InternalError(status.message()) : status, "MODEL_FAILED");
+}
+
+TileDrop DropReason(const absl::Status& status) {
+  if (absl::IsDeadlineExceeded(status)) return TileDrop::kDeadline;
+  return absl::IsCancelled(status) ? TileDrop::kCancelled : TileDrop::kFailed;
+}
+
+std::optional<Refusal> RefusalReason(const absl::Status& status) {
+  const std::string reason = ErrorReason(status);
+  if (reason == "BYTE_BUDGET") return Refusal::kByteBudget;
+  if (reason == "TILE_BUDGET") return Refusal::kTileBudget;
+  if (reason == "DRAINING") return Refusal::kDraining;
+  if (reason == "NO_LIVE_MODEL") return Refusal::kNoLiveModel;
+  return std::nullopt;
+}
+
+template <typename T>
+void AddTo(std::vector<T>& sums, const std::vector<T>& values) {
+  sums.resize(values.size());
+  for (size_t i = 0; i < values.size(); ++i) sums[i] += values[i];
+}
+
+void AddTo(RoutingSummary& routing, const RestoredTile& tile) {
+  ++routing.tiles;
+  if (routing.layers == 0) return;
+  const auto layer0_end = tile.tokens.begin() + routing.experts;
+  routing.units += std::accumulate(tile.tokens.begin(), layer0_end, int64_t{0}) / routing.kept;
+  AddTo(routing.tokens, tile.tokens);
+  AddTo(routing.gate, tile.gate);
+  AddTo(routing.entropy, tile.entropy);  // of tiles with as many units each; a mean at the end
+}
+
+}  // namespace
+
+// Members are destroyed in reverse order: the batcher answers into the workers.
+struct RestorePipeline::Parts {
+  Parts(const RestorePipelineOptions& wanted, LiveModels& live_models, Metrics& server_metrics)
+      : options(wanted),
+        models(live_models),
+        metrics(server_metrics),
+        budget(wanted.max_inflight_bytes, wanted.max_inflight_tiles),
+        workers(wanted.workers),
+        batcher(wanted.max_batch, MakeRunBatch(server_metrics)) {}
+
+  const RestorePipelineOptions options;
+  LiveModels& models;
+  Metrics& metrics;
+  std::atomic<bool> draining = false;
+  Budget budget;
+  Occupancy occupancy;
+  WorkerPool workers;
+  Batcher batcher;
+};
+
+// Each step is a task of the workers that does its part, hands over to the next and returns; no
+// two steps of one request run at once.
+//
+// Owns     everything of the request; the tasks and tiles under way keep it alive
+// Threads  steps: a worker; OnTile: the executor or whoever drops the tile; Cancel: the caller's
+class RestorePipeline::Restoration : public std::enable_shared_from_this<Restoration> {
+ public:
+  Restoration(Parts& parts, RestoreRequest request, RestoreDone done);
+  ~Restoration();
+
+  void Begin();
+
+ private:
+  using Step = absl::Status (Restoration::*)();
+  struct FinishedTile {
+    int index = 0;
+    absl::StatusOr<RestoredTile> tile;
+  };
+
+  // The life of a request, in order.
+  absl::Status Admit();
+  absl::Status Decode();
+  absl::Status Cut();
+  absl::Status Blend();
+  absl::Status Encode();
+  void Finish(absl::StatusOr<RestoreResult> result);
+
+  absl::Status Refuse();
+  void Cancel();
+  void Then(Step step, TaskLength length = TaskLength::kShort);
+  void Run(Step step);
+  void Measure(Stage stage, absl::Time start, absl::Duration* total);
+
+  void PushTiles();
+  Tile MakeTile(int index);
+  void OnTile(int index, absl::StatusOr<RestoredTile> tile);
+  std::vector<FinishedTile> TakeFinished();
+  bool MoreFinished();
+  absl::Status BlendOne(const FinishedTile& finished);
+  void Account(int index, const RestoredTile& tile);
+
+  Parts& parts_;
+  const Occupancy::Place place_;  // given up after all else
+  RestoreRequest request_;
+  const RestoreDone done_;
+  const absl::Time start_ = absl::Now();
+  const std::shared_ptr<Call> call_ = std::make_shared<Call>();
+  std::atomic<bool> over_ = false;  // `done_` is being called, or has been
+
+  // Touched by one step at a time.
+  PinnedModel model_;
+  Budget::Share share_;
+  ImageInfo info_;
+  Image image_;
+  std::optional<TileGrid> grid_;
+  std::optional<TileSource> source_;
+  std::optional<TileBlender> blender_;
+  std::optional<ExpertMap> expert_map_;
+  int next_tile_ = 0;  // the first that has not been pushed
+  int64_t last_batch_ = 0;
+  RestoreResult result_;
+
+  Mutex mutex_;
+  std::vector<FinishedTile> finished_ ABSL_GUARDED_BY(mutex_);
+  bool blending_ ABSL_GUARDED_BY(mutex_) = false;  // a Blend step is posted or runs
+
+  std::optional<std::stop_callback<std::function<void()>>> on_cancel_;
+};
+
+RestorePipeline::Restoration::Restoration(Parts& parts, RestoreRequest request, RestoreDone done)
+    : parts_(parts), place_(parts.occupancy), request_(std::move(request)), done_(std::move(done)) {
+  call_->deadline = request_.deadline;
+  call_->peer = request_.peer;
+}
+
+// The last pin of a retired version is given up on the executor: freeing it takes time.
+RestorePipeline::Restoration::~Restoration() {
+  if (model_.restorer.use_count() == 1) {
+    parts_.batcher.Post([retired = std::move(model_.restorer)] {});
+  }
+}
+
+void RestorePipeline::Restoration::Begin() {
+  on_cancel_.emplace(request_.cancel, [weak = weak_from_this()] {
+    if (const auto self = weak.lock()) self->Cancel();
+  });
+  Then(parts_.draining ? &Restoration::Refuse : &Restoration::Admit);
+}
+
+absl::Status RestorePipeline::Restoration::Admit() {
+  const RestoreOptions& options = request_.options;
+  DW_RETURN_IF_ERROR(Validate(options));
+  DW_ASSIGN_OR_RETURN(model_, parts_.models.Pin(options.model));
+  DW_RETURN_IF_ERROR(CheckOffered(options, model_.info));
+  DW_ASSIGN_OR_RETURN(info_, Inspect(request_.image, parts_.options.decode_limits));
+  grid_.emplace(info_.width, info_.height, model_.info.tile);
+  const auto encoded_bytes = static_cast<int64_t>(request_.image.size());
+  DW_ASSIGN_OR_RETURN(
+      share_, parts_.budget.Take(BytesInFlight(encoded_bytes, info_, *grid_), grid_->size()));
+  Then(&Restoration::Decode, LengthFor(info_));
+  return absl::OkStatus();
+}
+
+absl::Status RestorePipeline::Restoration::Decode() {
+  const absl::Time start = absl::Now();
+  absl::StatusOr<Image> image = DecodeImage(request_.image, parts_.options.decode_limits);
+  if (!image.ok()) return WithReason(image.status(), "INVALID_IMAGE");
+  image_ = *std::move(image);
+  request_.image = std::string();
+  Measure(Stage::kDecode, start, &result_.timings.decode);
+  Then(&Restoration::Cut);
+  return absl::OkStatus();
+}
+
+absl::Status RestorePipeline::Restoration::Cut() {
+  if (image_.width != grid_->width() || image_.height != grid_->height()) {
+    return absl::InternalError("the picture is not of the size that its header says");
+  }
+  source_.emplace(&image_);
+  blender_.emplace(&image_, *grid_, request_.options.strength, parts_.options.window_tiles);
+  result_.routing.layers = model_.info.layers;
+  result_.routing.experts = model_.info.experts;
+  result_.routing.kept = model_.info.kept;
+  result_.routing.per_image = model_.info.per_image;
+  PushTiles();
+  return absl::OkStatus();
+}
+
+// Runs whenever tiles have come back: blends them and lets as many others go.
+absl::Status RestorePipeline::Restoration::Blend() {
+  for (const FinishedTile& finished : TakeFinished()) DW_RETURN_IF_ERROR(BlendOne(finished));
+  if (blender_->done()) {
+    Then(&Restoration::Encode, LengthFor(info_));
+    return absl::OkStatus();
+  }
+  PushTiles();
+  if (MoreFinished()) Then(&Restoration::Blend);
+  return absl::OkStatus();
+}
+
+absl::Status RestorePipeline::Restoration::Encode() {
+  const absl::Time start = absl::Now();
+  const RestoreOptions& options = request_.options;
+  absl::StatusOr<std::string> bytes = EncodeImage(
+      image_,
+      {.format = options.format, .quality = options.quality, .metadata = options.metadata});
+  if (!bytes.ok()) return WithReason(bytes.status(), "NOT_ENCODABLE");
+  result_.image = *std::move(bytes);
+  if (expert_map_.has_value()) {
+    DW_ASSIGN_OR_RETURN(result_.expert_map_png, expert_map_->EncodePng());
+  }
+  Measure(Stage::kEncode, start, &result_.timings.encode);
+  result_.format = options.format.value_or(image_.format);
+  result_.width = image_.width;
+  result_.height = image_.height;
+  result_.model = model_.info.name;
+  result_.version = model_.info.version;
+  for (double& entropy : result_.routing.entropy) entropy /= grid_->size();
+  result_.timings.queue /= grid_->size();
+  result_.timings.tiles = grid_->size();
+  result_.timings.total = absl::Now() - start_;
+  Finish(std::move(result_));
+  return absl::OkStatus();
+}
+
+// The first result counts, and what is under way of a request that is over leads nowhere.
+void RestorePipeline::Restoration::Finish(absl::StatusOr<RestoreResult> result) {
+  if (over_.exchange(true)) return;
+  const absl::Status status = result.status();
+  parts_.metrics.requests(status.code()).Increment();
+  if (status.ok()) {
+    parts_.metrics.restore_seconds.Observe(absl::ToDoubleSeconds(absl::Now() - start_));
+  } else {
+    parts_.batcher.Drop(*call_, status);
+    const std::optional<Refusal> refusal = RefusalReason(status);
+    if (refusal.has_value()) parts_.metrics.refused(*refusal).Increment();
+  }
+  try {
+    done_(std::move(result));
+  } catch (const std::exception& error) {
+    spdlog::error("a request's done threw: {}", error.what());
+  }
+}
+
+absl::Status RestorePipeline::Restoration::Refuse() {
+  return WithReason(absl::UnavailableError("the server is draining"), "DRAINING");
+}
+
+// Queued tiles go at once; the reply is a worker's.
+void RestorePipeline::Restoration::Cancel() {
+  call_->cancelled = true;
+  parts_.batcher.Drop(*call_, StillWanted(*call_, absl::Now()));
+  parts_.workers.Post(
+      [self = shared_from_this()] { self->Finish(StillWanted(*self->call_, absl::Now())); });
+}
+
+void RestorePipeline::Restoration::Then(Step step, TaskLength length) {
+  parts_.workers.Post([self = shared_from_this(), step] { self->Run(step); }, length);
+}
+
+// A step's error ends the request, and so do exceptions (memory), a deadline or a cancel.
+void RestorePipeline::Restoration::Run(Step step) {
+  if (over_) return;
+  absl::Status status = StillWanted(*call_, absl::Now());
+  try {
+    if (status.ok()) status = (this->*step)();
+  } catch (const std::bad_alloc&) {
+    status = absl::ResourceExhaustedError("out of memory");
+  } catch (const std::exception& error) {
+    status = absl::InternalError(absl::StrFormat("unexpected exception: %s", error.what()));
+  }
+  if (!status.ok()) Finish(status);
+}
+
+void RestorePipeline::Restoration::Measure(Stage stage, absl::Time start, absl::Duration* total) {
+  const absl::Duration elapsed = absl::Now() - start;
+  *total += elapsed;
+  parts_.metrics.stage_seconds(stage).Observe(absl::ToDoubleSeconds(elapsed));
+}
+
+// Keeps at most a window of tiles outstanding, and only those that the blender has room for.
+void RestorePipeline::Restoration::PushTiles() {
+  const int end = std::min(blender_->Admissible(),
+                           blender_->added_count() + parts_.options.window_tiles);
+  std::vector<Tile> tiles;
+  for (; next_tile_ < end; ++next_tile_) tiles.push_back(MakeTile(next_tile_));
+  if (!tiles.empty()) parts_.batcher.Push(std::move(tiles));
+}
+
+Tile RestorePipeline::Restoration::MakeTile(int index) {
+  return {.call = call_,
+          .model = model_.restorer,
+          .source = &*source_,
+          .rect = grid_->tile(index),
+          .expert_map = request_.options.expert_map,
+          .done = [self = shared_from_this(), index](absl::StatusOr<RestoredTile> tile) {
+            self->OnTile(index, std::move(tile));
+          }};
+}
+
+void RestorePipeline::Restoration::OnTile(int index, absl::StatusOr<RestoredTile> tile) {
+  if (!tile.ok()) parts_.metrics.tiles_dropped(DropReason(tile.status())).Increment();
+  if (over_) return;
+  bool post = false;
+  {
+    MutexLock lock(mutex_);
+    finished_.push_back({index, std::move(tile)});
+    post = !std::exchange(blending_, true);
+  }
+  if (post) Then(&Restoration::Blend);
+}
+
+std::vector<RestorePipeline::Restoration::FinishedTile>
+RestorePipeline::Restoration::TakeFinished() {
+  MutexLock lock(mutex_);
+  return std::exchange(finished_, {});
+}
+
+// Whether to blend again; if not, the next tile posts the step.
+bool RestorePipeline::Restoration::MoreFinished() {
+  MutexLock lock(mutex_);
+  blending_ = !finished_.empty();
+  return blending_;
+}
+
+absl::Status RestorePipeline::Restoration::BlendOne(const FinishedTile& finished) {
+  if (!finished.tile.ok()) return ModelFailure(finished.tile.status());
+  const absl::Time start = absl::Now();
+  DW_RETURN_IF_ERROR(blender_->Add(finished.index, finished.tile->pixels.data()));
+  Measure(Stage::kBlend, start, &result_.timings.blend);
+  Account(finished.index, *finished.tile);
+  return absl::OkStatus();
+}
+
+void RestorePipeline::Restoration::Account(int index, const RestoredTile& tile) {
+  AddTo(result_.routing, tile);
+  StageTimings& timings = result_.timings;
+  timings.queue += tile.wait;
+  timings.infer += tile.infer;
+  if (std::exchange(last_batch_, tile.batch) != tile.batch) ++timings.batches;
+  parts_.metrics.stage_seconds(Stage::kQueue).Observe(absl::ToDoubleSeconds(tile.wait));
+  if (tile.expert_map.empty()) return;
+  const TileRect rect = grid_->tile(index);
+  if (!expert_map_.has_value()) {
+    expert_map_.emplace(info_.width, info_.height, rect.width / tile.map_width);
+  }
+  expert_map_->Add(index, rect, tile.expert_map);
+}
+
+RestorePipeline::RestorePipeline(const RestorePipelineOptions& options, LiveModels& models,
+                                 Metrics& metrics)
+    : parts_(std::make_unique<Parts>(options, models, metrics)) {
+  metrics.SetQueueProbe([this] { return parts_->batcher.Depth(); });
+}
+
+RestorePipeline::~RestorePipeline() {
+  parts_->occupancy.WaitUntilEmpty();
+  parts_->metrics.SetQueueProbe(nullptr);
+}
+
+void RestorePipeline::Start(RestoreRequest request, RestoreDone done) {
+  std::make_shared<Restoration>(*parts_, std::move(request), std::move(done))->Begin();
+}
+
+void RestorePipeline::BeginDrain() { parts_->draining = true; }
+
+int RestorePipeline::in_flight() const { return parts_->occupancy.count(); }
+
+Executor RestorePipeline::executor() {
+  return [this](std::function<void()> task) { parts_->batcher.Post(std::move(task)); };
+}
+
+std::vector<int> RestorePipeline::batch_sizes() const {
+  return BatchSizes(parts_->options.max_batch);
+}
+
+}  // namespace deweather

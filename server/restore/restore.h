@@ -1,0 +1,154 @@
+// One picture in, the restored picture out: the life of a request, from bytes to bytes.
+// Every step is a short task that hands over to the next; no thread ever waits for the model.
+//
+//   admit → decode → tiles → batches → blend → encode → done
+//
+// Owns     RestorePipeline owns the workers, the batcher with its executor thread, and every
+//          request in flight; a request pins its model version until it ends
+// Threads  thread-safe; `done` runs on a worker or executor thread, never under a lock
+// Errors   INVALID_ARGUMENT not a picture, over the pixel limit, or a bad option
+//          NOT_FOUND no such model · UNIMPLEMENTED an option no model offers yet
+//          RESOURCE_EXHAUSTED a budget is spent · UNAVAILABLE draining, or no live model
+//          DEADLINE_EXCEEDED, CANCELLED · INTERNAL the model failed or gave non-finite pixels
+//          Each message names value and limit; ErrorReason gives its reason. Never throws.
+// Cost     memory: the encoded bytes, one copy of the pixels, a band of the blender and a window
+//          of tiles
+
+#ifndef DEWEATHER_SERVER_RESTORE_RESTORE_H_
+#define DEWEATHER_SERVER_RESTORE_RESTORE_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "model/image/codec.h"
+#include "model/image/image.h"
+#include "server/restore/error_reason.h"
+
+namespace deweather {
+
+class LiveModels;
+class Metrics;
+
+// What a caller may choose. The zero value is what RestoreOptions of the wire means by default.
+struct RestoreOptions {
+  std::string model;                  // a live model's name; empty or "default": the default one
+  std::optional<ImageFormat> format;  // of the reply; default: the input's
+  int quality = 0;                    // 1..100 for JPEG and WebP; 0: as the input's
+  MetadataPolicy metadata = MetadataPolicy::kPreserve;
+  float strength = 1.0f;         // 0..1: I + strength * (restored - I)
+  uint64_t seed = 0;             // of the uncertainty passes
+  std::string task;              // of a model with one gate per task; empty: none
+  bool expert_map = false;       // fill RestoreResult::expert_map_png
+  bool uncertainty_map = false;  // UNIMPLEMENTED so far
+};
+
+struct RestoreRequest {
+  std::string image;  // an encoded picture
+  RestoreOptions options;
+  absl::Time deadline = absl::InfiniteFuture();
+  std::string peer;        // who asks; the queue is fair between peers
+  std::stop_token cancel;  // request_stop() at any time, from any thread: the call ends soon, with
+                           // CANCELLED, or DEADLINE_EXCEEDED where the deadline has passed
+};
+
+// Which experts worked on one picture, summed over its tiles (overlaps and reflected borders count
+// in every tile that covers them). Per layer, the sum of `tokens` is units * kept, exactly.
+struct RoutingSummary {
+  int layers = 0;   // layers with a router; 0: the model routes nothing and all below is empty
+  int experts = 0;  // E
+  int kept = 0;     // K
+  bool per_image = false;       // what is routed: whole images, not tokens
+  int64_t tiles = 0;            // tiles the model ran on
+  int64_t units = 0;            // units (tokens, or images) routed, in each layer
+  std::vector<int64_t> tokens;  // [layers][experts]: units that kept the expert
+  std::vector<double> gate;     // [layers][experts]: sum of the gate weights of those units
+  std::vector<double> entropy;  // [layers]: mean over units of the router's entropy / ln E, 0..1
+};
+
+// Where the time went. Stages of different tiles overlap, so they need not add up to `total`.
+struct StageTimings {
+  absl::Duration decode;  // headers and pixels
+  absl::Duration queue;   // mean wait of a tile for its batch
+  absl::Duration infer;   // sum of this picture's shares of its batches' run times
+  absl::Duration blend;   // sum over tiles
+  absl::Duration encode;
+  absl::Duration total;  // from Start to done
+  int tiles = 0;
+  int batches = 0;  // that held at least one of the tiles
+};
+
+struct RestoreResult {
+  std::string image;  // encoded
+  ImageFormat format = ImageFormat::kPng;
+  int width = 0;  // after EXIF orientation
+  int height = 0;
+  std::string model;
+  std::string version;
+  RoutingSummary routing;
+  StageTimings timings;
+  // If asked for and the model routes tokens: an 8-bit grey PNG, one pixel per token of the
+  // picture, its value the token's heaviest expert in the last layer. Else empty.
+  std::string expert_map_png;
+};
+
+// Called exactly once for each Start.
+using RestoreDone = std::function<void(absl::StatusOr<RestoreResult>)>;
+
+// Runs a task on the thread that runs the model, between batches.
+using Executor = std::function<void(std::function<void()>)>;
+
+struct RestorePipelineOptions {
+  int workers = 2;             // threads for decode, blend and encode; >= 1
+  int max_batch = 8;           // tiles a batch, at most; >= 1
+  int window_tiles = 32;       // of one request, queued or being restored; >= 1
+  DecodeLimits decode_limits;  // pixel limit of one picture
+  // Budgets over all requests in flight. A request that exceeds one is refused at once, unless it is
+  // the only one.
+  int64_t max_inflight_bytes = int64_t{2} << 30;  // encoded bytes, pixels, accumulator band
+  int64_t max_inflight_tiles = 16384;
+};
+
+class RestorePipeline {
+ public:
+  // `models` and `metrics` must outlive the pipeline.
+  RestorePipeline(const RestorePipelineOptions& options, LiveModels& models, Metrics& metrics);
+
+  // Waits for the requests in flight: cancel them first, or let them end.
+  // REQUIRES: nobody calls Start or uses executor() any more.
+  ~RestorePipeline();
+
+  RestorePipeline(const RestorePipeline&) = delete;
+  RestorePipeline& operator=(const RestorePipeline&) = delete;
+
+  // Posts the first step and returns. Whatever goes wrong reaches `done`.
+  void Start(RestoreRequest request, RestoreDone done);
+
+  // From now on Start answers UNAVAILABLE; what is in flight goes on. Idempotent.
+  void BeginDrain();
+
+  // Requests that still hold something; the `done` of every other one has returned.
+  int in_flight() const;
+
+  // For LiveModels::Load: warm-up runs where batches run.
+  Executor executor();
+
+  // Sizes a batch may have, ascending: every one is warmed before a model becomes live.
+  std::vector<int> batch_sizes() const;
+
+ private:
+  struct Parts;       // what all requests share
+  class Restoration;  // one request on its way
+
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace deweather
+
+#endif  // DEWEATHER_SERVER_RESTORE_RESTORE_H_

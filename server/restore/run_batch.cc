@@ -1,0 +1,169 @@
+#include "server/restore/run_batch.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+
+#include <bit>
+#include <cstdint>
+#include <vector>
+
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "model/base/status_macros.h"
+#include "model/restorer.h"
+#include "model/torch_errors.h"
+#include "server/restore/error_reason.h"
+
+namespace deweather {
+namespace {
+
+using Results = std::vector<absl::StatusOr<RestoredTile>>;
+
+// [B,3,H,W] f32
+at::Tensor GatherBatch(absl::Span<const Tile> tiles) {
+  const TileRect& rect = tiles.front().rect;
+  at::Tensor input =
+      at::empty({static_cast<int64_t>(tiles.size()), 3, rect.height, rect.width}, at::kFloat);
+  float* const pixels = input.mutable_data_ptr<float>();
+  const int64_t stride = input.stride(0);
+  at::parallel_for(0, input.size(0), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const Tile& tile = tiles[static_cast<size_t>(i)];
+      tile.source->Gather(tile.rect, pixels + i * stride);
+    }
+  });
+  return input;
+}
+
+bool WantsExpertMap(absl::Span<const Tile> tiles) {
+  for (const Tile& tile : tiles) {
+    if (tile.expert_map) return true;
+  }
+  return false;
+}
+
+// Every reader below relies on these shapes, types and contiguous rows.
+absl::Status CheckShapes(const RoutingSpec& routing, const at::Tensor& input,
+                         const Restored& output) {
+  const auto is = [](const at::Tensor& tensor, at::ScalarType type, at::IntArrayRef sizes) {
+    return tensor.defined() && tensor.scalar_type() == type && tensor.sizes() == sizes &&
+           tensor.is_contiguous() && tensor.is_cpu();
+  };
+  const int64_t batch = input.size(0);
+  bool good = is(output.tiles, at::kFloat, input.sizes());
+  if (routing.layers > 0) {
+    good = good && is(output.tokens, at::kLong, {batch, routing.layers, routing.experts}) &&
+           is(output.gate, at::kDouble, {batch, routing.layers, routing.experts}) &&
+           is(output.entropy, at::kDouble, {batch, routing.layers});
+  }
+  if (output.expert_map.defined()) {
+    const at::Tensor& map = output.expert_map;
+    good = good && map.dim() == 3 && is(map, at::kByte, {batch, map.size(1), map.size(2)});
+  }
+  return good ? absl::OkStatus()
+              : absl::InternalError("the model's output has an unexpected shape or type");
+}
+
+Restored Contiguous(Restored restored) {
+  for (at::Tensor* tensor : {&restored.tiles, &restored.tokens, &restored.gate, &restored.entropy,
+                             &restored.expert_map}) {
+    if (tensor->defined()) *tensor = tensor->contiguous();
+  }
+  return restored;
+}
+
+absl::StatusOr<Restored> RunModel(const Restorer& model, absl::Span<const Tile> tiles) {
+  return CatchTorch(model.spec.name, [&]() -> absl::StatusOr<Restored> {
+    const at::Tensor input = GatherBatch(tiles);
+    DW_ASSIGN_OR_RETURN(Restored restored,
+                        model.forward(input, {.expert_map = WantsExpertMap(tiles)}));
+    restored = Contiguous(std::move(restored));
+    DW_RETURN_IF_ERROR(CheckShapes(model.spec.routing, input, restored));
+    return restored;
+  });
+}
+
+// Looks at exponents, so that the compiler makes vectors of it.
+bool AllFinite(const std::vector<float>& values) {
+  constexpr uint32_t kExponent = 0x7f800000;
+  uint32_t bad = 0;
+  for (const float value : values) {
+    bad |= static_cast<uint32_t>((std::bit_cast<uint32_t>(value) & kExponent) == kExponent);
+  }
+  return bad == 0;
+}
+
+// Row `index` of a [B,...] tensor; empty if it is undefined.
+template <typename T>
+std::vector<T> Row(const at::Tensor& tensor, int64_t index) {
+  if (!tensor.defined()) return {};
+  const int64_t size = tensor.numel() / tensor.size(0);
+  const T* const begin = tensor.const_data_ptr<T>() + index * size;
+  return {begin, begin + size};
+}
+
+absl::StatusOr<RestoredTile> TakeTile(const Restorer& model, const Restored& restored,
+                                      const Tile& tile, int64_t index) {
+  RestoredTile result{.pixels = Row<float>(restored.tiles, index)};
+  if (!AllFinite(result.pixels)) {
+    return absl::InternalError(
+        absl::StrFormat("%s gave a non-finite pixel in the tile at (%d, %d)", model.spec.name,
+                        tile.rect.x, tile.rect.y));
+  }
+  if (model.spec.routing.layers == 0) return result;
+  result.tokens = Row<int64_t>(restored.tokens, index);
+  result.gate = Row<double>(restored.gate, index);
+  result.entropy = Row<double>(restored.entropy, index);
+  if (tile.expert_map && restored.expert_map.defined()) {
+    result.expert_map = Row<uint8_t>(restored.expert_map, index);
+    result.map_width = static_cast<int>(restored.expert_map.size(2));
+  }
+  return result;
+}
+
+// Sums the tiles that came out well; nullopt where none did or nothing is routed.
+std::optional<BatchRouting> SumRouting(const RoutingSpec& spec, const Results& results) {
+  const auto cells = static_cast<size_t>(spec.layers) * static_cast<size_t>(spec.experts);
+  BatchRouting sum{spec.layers, spec.experts, std::vector<int64_t>(cells),
+                   std::vector<double>(cells),
+                   std::vector<double>(static_cast<size_t>(spec.layers))};
+  int good = 0;
+  for (const absl::StatusOr<RestoredTile>& tile : results) {
+    if (!tile.ok()) continue;
+    ++good;
+    for (size_t i = 0; i < cells; ++i) {
+      sum.tokens[i] += tile->tokens[i];
+      sum.gate[i] += tile->gate[i];
+    }
+    for (size_t i = 0; i < sum.entropy.size(); ++i) sum.entropy[i] += tile->entropy[i];
+  }
+  if (good == 0 || spec.layers == 0) return std::nullopt;
+  for (double& entropy : sum.entropy) entropy /= good;
+  return sum;
+}
+
+Results RestoreBatch(Metrics& metrics, absl::Span<const Tile> tiles) {
+  const Restorer& model = *tiles.front().model;
+  const absl::Time start = absl::Now();
+  const absl::StatusOr<Restored> restored = RunModel(model, tiles);
+  metrics.batch_tiles.Observe(static_cast<double>(tiles.size()));
+  metrics.stage_seconds(Stage::kInfer).Observe(absl::ToDoubleSeconds(absl::Now() - start));
+  if (!restored.ok()) return Results(tiles.size(), restored.status());
+  Results results;
+  results.reserve(tiles.size());
+  for (size_t i = 0; i < tiles.size(); ++i) {
+    results.push_back(TakeTile(model, *restored, tiles[i], static_cast<int64_t>(i)));
+  }
+  const std::optional<BatchRouting> routing = SumRouting(model.spec.routing, results);
+  if (routing.has_value()) metrics.AddRouting(*routing);
+  return results;
+}
+
+}  // namespace
+
+RunBatch MakeRunBatch(Metrics& metrics) {
+  return [&metrics](absl::Span<const Tile> tiles) { return RestoreBatch(metrics, tiles); };
+}
+
+}  // namespace deweather

@@ -1,0 +1,127 @@
+#include "server/rpc/convert.h"
+
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "model/base/status_macros.h"
+#include "server/restore/error_reason.h"
+
+namespace deweather {
+namespace {
+
+using Wire = v1::RestoreOptions;
+
+absl::Status UnknownNumber(const char* option, int number, int largest) {
+  return WithReason(absl::InvalidArgumentError(
+                        absl::StrFormat("%s is %d; it must be in 0..%d", option, number, largest)),
+                    "INVALID_OPTION");
+}
+
+absl::StatusOr<std::optional<ImageFormat>> ToFormat(Wire::Format format) {
+  switch (format) {
+    case Wire::FORMAT_UNSPECIFIED:
+      return std::nullopt;
+    case Wire::FORMAT_JPEG:
+      return ImageFormat::kJpeg;
+    case Wire::FORMAT_PNG:
+      return ImageFormat::kPng;
+    case Wire::FORMAT_WEBP:
+      return ImageFormat::kWebp;
+    case Wire::FORMAT_TIFF:
+      return ImageFormat::kTiff;
+    case Wire::FORMAT_BMP:
+      return ImageFormat::kBmp;
+    default:
+      return UnknownNumber("format", format, Wire::Format_MAX);
+  }
+}
+
+Wire::Format ToWire(ImageFormat format) {
+  switch (format) {
+    case ImageFormat::kJpeg:
+      return Wire::FORMAT_JPEG;
+    case ImageFormat::kPng:
+      return Wire::FORMAT_PNG;
+    case ImageFormat::kWebp:
+      return Wire::FORMAT_WEBP;
+    case ImageFormat::kTiff:
+      return Wire::FORMAT_TIFF;
+    case ImageFormat::kBmp:
+      return Wire::FORMAT_BMP;
+  }
+  return Wire::FORMAT_UNSPECIFIED;
+}
+
+absl::StatusOr<MetadataPolicy> ToPolicy(Wire::MetadataPolicy policy) {
+  switch (policy) {
+    case Wire::METADATA_POLICY_UNSPECIFIED:
+    case Wire::METADATA_POLICY_PRESERVE:
+      return MetadataPolicy::kPreserve;
+    case Wire::METADATA_POLICY_STRIP:
+      return MetadataPolicy::kStrip;
+    default:
+      return absl::InvalidArgumentError(
+          absl::StrFormat("options.metadata_policy is %d; it must be in [0, %d]",
+                          static_cast<int>(policy), static_cast<int>(Wire::MetadataPolicy_MAX)));
+  }
+}
+
+void SetDuration(absl::Duration duration, google::protobuf::Duration* message) {
+  absl::Duration rest;
+  message->set_seconds(absl::IDivDuration(duration, absl::Seconds(1), &rest));
+  message->set_nanos(static_cast<int>(absl::ToInt64Nanoseconds(rest)));
+}
+
+void SetRouting(const RoutingSummary& routing, v1::Routing* message) {
+  message->set_unit(routing.per_image ? v1::Routing::UNIT_IMAGE : v1::Routing::UNIT_TOKEN);
+  message->set_units(routing.units);
+  message->set_kept(routing.kept);
+  size_t next = 0;
+  for (int layer = 0; layer < routing.layers; ++layer) {
+    v1::Routing::Layer& out = *message->add_layers();
+    for (int expert = 0; expert < routing.experts; ++expert, ++next) {
+      out.add_tokens(routing.tokens[next]);
+      out.add_gate(routing.gate[next]);
+    }
+    out.set_entropy_ratio(routing.entropy[static_cast<size_t>(layer)]);
+  }
+}
+
+void SetTimings(const StageTimings& timings, v1::Timings* message) {
+  SetDuration(timings.decode, message->mutable_decode());
+  SetDuration(timings.queue, message->mutable_queue());
+  SetDuration(timings.infer, message->mutable_infer());
+  SetDuration(timings.blend, message->mutable_blend());
+  SetDuration(timings.encode, message->mutable_encode());
+  SetDuration(timings.total, message->mutable_total());
+  message->set_tiles(timings.tiles);
+  message->set_batches(timings.batches);
+}
+
+}  // namespace
+
+absl::StatusOr<RestoreOptions> ToOptions(const v1::RestoreOptions& message) {
+  RestoreOptions options;
+  options.model = message.model();
+  DW_ASSIGN_OR_RETURN(options.format, ToFormat(message.format()));
+  options.quality = message.quality();
+  DW_ASSIGN_OR_RETURN(options.metadata, ToPolicy(message.metadata_policy()));
+  if (message.has_strength()) options.strength = message.strength();
+  options.expert_map = message.expert_map();
+  return options;
+}
+
+void ToMessage(RestoreResult result, v1::RestoreResponse* message) {
+  message->set_image(std::move(result.image));
+  message->set_format(ToWire(result.format));
+  message->set_width_px(result.width);
+  message->set_height_px(result.height);
+  message->mutable_model()->set_name(std::move(result.model));
+  message->mutable_model()->set_version(std::move(result.version));
+  if (result.routing.layers > 0) SetRouting(result.routing, message->mutable_routing());
+  SetTimings(result.timings, message->mutable_timings());
+  message->set_expert_map(std::move(result.expert_map_png));
+}
+
+}  // namespace deweather

@@ -1,0 +1,60 @@
+#include "server/rpc/grpc_status.h"
+
+#include "absl/strings/str_cat.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
+#include "server/restore/error_reason.h"
+
+namespace deweather {
+namespace {
+
+constexpr char kDomain[] = "deweather";
+constexpr int kRetryDelaySeconds = 1;  // about the time of a small photo on two cores
+
+// The field of the request that an error with this reason is about; empty: none.
+std::string FieldOf(const std::string& reason, const std::string& message) {
+  if (reason == "INVALID_IMAGE" || reason == "PIXEL_LIMIT") return "image";
+  if (reason == "NOT_ENCODABLE") return "options.format";
+  if (reason == "INVALID_OPTION" || reason == "UNSUPPORTED_OPTION") {
+    return absl::StrCat("options.", message.substr(0, message.find(' ')));
+  }
+  return "";
+}
+
+bool MayPass(const std::string& reason) {
+  return reason == "BYTE_BUDGET" || reason == "TILE_BUDGET";
+}
+
+google::rpc::BadRequest BadRequest(const std::string& field, const std::string& description) {
+  google::rpc::BadRequest bad;
+  google::rpc::BadRequest::FieldViolation& violation = *bad.add_field_violations();
+  violation.set_field(field);
+  violation.set_description(description);
+  return bad;
+}
+
+}  // namespace
+
+grpc::Status ToGrpc(const absl::Status& status,
+                    const std::map<std::string, std::string>& metadata) {
+  if (status.ok()) return grpc::Status::OK;
+  google::rpc::Status message;
+  message.set_code(static_cast<int>(status.code()));
+  message.set_message(std::string(status.message()));
+  google::rpc::ErrorInfo info;
+  info.set_reason(ErrorReason(status));
+  info.set_domain(kDomain);
+  info.mutable_metadata()->insert(metadata.begin(), metadata.end());
+  message.add_details()->PackFrom(info);
+  const std::string field = FieldOf(info.reason(), message.message());
+  if (!field.empty()) message.add_details()->PackFrom(BadRequest(field, message.message()));
+  if (MayPass(info.reason())) {
+    google::rpc::RetryInfo retry;
+    retry.mutable_retry_delay()->set_seconds(kRetryDelaySeconds);
+    message.add_details()->PackFrom(retry);
+  }
+  return {static_cast<grpc::StatusCode>(status.code()), message.message(),
+          message.SerializeAsString()};
+}
+
+}  // namespace deweather

@@ -1,0 +1,26 @@
+// Errors as they leave the server: the status codes are numerically the same, the details are
+// google.rpc messages.
+//
+// Threads  thread-safe: pure functions
+
+#ifndef DEWEATHER_SERVER_RPC_GRPC_STATUS_H_
+#define DEWEATHER_SERVER_RPC_GRPC_STATUS_H_
+
+#include <grpcpp/support/status.h>
+
+#include <map>
+#include <string>
+
+#include "absl/status/status.h"
+
+namespace deweather {
+
+// With ErrorInfo: the status' reason (server/restore/error_reason.h), the domain "deweather" and
+// `metadata`. A request that is wrong has a BadRequest too: the field is the picture, or the option
+// that the message begins with. RESOURCE_EXHAUSTED by a budget has a RetryInfo.
+grpc::Status ToGrpc(const absl::Status& status,
+                    const std::map<std::string, std::string>& metadata = {});
+
+}  // namespace deweather
+
+#endif  // DEWEATHER_SERVER_RPC_GRPC_STATUS_H_

@@ -1,0 +1,115 @@
+#include "training/bench.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+#include <functional>
+#include <memory>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "model/base/status_macros.h"
+#include "model/checkpoint.h"
+#include "model/parameters.h"
+#include "model/restorer.h"
+#include "model/torch_errors.h"
+#include "training/loss.h"
+#include "training/train_state.h"
+
+namespace deweather {
+namespace {
+
+constexpr int kWarmUps = 2;
+
+absl::Status CheckOptions(const BenchOptions& options, int patch) {
+  if (options.size_px < patch || options.size_px > 4096 || options.size_px % patch != 0) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "size is %d; it must be a multiple of %d, at most 4096", options.size_px, patch));
+  }
+  if (options.batch < 1 || options.batch > 256) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("batch is %d; it must be in [1, 256]", options.batch));
+  }
+  if (options.runs < 1 || options.runs > 1000) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("runs is %d; it must be in [1, 1000]", options.runs));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Checkpoint> Weights(const BenchOptions& options) {
+  if (!options.model.empty()) return LoadCheckpoint(options.model);
+  DW_RETURN_IF_ERROR(Validate(options.config));
+  return Checkpoint{options.config, InitialParameters(options.config, /*seed=*/0), {}, "random"};
+}
+
+at::Tensor RandomTiles(const BenchOptions& options) {
+  at::Generator generator = at::detail::createCPUGenerator(0);
+  return at::empty({options.batch, 3, options.size_px, options.size_px}, at::kFloat)
+      .uniform_(0, 1, generator);
+}
+
+using OneRun = std::function<absl::Status()>;
+
+absl::StatusOr<OneRun> Inference(const BenchOptions& options, const Checkpoint& checkpoint) {
+  DW_ASSIGN_OR_RETURN(const Restorer restorer, MakeRestorer(checkpoint, options.load));
+  return OneRun([restorer, tiles = RandomTiles(options)] {
+    return restorer.forward(tiles, ForwardOptions{}).status();
+  });
+}
+
+absl::StatusOr<OneRun> Training(const BenchOptions& options, const Checkpoint& checkpoint) {
+  auto train = std::make_shared<TrainOptions>();
+  train->model = checkpoint.config;
+  DW_ASSIGN_OR_RETURN(TrainState begin, BeginState(*train));
+  auto state = std::make_shared<TrainState>(std::move(begin));
+  const bool bf16 = options.load.precision == Precision::kBf16;
+  return OneRun([=, tiles = RandomTiles(options)]() -> absl::Status {
+    return CatchTorch("training failed", [&]() -> absl::Status {
+      const Parameters cast =
+          CastParameters(state->weights, bf16 ? at::kBFloat16 : at::kFloat);
+      const NetworkOutput output = Forward(BindNetwork(train->model, cast), tiles);
+      TaskLoss(train->loss, output.pictures, tiles).backward();
+      ApplyGradients(*train, 1e-6, *state);
+      return absl::OkStatus();
+    });
+  });
+}
+
+absl::StatusOr<std::vector<double>> Time(const OneRun& run, int runs) {
+  std::vector<double> milliseconds;
+  for (int i = 0; i < kWarmUps + runs; ++i) {
+    const absl::Time begin = absl::Now();
+    DW_RETURN_IF_ERROR(run());
+    if (i >= kWarmUps) milliseconds.push_back(absl::ToDoubleMilliseconds(absl::Now() - begin));
+  }
+  std::sort(milliseconds.begin(), milliseconds.end());
+  return milliseconds;
+}
+
+}  // namespace
+
+absl::StatusOr<BenchResult> RunBench(const BenchOptions& options) {
+  at::set_num_threads(options.threads > 0 ? options.threads
+                                          : static_cast<int>(std::thread::hardware_concurrency()));
+  DW_ASSIGN_OR_RETURN(const Checkpoint checkpoint, Weights(options));
+  DW_RETURN_IF_ERROR(CheckOptions(options, checkpoint.config.patch));
+  DW_ASSIGN_OR_RETURN(const OneRun run, options.train ? Training(options, checkpoint)
+                                                      : Inference(options, checkpoint));
+  DW_ASSIGN_OR_RETURN(const std::vector<double> times, Time(run, options.runs));
+  const Macs macs = CountMacs(checkpoint.config, options.size_px, options.size_px);
+  return BenchResult{.median_ms_per_tile = times[times.size() / 2] / options.batch,
+                     .min_ms_per_tile = times.front() / options.batch,
+                     .parameters = CountParameters(checkpoint.config),
+                     .macs_per_tile = macs.layers + macs.attention,
+                     .device = options.load.device,
+                     .precision = std::string(Name(options.load.precision)),
+                     .threads = at::get_num_threads()};
+}
+
+}  // namespace deweather

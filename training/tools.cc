@@ -1,0 +1,84 @@
+#include "training/tools.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "model/base/file.h"
+#include "model/base/status_macros.h"
+#include "model/checkpoint.h"
+#include "model/image/codec.h"
+#include "model/import.h"
+#include "model/safetensors.h"
+
+namespace deweather {
+namespace {
+
+absl::Status Annotate(const absl::Status& status, const std::string& path) {
+  return absl::Status(status.code(), absl::StrFormat("'%s': %s", path, status.message()));
+}
+
+absl::StatusOr<Imported> ImportBytes(const std::string& file) {
+  DW_ASSIGN_OR_RETURN(const Safetensors content, ParseSafetensors(file));
+  return ImportAuthors(content);
+}
+
+// Eight bits, colour; alpha is dropped.
+RgbImage ToRgb(const Image& image) {
+  const auto pixels = static_cast<size_t>(image.width) * image.height;
+  RgbImage rgb{image.width, image.height, std::vector<float>(3 * pixels)};
+  const bool grey = image.channels < 3;
+  for (size_t i = 0; i < 3 * pixels; ++i) {
+    const size_t sample = i / 3 * image.channels + (grey ? 0 : i % 3);
+    rgb.pixels[i] = image.bytes_per_sample == 1
+                        ? static_cast<float>(image.samples[sample]) / 255.0f
+                        : static_cast<float>(image.samples[2 * sample] +
+                                             256 * image.samples[2 * sample + 1]) / 65535.0f;
+  }
+  return rgb;
+}
+
+Image FromRgb(const RgbImage& rgb, const Image& like) {
+  Image image = like;
+  image.channels = 3;
+  image.bytes_per_sample = 1;
+  image.samples.resize(rgb.pixels.size());
+  std::transform(rgb.pixels.begin(), rgb.pixels.end(), image.samples.begin(), [](float value) {
+    return static_cast<uint8_t>(std::lround(std::clamp(value, 0.0f, 1.0f) * 255.0f));
+  });
+  return image;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<std::string>> ImportFile(const std::string& source,
+                                                    const std::string& destination) {
+  DW_ASSIGN_OR_RETURN(const std::string file, ReadFile(source));
+  absl::StatusOr<Imported> imported = ImportBytes(file);
+  if (!imported.ok()) return Annotate(imported.status(), source);
+  DW_RETURN_IF_ERROR(SaveCheckpoint(destination, imported->config, imported->parameters, {}));
+  return std::move(imported->unused);
+}
+
+absl::StatusOr<Inspection> InspectFile(const std::string& path) {
+  DW_ASSIGN_OR_RETURN(Checkpoint checkpoint, LoadCheckpoint(path));
+  return Inspection{checkpoint.config, checkpoint.version, std::move(checkpoint.metadata)};
+}
+
+absl::Status SynthesizeFile(const std::string& source, const std::string& destination,
+                            Weather weather, uint64_t seed) {
+  const std::string extension = std::filesystem::path(destination).extension().string();
+  EncodeOptions encode;
+  DW_ASSIGN_OR_RETURN(encode.format,
+                      ParseImageFormat(extension.empty() ? "" : extension.substr(1)));
+  DW_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(source));
+  const absl::StatusOr<Image> clean = DecodeImage(bytes, DecodeLimits{});
+  if (!clean.ok()) return Annotate(clean.status(), source);
+  DW_ASSIGN_OR_RETURN(const RgbImage rgb, AddWeather(ToRgb(*clean), weather, seed));
+  DW_ASSIGN_OR_RETURN(const std::string encoded, EncodeImage(FromRgb(rgb, *clean), encode));
+  return WriteFileAtomically(destination, encoded);
+}
+
+}  // namespace deweather

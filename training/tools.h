@@ -1,0 +1,39 @@
+// What deweather-train does beside training: files in, files out, no Torch in sight.
+// Every output is written atomically; on an error none is left.
+
+#ifndef DEWEATHER_TRAINING_TOOLS_H_
+#define DEWEATHER_TRAINING_TOOLS_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "model/base/model_config.h"
+#include "training/weather.h"
+
+namespace deweather {
+
+// Turns a safetensors file under the authors' names into a checkpoint of ours.
+// Returns the names of their tensors that nothing uses.
+absl::StatusOr<std::vector<std::string>> ImportFile(const std::string& source,
+                                                    const std::string& destination);
+
+struct Inspection {
+  ModelConfig config;
+  std::string version;                          // of the checkpoint
+  std::map<std::string, std::string> metadata;  // all of it
+};
+
+// Reads and checks a whole checkpoint.
+absl::StatusOr<Inspection> InspectFile(const std::string& path);
+
+// Puts weather on a picture file; the format follows the destination's extension.
+absl::Status SynthesizeFile(const std::string& source, const std::string& destination,
+                            Weather weather, uint64_t seed);
+
+}  // namespace deweather
+
+#endif  // DEWEATHER_TRAINING_TOOLS_H_

@@ -1,0 +1,210 @@
+#include "training/train.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+
+#include <cmath>
+#include <filesystem>
+#include <future>
+#include <memory>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "model/base/status_macros.h"
+#include "model/checkpoint.h"
+#include "model/network.h"
+#include "model/restorer.h"
+#include "model/torch_errors.h"
+#include "training/dataset.h"
+#include "training/loss.h"
+#include "training/schedule.h"
+#include "training/train_state.h"
+
+namespace deweather {
+namespace {
+
+struct Batch {
+  at::Tensor input;  // [B,3,c,c] f32 in [0,1]
+  at::Tensor truth;
+};
+
+absl::StatusOr<Batch> LoadBatch(const TrainOptions& options, Dataset& dataset, int64_t step) {
+  const int64_t side = options.data.crop_px;
+  Batch batch{at::empty({options.batch, 3, side, side}, at::kFloat),
+              at::empty({options.batch, 3, side, side}, at::kFloat)};
+  const int64_t stride = dataset.crop_elements();
+  for (int64_t i = 0; i < options.batch; ++i) {
+    DW_RETURN_IF_ERROR(dataset.Load(step, i, batch.input.mutable_data_ptr<float>() + i * stride,
+                                    batch.truth.mutable_data_ptr<float>() + i * stride));
+  }
+  return batch;
+}
+
+// Loads the next batch while the network learns from this one.
+class Prefetcher {
+ public:
+  Prefetcher(const TrainOptions& options, Dataset& dataset, int64_t first_step)
+      : options_(options), dataset_(dataset) {
+    Begin(first_step);
+  }
+  absl::StatusOr<Batch> Take(int64_t step) {
+    absl::StatusOr<Batch> batch = next_.get();
+    if (batch.ok() && step + 1 < options_.steps) Begin(step + 1);
+    return batch;
+  }
+
+ private:
+  void Begin(int64_t step) {
+    next_ = std::async(std::launch::async,
+                       [this, step] { return LoadBatch(options_, dataset_, step); });
+  }
+
+  const TrainOptions& options_;
+  Dataset& dataset_;
+  std::future<absl::StatusOr<Batch>> next_;
+};
+
+// Sums between two progress lines.
+struct Window {
+  int64_t steps = 0;
+  double loss = 0;
+  double gradient_norm = 0;
+  absl::Time begin = absl::Now();
+};
+
+class Run {
+ public:
+  Run(const TrainOptions& options, const TrainSink& sink, Dataset& dataset, TrainState state)
+      : options_(options), sink_(sink), dataset_(dataset), state_(std::move(state)) {
+    earlier_ = state_.elapsed;
+  }
+
+  absl::Status Go() {
+    Prefetcher batches(options_, dataset_, state_.step);
+    while (state_.step < options_.steps) {
+      DW_ASSIGN_OR_RETURN(const Batch batch, batches.Take(state_.step));
+      DW_RETURN_IF_ERROR(Step(batch));
+      const bool late = state_.elapsed >= options_.max_time;
+      const bool stopped = sink_.stop && sink_.stop();
+      const bool last = late || stopped || state_.step == options_.steps;
+      if (last || state_.step % options_.log_every_steps == 0) Report();
+      if (last || state_.step % options_.checkpoint_every_steps == 0) DW_RETURN_IF_ERROR(Save());
+      if (last || Due(options_.evaluate.every_steps)) DW_RETURN_IF_ERROR(Measure());
+      if (stopped) return absl::CancelledError(absl::StrCat("stopped at step ", state_.step));
+      if (late) break;
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  bool Due(int64_t every) const { return every > 0 && state_.step % every == 0; }
+
+  absl::Status Step(const Batch& batch) {
+    const double progress =
+        Progress(state_.step, options_.steps, state_.elapsed, options_.max_time);
+    rate_ = LearningRate(options_.optimizer, state_.step, progress);
+    const at::ScalarType dtype =
+        options_.precision == TrainPrecision::kBf16 ? at::kBFloat16 : at::kFloat;
+    const Network network = BindNetwork(options_.model, CastParameters(state_.weights, dtype));
+    const at::Tensor loss =
+        TaskLoss(options_.loss, Forward(network, batch.input).pictures, batch.truth);
+    const double value = loss.item<double>();
+    if (!std::isfinite(value)) {
+      return absl::InternalError(
+          absl::StrFormat("the loss is %g at step %d; the last checkpoint is %s", value,
+                          state_.step, StatePath()));
+    }
+    loss.backward();
+    window_.gradient_norm += ApplyGradients(options_, rate_, state_);
+    window_.loss += value;
+    ++window_.steps;
+    state_.elapsed = earlier_ + (absl::Now() - begin_);
+    return absl::OkStatus();
+  }
+
+  void Report() {
+    const auto steps = static_cast<double>(std::max<int64_t>(window_.steps, 1));
+    const double seconds = absl::ToDoubleSeconds(absl::Now() - window_.begin);
+    if (sink_.progress) {
+      sink_.progress({.step = state_.step,
+                      .steps = options_.steps,
+                      .loss = window_.loss / steps,
+                      .learning_rate = rate_,
+                      .gradient_norm = window_.gradient_norm / steps,
+                      .images_per_second = steps * options_.batch / seconds,
+                      .elapsed = state_.elapsed});
+    }
+    window_ = Window{};
+  }
+
+  absl::Status Save() {
+    DW_RETURN_IF_ERROR(SaveState(StatePath(), options_.model, state_));
+    return SaveCheckpoint(ModelPath(), options_.model, state_.average,
+                          {{"steps", absl::StrCat(state_.step)},
+                           {"seed", absl::StrCat(options_.seed)}});
+  }
+
+  absl::Status Measure() {
+    if (options_.evaluate.pairs_dir.empty() || !sink_.evaluated) return absl::OkStatus();
+    DW_ASSIGN_OR_RETURN(const Evaluation evaluation,
+                        Evaluate(ModelPath(), options_.evaluate.pairs_dir, LoadOptions{}));
+    sink_.evaluated(state_.step, evaluation);
+    return absl::OkStatus();
+  }
+
+  std::string StatePath() const { return options_.output_dir + "/state.safetensors"; }
+
+ public:
+  std::string ModelPath() const {
+    return absl::StrCat(options_.output_dir, "/", options_.name, ".safetensors");
+  }
+
+ private:
+  const TrainOptions& options_;
+  const TrainSink& sink_;
+  Dataset& dataset_;
+  TrainState state_;
+  Window window_;
+  absl::Duration earlier_;              // spent by earlier attempts
+  const absl::Time begin_ = absl::Now();
+  double rate_ = 0;
+};
+
+absl::StatusOr<TrainState> FirstState(const TrainOptions& options) {
+  const std::string path = options.output_dir + "/state.safetensors";
+  if (options.resume && std::filesystem::exists(path)) return LoadState(path, options.model);
+  return BeginState(options);
+}
+
+absl::StatusOr<std::string> TrainFrom(const TrainOptions& options, const TrainSink& sink,
+                                      Dataset& dataset) {
+  DW_ASSIGN_OR_RETURN(TrainState state, FirstState(options));
+  Run run(options, sink, dataset, std::move(state));
+  DW_RETURN_IF_ERROR(run.Go());
+  return run.ModelPath();
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> Train(const TrainOptions& given, const TrainSink& sink) {
+  TrainOptions options = given;
+  options.model.name = options.name;
+  DW_RETURN_IF_ERROR(Validate(options));
+  std::error_code error;
+  std::filesystem::create_directories(options.output_dir, error);
+  if (error) {
+    return absl::InvalidArgumentError(absl::StrFormat("cannot make output_dir '%s': %s",
+                                                      options.output_dir, error.message()));
+  }
+  at::set_num_threads(options.threads > 0 ? options.threads
+                                          : static_cast<int>(std::thread::hardware_concurrency()));
+  DW_ASSIGN_OR_RETURN(const std::unique_ptr<Dataset> dataset,
+                      Dataset::Open(options.data, options.seed));
+  return CatchTorch("training failed", [&] { return TrainFrom(options, sink, *dataset); });
+}
+
+}  // namespace deweather
