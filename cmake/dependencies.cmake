@@ -42,8 +42,11 @@ if(NOT EXISTS ${DEWEATHER_TORCH_LIB_DIR}/libtorch_cpu.so)
 endif()
 add_library(dw_torch INTERFACE)
 add_library(Torch::Torch ALIAS dw_torch)
-target_include_directories(dw_torch SYSTEM INTERFACE
-  ${DEWEATHER_TORCH}/include ${DEWEATHER_TORCH}/include/torch/csrc/api/include)
+# Looked into last: the wheel carries a protobuf and a fmt of its own, which must not shadow the system's.
+foreach(folder IN ITEMS include include/torch/csrc/api/include)
+  target_compile_options(dw_torch INTERFACE
+    "$<$<COMPILE_LANGUAGE:CXX>:SHELL:-idirafter ${DEWEATHER_TORCH}/${folder}>")
+endforeach()
 # Without the first, narrow ATen headers pull in every operator: twice the time to compile.
 target_compile_definitions(dw_torch INTERFACE AT_PER_OPERATOR_HEADERS _GLIBCXX_USE_CXX11_ABI=1)
 # Linked with libtorch_cpu and libc10 alone a program loads none of the 2.7 GB of CUDA libraries.

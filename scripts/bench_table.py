@@ -1,4 +1,4 @@
-"""bench_table.py ROOT BATCH...: runs `deweather-train bench` for each network and prints the table."""
+"""bench_table.py ROOT BATCH...: runs `deweather-train bench` for each network, prints a table."""
 
 import itertools
 import json

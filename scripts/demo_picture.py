@@ -21,7 +21,9 @@ def load(path):
 
 
 def shown(picture):
-    return ImageOps.contain(picture, (SHOWN_PX, SHOWN_PX)) if max(picture.size) > SHOWN_PX else picture
+    if max(picture.size) <= SHOWN_PX:
+        return picture
+    return ImageOps.contain(picture, (SHOWN_PX, SHOWN_PX))
 
 
 def psnr(a, b):
@@ -48,9 +50,9 @@ def heat_map(experts, photo):
     return Image.blend(grown, photo.convert("L").convert("RGB"), 0.35)
 
 
-def shares(reply):
+def shares(file):
     """Share of the last layer's work that each expert did, largest first: [(expert, share)]."""
-    tokens = reply["routing"]["layers"][-1]["tokens"]
+    tokens = file["routing"]["layers"][-1]["tokens"]
     total = sum(tokens)
     return sorted(((e, n / total) for e, n in enumerate(tokens)), key=lambda pair: -pair[1])
 
@@ -96,7 +98,7 @@ def parse_arguments():
     parser.add_argument("--input", required=True, help="the picture that was sent")
     parser.add_argument("--restored", required=True)
     parser.add_argument("--clean", help="without it no dB is printed")
-    parser.add_argument("--experts", required=True, help="grey PNG, one pixel per token: its expert")
+    parser.add_argument("--experts", required=True, help="grey PNG, a pixel per token")
     parser.add_argument("--reply", required=True, help="what `deweather restore --json` printed")
     parser.add_argument("--least-gain", type=float, default=0.0, help="dB; less is a failure")
     parser.add_argument("--output", required=True)
@@ -108,8 +110,8 @@ def main():
     given = load(arguments.input)
     restored = load(arguments.restored)
     with open(arguments.reply, encoding="utf-8") as file:
-        reply = json.load(file)
-    ranked = shares(reply)
+        restoration = json.load(file)["files"][0]
+    ranked = shares(restoration)
     titled = [("input", given), ("restored", restored)]
     gain = None
     if arguments.clean:
@@ -122,7 +124,8 @@ def main():
             ("clean (photo: danielbuechele, CC BY 2.0)", clean),
         ]
         print(f"before {before:.2f} dB, after {after:.2f} dB (PSNR over 8-bit RGB)")
-    print(f"{reply['milliseconds']:.0f} ms")
+    tiles, inferred = restoration["tiles"], restoration["timings"]["infer_ms"]
+    print(f"{restoration['elapsed_ms']:.0f} ms, of them {inferred:.0f} in the model; {tiles} tiles")
     busiest = ", ".join(f"{expert} ({100 * share:.0f} %)" for expert, share in ranked if share > 0)
     print(f"experts of the last layer, share of its work: {busiest}")
     titled = [(title, shown(picture)) for title, picture in titled]

@@ -1,6 +1,7 @@
-"""Clang's thread-safety analysis over the units that use model/base/mutex.h; needs a configured build.
+"""Clang's thread-safety analysis of the units that use model/base/mutex.h; needs a built tree.
 
-Says so and succeeds where no clang++ is installed: GCC, which builds the release, ignores the annotations.
+Says so and succeeds where no clang++ is installed: GCC, which builds the release, ignores the
+annotations.
 """
 
 import json
@@ -22,7 +23,7 @@ def find_clang():
 
 
 def uses_mutex(tree, path):
-    """Torch's headers take long and hold no lock of ours, so units that see them are left to `dev`."""
+    """Units that see Torch's headers take long: they are left to the preset `dev`."""
     return tree.sees_file(path, "model/base/mutex.h") and "torch" not in tree.seen(path)
 
 

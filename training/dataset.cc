@@ -102,13 +102,16 @@ absl::StatusOr<std::unique_ptr<Dataset>> Dataset::Open(const DataOptions& option
 
 absl::Status Dataset::AddSources() {
   for (const PairedSource& paired : options_.pairs) {
-    Source source{.weight = paired.weight};
+    Source source;
+    source.weight = paired.weight;
     DW_ASSIGN_OR_RETURN(source.pictures, ListPairs(paired.input_dir, paired.truth_dir));
     sources_.push_back(std::move(source));
   }
   for (const CleanSource& clean : options_.clean) {
-    Source source{
-        .weight = clean.weight, .clean = true, .untouched_share = clean.untouched_share};
+    Source source;
+    source.weight = clean.weight;
+    source.clean = true;
+    source.untouched_share = clean.untouched_share;
     DW_ASSIGN_OR_RETURN(source.weather, ParseWeather(clean.weather));
     DW_ASSIGN_OR_RETURN(const std::vector<std::string> paths, ListPictures(clean.dir));
     for (const std::string& path : paths) source.pictures.push_back({path, path});
@@ -168,7 +171,9 @@ absl::Status Dataset::Load(int64_t step, int64_t index, float* input, float* tru
   DW_ASSIGN_OR_RETURN(const auto pictures, DecodePair(pair));
 
   const TileRect rect = DrawRect(*pictures.first, side, random);
-  const int symmetry = options_.augment ? static_cast<int>(random.Below(8)) : 0;
+  // A pair is only mirrored: its rain must fall down.
+  const int symmetry =
+      options_.augment ? static_cast<int>(random.Below(source.clean ? 8 : 2)) : 0;
   std::vector<float> planes(crop_elements());
   GatherTile(*pictures.second, rect, planes.data());
   ApplySymmetry(symmetry, side, planes);

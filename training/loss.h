@@ -5,7 +5,10 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <vector>
+
 #include "model/base/train_options.h"
+#include "model/router.h"
 
 namespace deweather {
 
@@ -13,6 +16,12 @@ namespace deweather {
 //          l1: mean |e|;  charbonnier: mean of sqrt(e² + 1e-6)
 // Shapes   both [B,3,H,W] f32 -> a scalar
 at::Tensor TaskLoss(LossKind kind, const at::Tensor& restored, const at::Tensor& truth);
+
+// How unevenly the tokens of a batch are spread over the experts; 1 when evenly.
+// Math     mean over layers of E sum_i f_i P_i [Lepikhin et al. 2020, GShard]; f_i: share of the kept
+//          places that are expert i's, P_i: mean over tokens of the softmax over all experts
+// Deviates from the paper's Eq. 8, which over kept gates sums to a constant.
+at::Tensor BalanceLoss(const std::vector<Gates>& gates);
 
 }  // namespace deweather
 

@@ -18,6 +18,11 @@
 #include "training/tools.h"
 #include "training/train.h"
 
+// Read by jemalloc at its start; as in server/main.cc.
+extern "C" const char* malloc_conf;
+const char* malloc_conf =
+    "background_thread:true,oversize_threshold:0,dirty_decay_ms:5000,muzzy_decay_ms:5000";
+
 namespace deweather {
 namespace {
 
@@ -42,8 +47,8 @@ void Say(const absl::FormatSpec<Args...>& format, const Args&... args) {
 // --- run ---
 
 void PrintProgress(const TrainProgress& at) {
-  Say("step %d/%d  loss %.6f  lr %.2e  grad %.3f  %.1f images/s  %s\n", at.step, at.steps, at.loss,
-      at.learning_rate, at.gradient_norm, at.images_per_second,
+  Say("step %d/%d  loss %.6f  balance %.3f  lr %.2e  grad %.3f  %.1f images/s  %s\n", at.step,
+      at.steps, at.loss, at.balance, at.learning_rate, at.gradient_norm, at.images_per_second,
       absl::FormatDuration(absl::Trunc(at.elapsed, absl::Seconds(1))));
 }
 

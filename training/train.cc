@@ -1,6 +1,7 @@
 #include "training/train.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 
 #include <cmath>
@@ -72,6 +73,7 @@ class Prefetcher {
 struct Window {
   int64_t steps = 0;
   double loss = 0;
+  double balance = 0;
   double gradient_norm = 0;
   absl::Time begin = absl::Now();
 };
@@ -110,17 +112,19 @@ class Run {
     const at::ScalarType dtype =
         options_.precision == TrainPrecision::kBf16 ? at::kBFloat16 : at::kFloat;
     const Network network = BindNetwork(options_.model, CastParameters(state_.weights, dtype));
-    const at::Tensor loss =
-        TaskLoss(options_.loss, Forward(network, batch.input).pictures, batch.truth);
-    const double value = loss.item<double>();
+    const NetworkOutput output = Forward(network, batch.input);
+    const at::Tensor task = TaskLoss(options_.loss, output.pictures, batch.truth);
+    const at::Tensor balance = BalanceLoss(output.gates);
+    const double value = task.item<double>();
     if (!std::isfinite(value)) {
       return absl::InternalError(
           absl::StrFormat("the loss is %g at step %d; the last checkpoint is %s", value,
                           state_.step, StatePath()));
     }
-    loss.backward();
+    (task + options_.balance_weight * balance).backward();
     window_.gradient_norm += ApplyGradients(options_, rate_, state_);
     window_.loss += value;
+    window_.balance += balance.item<double>();
     ++window_.steps;
     state_.elapsed = earlier_ + (absl::Now() - begin_);
     return absl::OkStatus();
@@ -133,6 +137,7 @@ class Run {
       sink_.progress({.step = state_.step,
                       .steps = options_.steps,
                       .loss = window_.loss / steps,
+                      .balance = window_.balance / steps,
                       .learning_rate = rate_,
                       .gradient_norm = window_.gradient_norm / steps,
                       .images_per_second = steps * options_.batch / seconds,

@@ -24,7 +24,8 @@ namespace deweather {
 struct TrainProgress {
   int64_t step = 0;  // steps done
   int64_t steps = 0;
-  double loss = 0;  // mean
+  double loss = 0;     // of the task, mean
+  double balance = 0;  // BalanceLoss, mean; 1 when the experts work evenly
   double learning_rate = 0;
   double gradient_norm = 0;  // mean, before clipping
   double images_per_second = 0;

@@ -9,45 +9,12 @@
 #include "absl/strings/str_cat.h"
 #include "opencv2/core.hpp"
 #include "opencv2/imgproc.hpp"
+#include "training/random.h"
 
 namespace deweather {
 namespace {
 
 constexpr double kPi = 3.14159265358979323846;
-
-// SplitMix64 [Steele et al. 2014] with distributions of our own: those of <random> differ between
-// standard libraries.
-class Random {
- public:
-  explicit Random(uint64_t seed) : state_(seed) {}
-
-  uint64_t Bits() {
-    uint64_t z = (state_ += 0x9e3779b97f4a7c15ULL);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
-    return z ^ (z >> 31);
-  }
-
-  double Uniform() { return static_cast<double>(Bits() >> 11) * 0x1p-53; }  // [0, 1)
-  double Uniform(double low, double high) { return low + (high - low) * Uniform(); }
-  double LogUniform(double low, double high) {
-    return low * std::exp(std::log(high / low) * Uniform());
-  }
-  bool Chance(double probability) { return Uniform() < probability; }
-
-  // Four uniform numbers have variance 1/3; their sum is close to a bell and never far out.
-  double Normal() {
-    const uint64_t bits = Bits();
-    double sum = 0;
-    for (int i = 0; i < 4; ++i) sum += static_cast<double>((bits >> (16 * i)) & 0xffff);
-    return (sum / 65535.0 - 2.0) * 1.7320508075688772;
-  }
-
-  double Exponential() { return -std::log(1.0 - Uniform()); }
-
- private:
-  uint64_t state_;
-};
 
 // --- Drawing the parameters ---------------------------------------------------------------------
 
@@ -55,8 +22,8 @@ enum class Strength { kLight, kMedium, kHeavy };
 
 Strength SampleStrength(Random& random) {
   const double u = random.Uniform();
-  if (u < 0.7) return Strength::kLight;
-  return u < 0.9 ? Strength::kMedium : Strength::kHeavy;
+  if (u < 0.75) return Strength::kLight;
+  return u < 0.93 ? Strength::kMedium : Strength::kHeavy;
 }
 
 double SampleAngle(Random& random) {
@@ -71,17 +38,17 @@ double SampleAngleSpread(Random& random) {
 double SampleCoverage(Strength strength, Random& random) {
   switch (strength) {
     case Strength::kLight:
-      return random.LogUniform(0.05, 0.4);
+      return random.LogUniform(0.04, 0.25);
     case Strength::kMedium:
-      return random.LogUniform(0.15, 0.6);
+      return random.LogUniform(0.12, 0.5);
     case Strength::kHeavy:
-      return random.LogUniform(0.4, 1.2);
+      return random.LogUniform(0.4, 1);
   }
   return 0;
 }
 
 double SampleBrightness(Strength strength, Random& random) {
-  return strength == Strength::kLight ? random.LogUniform(0.1, 0.55) : random.LogUniform(0.15, 0.7);
+  return strength == Strength::kLight ? random.LogUniform(0.1, 0.5) : random.LogUniform(0.12, 0.6);
 }
 
 StreakLayer SampleNearLayer(Strength strength, double angle_deg, Random& random) {

@@ -43,7 +43,7 @@ struct StreakLayer {
   double length_px = 30;             // of a streak in the middle of the layer; [8, 110]
   double width_px = 1.5;             // full width at half brightness; [1.1, 6]
   double depth_spread = 0.3;         // of log(length), half of it of log(width); [0.1, 0.6]
-  double brightness = 0.3;           // at the brightest point of a streak; [0.03, 0.7]
+  double brightness = 0.3;           // at the brightest point of a streak; [0.03, 0.6]
   double brightness_spread = 0.4;    // of log(brightness); [0.1, 0.8]
   double taper = 0.8;                // 0: equally bright along its length; 1: fades to both ends
   double peak = 0;                   // where along it a streak is brightest; -1 top, 1 bottom
@@ -79,7 +79,7 @@ struct RainParams {
   double air_light = 0.8;  // [0.6, 0.95]
 };
 
-// Draws the rain of one picture, from a few faint streaks to a downpour. About seven in ten are
+// Draws the rain of one picture, from a few faint streaks to a downpour. About three in four are
 // light: one or two layers, no veil.
 RainParams SampleRain(uint64_t seed);
 

@@ -53,6 +53,7 @@ absl::Status Validate(const TrainOptions& options) {
   DW_RETURN_IF_ERROR(ValidateOptimizer(options.optimizer));
   DW_RETURN_IF_ERROR(CheckRange("batch", options.batch, 1, 4096));
   DW_RETURN_IF_ERROR(CheckRange("steps", static_cast<double>(options.steps), 1, 1e9));
+  DW_RETURN_IF_ERROR(CheckRange("balance_weight", options.balance_weight, 0, 1000));
   DW_RETURN_IF_ERROR(CheckRange("ema_decay", options.ema_decay, 0, 0.9999999));
   DW_RETURN_IF_ERROR(CheckRange("threads", options.threads, 0, 1024));
   DW_RETURN_IF_ERROR(CheckRange("checkpoint_every_steps",

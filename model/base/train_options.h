@@ -32,7 +32,7 @@ struct DataOptions {
   std::vector<PairedSource> pairs;
   std::vector<CleanSource> clean;
   int crop_px = 128;    // side of the square crops; a multiple of the model's patch
-  bool augment = true;  // flips and quarter turns, eight ways
+  bool augment = true;  // flips and turns; pairs are only mirrored, for rain falls down
 };
 
 enum class LossKind { kSmoothL1, kL1, kCharbonnier };
@@ -63,6 +63,7 @@ struct TrainOptions {
   absl::Duration max_time = absl::InfiniteDuration();  // stops early, after a checkpoint
   OptimizerOptions optimizer;
   LossKind loss = LossKind::kSmoothL1;
+  double balance_weight = 0.01;  // lambda 1, of BalanceLoss; 0: the experts are left alone
   double ema_decay = 0.999;  // 0: the weights themselves are kept
   TrainPrecision precision = TrainPrecision::kF32;
   uint64_t seed = 0;

@@ -58,7 +58,7 @@ absl::StatusOr<ImageInfo> ReadImageInfo(std::string_view bytes, const DecodeLimi
 absl::StatusOr<Image> DecodeImage(std::string_view bytes, const DecodeLimits& limits);
 
 struct EncodeOptions {
-  std::optional<ImageFormat> format;  // default: the image's own
+  std::optional<ImageFormat> format = std::nullopt;  // default: the image's own
   int quality = 0;  // 1..100 for JPEG and WebP (then lossy); 0: as the input's, else 95 (JPEG) or
                     // 90 (lossy WebP), and a picture that was lossless becomes a lossless WebP
   MetadataPolicy metadata = MetadataPolicy::kPreserve;

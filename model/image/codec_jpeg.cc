@@ -154,11 +154,14 @@ class JpegReader {
   // What encoding again needs to know.
   void DescribeCompression(Image& image) const {
     const jpeg_component_info* luma = &decoder_.comp_info[0];
-    const JQUANT_TBL* table = decoder_.quant_tbl_ptrs[luma->quant_tbl_no];
+    const int number = luma->quant_tbl_no;  // as in the file, unchecked
+    const JQUANT_TBL* table =
+        number >= 0 && number < NUM_QUANT_TBLS ? decoder_.quant_tbl_ptrs[number] : nullptr;
     image.jpeg_quality = table == nullptr ? 0 : EstimateJpegQuality(table->quantval);
     image.jpeg_chroma_step_x = image.jpeg_chroma_step_y = 1;
     if (decoder_.num_components != 3) return;
     const jpeg_component_info* chroma = &decoder_.comp_info[1];
+    if (chroma->h_samp_factor < 1 || chroma->v_samp_factor < 1) return;
     image.jpeg_chroma_step_x = luma->h_samp_factor / chroma->h_samp_factor;
     image.jpeg_chroma_step_y = luma->v_samp_factor / chroma->v_samp_factor;
   }

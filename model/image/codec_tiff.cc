@@ -480,6 +480,10 @@ absl::StatusOr<Header> ReadTiffHeader(std::string_view bytes) {
   const Layout layout = ReadLayout(tiff.get());
   DW_RETURN_IF_ERROR(CheckLayout(tiff.get(), layout));
   DW_RETURN_IF_ERROR(CheckSinglePage(tiff.get()));
+  if (!TiffDirectoriesAreComplete(bytes)) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "bad TIFF: a directory reaches beyond the file's %d bytes, truncated", bytes.size()));
+  }
   return Header{.info = {.format = ImageFormat::kTiff,
                          .width = static_cast<int>(layout.width),
                          .height = static_cast<int>(layout.height),

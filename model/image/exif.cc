@@ -93,6 +93,7 @@ std::optional<Entry> ReadEntry(const Block& block, size_t at) {
 
 struct Directory {
   std::vector<Entry> entries;  // readable ones
+  bool complete = false;       // all of them are
   size_t next_at = 0;          // where the next directory's offset stands; 0: beyond the block
 };
 
@@ -105,6 +106,7 @@ Directory ReadDirectory(const Block& block, size_t at) {
     const std::optional<Entry> entry = ReadEntry(block, at + 2 + i * kEntryBytes);
     if (entry.has_value()) directory.entries.push_back(*entry);
   }
+  directory.complete = directory.entries.size() == count;
   const size_t next_at = at + 2 + count * kEntryBytes;
   if (block.Has(next_at, 4)) directory.next_at = next_at;
   return directory;
@@ -263,6 +265,15 @@ std::string ExifFromTiff(std::string_view file) {
   if (kept.empty()) return {};
   Put(block, 4, copy.Write(kept, pointers), 4, from.big_endian());
   return block;
+}
+
+bool TiffDirectoriesAreComplete(std::string_view file) {
+  const Block block(file);
+  if (!block.valid()) return true;
+  const Directory ifd0 = ReadDirectory(block, block.U32(4));
+  if (!ifd0.complete) return false;
+  const Entry* entry = Find(ifd0, kTagExifIfd);
+  return entry == nullptr || ReadDirectory(block, Value(block, *entry)).complete;
 }
 
 PlacedExif PlaceExif(std::string_view exif, uint32_t file_offset) {

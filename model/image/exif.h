@@ -26,6 +26,10 @@ std::string UprightExif(std::string_view exif, int width, int height);
 // directories and the descriptive text tags. Empty when there is nothing, and for a BigTIFF.
 std::string ExifFromTiff(std::string_view file);
 
+// False when a value of the first directory, or of its EXIF directory, lies beyond the file's end.
+// True for a BigTIFF, whose directories are not read here.
+bool TiffDirectoriesAreComplete(std::string_view file);
+
 // The descriptive text tags of a block's IFD0, for TIFFSetField. Not NUL-terminated.
 struct ExifText {
   uint16_t tag;

@@ -58,8 +58,10 @@ double Psnr(double mean_squared_error) {
   return std::min(kIdenticalDb, 10 * std::log10(kPeak * kPeak / mean_squared_error));
 }
 
-std::array<double, kWindowPx> GaussianWindow() {
-  std::array<double, kWindowPx> window;
+using Window = std::array<double, kWindowPx>;
+
+Window GaussianWindow() {
+  Window window;
   double sum = 0;
   for (int i = 0; i < kWindowPx; ++i) {
     const double distance = i - kWindowPx / 2;
@@ -70,59 +72,76 @@ std::array<double, kWindowPx> GaussianWindow() {
   return window;
 }
 
-// Weighted sums of one plane of both pictures in a window.
-struct Moments {
-  double a = 0, b = 0, aa = 0, bb = 0, ab = 0;
+// Weighted means of one plane of both pictures in a window.
+enum Moment : size_t { kA, kB, kAA, kBB, kAB, kMoments };
 
-  void Add(double weight, const Moments& m) {
-    a += weight * m.a;
-    b += weight * m.b;
-    aa += weight * m.aa;
-    bb += weight * m.bb;
-    ab += weight * m.ab;
-  }
-};
+// [plane][moment][x], plane by plane so that the window's sums run along memory.
+using MomentRow = std::vector<double>;
 
-double Ssim(const Moments& m) {
-  const double variance_a = m.aa - m.a * m.a;
-  const double variance_b = m.bb - m.b * m.b;
-  const double covariance = m.ab - m.a * m.b;
-  return (2 * m.a * m.b + kC1) * (2 * covariance + kC2) /
-         ((m.a * m.a + m.b * m.b + kC1) * (variance_a + variance_b + kC2));
-}
-
-using MomentRow = std::vector<std::array<Moments, kPlanes>>;  // [width]
-
-// Adds one row of both pictures, times its weight in the window's column.
-void AddRow(const Image& a, const Image& b, int y, double weight, MomentRow& columns) {
-  for (int x = 0; x < a.width; ++x) {
-    const Pixel pa = PixelAt(a, x, y);
-    const Pixel pb = PixelAt(b, x, y);
+void FillMoments(const Image& a, const Image& b, int y, MomentRow& row) {
+  const size_t width = static_cast<size_t>(a.width);
+  for (size_t x = 0; x < width; ++x) {
+    const Pixel pa = PixelAt(a, static_cast<int>(x), y);
+    const Pixel pb = PixelAt(b, static_cast<int>(x), y);
     for (size_t c = 0; c < kPlanes; ++c) {
-      columns[static_cast<size_t>(x)][c].Add(
-          weight, {pa[c], pb[c], pa[c] * pa[c], pb[c] * pb[c], pa[c] * pb[c]});
+      double* moments = row.data() + c * kMoments * width + x;
+      moments[kA * width] = pa[c];
+      moments[kB * width] = pb[c];
+      moments[kAA * width] = pa[c] * pa[c];
+      moments[kBB * width] = pb[c] * pb[c];
+      moments[kAB * width] = pa[c] * pb[c];
     }
   }
+}
+
+// to[x] += weight · from[x]
+void AddWeighted(double weight, const double* from, double* to, size_t count) {
+  for (size_t i = 0; i < count; ++i) to[i] += weight * from[i];
+}
+
+double Ssim(double a, double b, double aa, double bb, double ab) {
+  const double variances = aa - a * a + bb - b * b;
+  const double covariance = ab - a * b;
+  return (2 * a * b + kC1) * (2 * covariance + kC2) / ((a * a + b * b + kC1) * (variances + kC2));
+}
+
+// Sum of SSIM along a row, per plane. `columns` has been summed down the window's columns.
+Pixel SumRow(const MomentRow& columns, const Window& window, size_t width) {
+  const size_t positions = width - kWindowPx + 1;
+  Pixel sums = {};
+  std::array<std::vector<double>, kMoments> m;
+  for (size_t c = 0; c < kPlanes; ++c) {
+    for (size_t k = 0; k < kMoments; ++k) {
+      m[k].assign(positions, 0.0);
+      const double* from = columns.data() + (c * kMoments + k) * width;
+      for (size_t i = 0; i < kWindowPx; ++i) AddWeighted(window[i], from + i, m[k].data(), positions);
+    }
+    for (size_t x = 0; x < positions; ++x) {
+      sums[c] += Ssim(m[kA][x], m[kB][x], m[kAA][x], m[kBB][x], m[kAB][x]);
+    }
+  }
+  return sums;
 }
 
 // Mean SSIM per plane: the window is separable, down the columns and then along the row.
 Pixel MeanSsim(const Image& a, const Image& b) {
-  const std::array<double, kWindowPx> window = GaussianWindow();
-  const size_t columns = static_cast<size_t>(a.width - kWindowPx + 1);
-  const int rows = a.height - kWindowPx + 1;
+  const Window window = GaussianWindow();
+  const size_t width = static_cast<size_t>(a.width);
+  const size_t row_size = kPlanes * kMoments * width;
+  std::vector<MomentRow> ring(kWindowPx, MomentRow(row_size));
   Pixel sums = {};
-  for (int y = 0; y < rows; ++y) {
-    MomentRow row(static_cast<size_t>(a.width));
-    for (int i = 0; i < kWindowPx; ++i) AddRow(a, b, y + i, window[static_cast<size_t>(i)], row);
-    for (size_t x = 0; x < columns; ++x) {
-      for (size_t c = 0; c < kPlanes; ++c) {
-        Moments moments;
-        for (size_t i = 0; i < kWindowPx; ++i) moments.Add(window[i], row[x + i][c]);
-        sums[c] += Ssim(moments);
-      }
+  for (size_t y = 0; y < static_cast<size_t>(a.height); ++y) {
+    FillMoments(a, b, static_cast<int>(y), ring[y % kWindowPx]);
+    if (y + 1 < kWindowPx) continue;
+    MomentRow columns(row_size);
+    for (size_t i = 0; i < kWindowPx; ++i) {
+      AddWeighted(window[i], ring[(y + 1 + i) % kWindowPx].data(), columns.data(), row_size);
     }
+    const Pixel row = SumRow(columns, window, width);
+    for (size_t c = 0; c < kPlanes; ++c) sums[c] += row[c];
   }
-  for (double& sum : sums) sum /= static_cast<double>(columns) * rows;
+  const double positions = static_cast<double>(width - kWindowPx + 1) * (a.height - kWindowPx + 1);
+  for (double& sum : sums) sum /= positions;
   return sums;
 }
 

@@ -151,6 +151,7 @@ void CopyNumbers(const v1::TrainConfig& message, TrainOptions* options) {
   DW_COPY(batch);
   DW_COPY(steps);
   DW_COPY(ema_decay);
+  DW_COPY(balance_weight);
   DW_COPY(seed);
   DW_COPY(threads);
   DW_COPY(checkpoint_every_steps);

@@ -37,10 +37,10 @@ using TileDone = std::function<void(absl::StatusOr<RestoredTile>)>;
 
 // Holds no pixels: they are gathered when its batch is made.
 struct Tile {
-  std::shared_ptr<const Call> call = {};
-  std::shared_ptr<const Restorer> model = {};  // the version that the request pinned; only compared here
+  std::shared_ptr<const Call> call;
+  std::shared_ptr<const Restorer> model;  // that the request pinned; the queue only compares it
   const TileSource* source = nullptr;     // valid until `done` is called
-  TileRect rect = {};
+  TileRect rect;
   bool expert_map = false;
   TileDone done = nullptr;   // called exactly once, under no lock; must be quick
   absl::Time enqueued = {};  // set by TileQueue::Push

@@ -9,10 +9,10 @@ namespace {
 
 absl::Status OverBudget(const char* what, int64_t wanted, int64_t held, int64_t limit,
                         const char* reason) {
-  return WithReason(absl::ResourceExhaustedError(absl::StrFormat(
-                        "the picture needs %d %s; requests in flight hold %d of %d", wanted, what,
-                        held, limit)),
-                    reason);
+  return WithReason(
+      absl::ResourceExhaustedError(absl::StrFormat(
+          "the picture needs %d %s; requests in flight hold %d of %d", wanted, what, held, limit)),
+      reason);
 }
 
 }  // namespace

@@ -34,9 +34,9 @@ absl::StatusOr<std::string> FindByName(const std::vector<std::string>& folders,
     std::error_code ignored;
     if (std::filesystem::is_regular_file(path, ignored)) return path;
   }
-  return absl::NotFoundError(absl::StrCat("no model '", name, "' in ",
-                                          folders.empty() ? "any folder: none is configured"
-                                                          : absl::StrJoin(folders, ", ")));
+  return absl::NotFoundError(absl::StrCat(
+      "no model '", name, "' in ",
+      folders.empty() ? "any folder: none is configured" : absl::StrJoin(folders, ", ")));
 }
 
 // One forward pass over black tiles. Its routing counts nowhere.
@@ -54,9 +54,9 @@ absl::Status RunOnce(const Restorer& model, int batch) {
 absl::Status WarmUp(const Restorer& model, const std::vector<int>& batch_sizes,
                     const Executor& executor) {
   for (const int size : batch_sizes) {
-    std::promise<absl::Status> warmed;
-    executor([&] { warmed.set_value(RunOnce(model, size)); });
-    DW_RETURN_IF_ERROR(warmed.get_future().get());
+    const auto warmed = std::make_shared<std::promise<absl::Status>>();
+    executor([&model, size, warmed] { warmed->set_value(RunOnce(model, size)); });
+    DW_RETURN_IF_ERROR(warmed->get_future().get());
   }
   return absl::OkStatus();
 }
@@ -123,8 +123,9 @@ absl::StatusOr<PinnedModel> LiveModels::Pin(std::string_view name) const {
   if (found != models_.end()) return Describe(found->second);
   const std::string known = absl::StrJoin(
       models_, ", ", [](std::string* out, const auto& entry) { out->append(entry.first); });
-  return WithReason(absl::NotFoundError(absl::StrCat("unknown model '", std::string(name), "'; live: ", known)),
-                    "UNKNOWN_MODEL");
+  return WithReason(
+      absl::NotFoundError(absl::StrCat("unknown model '", std::string(name), "'; live: ", known)),
+      "UNKNOWN_MODEL");
 }
 
 std::vector<LiveModelInfo> LiveModels::List() const {

@@ -54,9 +54,8 @@ std::array<Counter*, N> LabelledCounters(Family<Counter>& family, const char* la
 }
 
 std::array<Counter*, kStatusCodes> RequestCounters(Registry& registry) {
-  Family<Counter>& family =
-      CounterFamily(registry, "deweather_restore_requests_total",
-                    "Requests that ended, by gRPC status code.");
+  Family<Counter>& family = CounterFamily(registry, "deweather_restore_requests_total",
+                                          "Requests that ended, by gRPC status code.");
   std::array<Counter*, kStatusCodes> counters;
   for (int code = 0; code < kStatusCodes; ++code) {
     const std::string name = absl::StatusCodeToString(static_cast<absl::StatusCode>(code));
@@ -93,9 +92,9 @@ double ResidentBytes() {
   long resident_pages = 0;
   const int fields = std::fscanf(file, "%ld %ld", &total_pages, &resident_pages);
   std::fclose(file);
-  return fields == 2 ? static_cast<double>(resident_pages) *
-                           static_cast<double>(sysconf(_SC_PAGESIZE))
-                     : 0;
+  return fields == 2
+             ? static_cast<double>(resident_pages) * static_cast<double>(sysconf(_SC_PAGESIZE))
+             : 0;
 }
 
 double FreeBytes(const std::string& folder) {
@@ -130,14 +129,14 @@ Metrics::Metrics(MetricsOptions options)
       cpu_seconds_(CounterFamily(*registry, "process_cpu_seconds_total",
                                  "User and system time of the process.")
                        .Add({})),
-      resident_bytes_(GaugeFamily(*registry, "process_resident_memory_bytes",
-                                  "Resident memory of the process.")
-                          .Add({})),
+      resident_bytes_(
+          GaugeFamily(*registry, "process_resident_memory_bytes", "Resident memory of the process.")
+              .Add({})),
       data_free_bytes_(GaugeFamily(*registry, "deweather_data_free_bytes",
                                    "Free space on the data folder's file system.")
                            .Add({})),
-      queue_tiles_(GaugeFamily(*registry, "deweather_queue_tiles", "Tiles that wait for a batch.")
-                       .Add({})),
+      queue_tiles_(
+          GaugeFamily(*registry, "deweather_queue_tiles", "Tiles that wait for a batch.").Add({})),
       queue_oldest_seconds_(GaugeFamily(*registry, "deweather_queue_oldest_seconds",
                                         "Wait of the tile that has waited longest.")
                                 .Add({})),
@@ -191,8 +190,7 @@ void Metrics::DeclareLayer(int layer) {
 }
 
 void Metrics::DeclareExpert(int layer, int expert) {
-  const prometheus::Labels labels{{"layer", absl::StrCat(layer)},
-                                  {"expert", absl::StrCat(expert)}};
+  const prometheus::Labels labels{{"layer", absl::StrCat(layer)}, {"expert", absl::StrCat(expert)}};
   const auto row = static_cast<size_t>(layer);
   token_series_[row].push_back(&expert_tokens_.Add(labels));
   gate_series_[row].push_back(&expert_gate_.Add(labels));

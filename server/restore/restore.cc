@@ -23,7 +23,6 @@
 #include "server/restore/live_models.h"
 #include "server/restore/metrics.h"
 #include "server/restore/run_batch.h"
-#include "spdlog/spdlog.h"
 
 namespace deweather {
 namespace {
@@ -276,8 +275,7 @@ absl::Status RestorePipeline::Restoration::Encode() {
   const absl::Time start = absl::Now();
   const RestoreOptions& options = request_.options;
   absl::StatusOr<std::string> bytes = EncodeImage(
-      image_,
-      {.format = options.format, .quality = options.quality, .metadata = options.metadata});
+      image_, {.format = options.format, .quality = options.quality, .metadata = options.metadata});
   if (!bytes.ok()) return WithReason(bytes.status(), "NOT_ENCODABLE");
   result_.image = *std::move(bytes);
   if (expert_map_.has_value()) {
@@ -309,11 +307,7 @@ void RestorePipeline::Restoration::Finish(absl::StatusOr<RestoreResult> result) 
     const std::optional<Refusal> refusal = RefusalReason(status);
     if (refusal.has_value()) parts_.metrics.refused(*refusal).Increment();
   }
-  try {
-    done_(std::move(result));
-  } catch (const std::exception& error) {
-    spdlog::error("a request's done threw: {}", error.what());
-  }
+  done_(std::move(result));
 }
 
 absl::Status RestorePipeline::Restoration::Refuse() {
@@ -354,8 +348,8 @@ void RestorePipeline::Restoration::Measure(Stage stage, absl::Time start, absl::
 
 // Keeps at most a window of tiles outstanding, and only those that the blender has room for.
 void RestorePipeline::Restoration::PushTiles() {
-  const int end = std::min(blender_->Admissible(),
-                           blender_->added_count() + parts_.options.window_tiles);
+  const int end =
+      std::min(blender_->Admissible(), blender_->added_count() + parts_.options.window_tiles);
   std::vector<Tile> tiles;
   for (; next_tile_ < end; ++next_tile_) tiles.push_back(MakeTile(next_tile_));
   if (!tiles.empty()) parts_.batcher.Push(std::move(tiles));

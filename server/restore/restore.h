@@ -98,7 +98,7 @@ struct RestoreResult {
   std::string expert_map_png;
 };
 
-// Called exactly once for each Start.
+// Called exactly once for each Start. Must not throw.
 using RestoreDone = std::function<void(absl::StatusOr<RestoreResult>)>;
 
 // Runs a task on the thread that runs the model, between batches.

@@ -107,9 +107,8 @@ absl::StatusOr<RestoredTile> TakeTile(const Restorer& model, const Restored& res
                                       const Tile& tile, int64_t index) {
   RestoredTile result{.pixels = Row<float>(restored.tiles, index)};
   if (!AllFinite(result.pixels)) {
-    return absl::InternalError(
-        absl::StrFormat("%s gave a non-finite pixel in the tile at (%d, %d)", model.spec.name,
-                        tile.rect.x, tile.rect.y));
+    return absl::InternalError(absl::StrFormat("%s gave a non-finite pixel in the tile at (%d, %d)",
+                                               model.spec.name, tile.rect.x, tile.rect.y));
   }
   if (model.spec.routing.layers == 0) return result;
   result.tokens = Row<int64_t>(restored.tokens, index);

@@ -1,7 +1,7 @@
 """Functions that are too long: over 60 lines, or 90 in a CUDA source.
 
-The sources are formatted (scripts/lint sees to that), so a function's body ends at the first closing
-brace in the column where the line that opened it starts. Namespaces, types and tables are no functions.
+The sources are formatted (scripts/lint sees to that), so a function's body ends at the first
+closing brace in the column where its heading starts.
 """
 
 import re
@@ -11,7 +11,7 @@ from includes import sources
 LIMIT = 60
 CUDA_LIMIT = 90
 
-NO_FUNCTION = re.compile(r"^\s*(namespace|class|struct|union|enum|extern|typedef|using|template <[^(]*$)")
+NO_FUNCTION = re.compile(r"^\s*(namespace|class|struct|union|enum|extern|typedef|using)\b")
 CONTROL = re.compile(r"^\s*(if|for|while|switch|do|else|try|catch|return|case|default)\b|^\s*[}#]")
 # `{` at the end of a line that also closed a parameter list, maybe followed by qualifiers.
 OPENS_FUNCTION = re.compile(r"\)[^;={}()]*(\([^()]*\))?[^;={}()]*\{$|\)\s*(:|,).*\{$")
@@ -33,7 +33,7 @@ def functions(lines):
 
 
 def heading(lines, index):
-    """Index of the line where the statement that ends at `index` begins: the least indented above."""
+    """Index of the line where the statement that ends at `index` begins."""
     first = index
     while first > 0 and not re.search(r"[;{}:]$|^\s*(//|#)|^$", lines[first - 1]):
         first -= 1

@@ -1,7 +1,8 @@
 """Which file of ours may include what: one folder is one target, an include follows an arrow.
 
-Every file is read, not compiled: `#include` lines are followed through our own headers, so that what a
-translation unit sees indirectly counts too. TARGETS below is the list of arrows; ARCHITECTURE.md draws it.
+Every file is read, not compiled: `#include` lines are followed through our own headers, so that
+what a translation unit sees indirectly counts too. TARGETS is the list of arrows; ARCHITECTURE.md
+draws it.
 """
 
 import dataclasses

@@ -148,7 +148,7 @@ TEST(AddWeatherTest, StrengthSpansLightToHeavy) {
   for (uint64_t seed = 0; seed < 400; ++seed) psnr.push_back(Psnr(Rain(clean, seed), clean));
   std::sort(psnr.begin(), psnr.end());
   EXPECT_GT(psnr[20], 5);
-  EXPECT_LT(psnr[20], 15);
+  EXPECT_LT(psnr[20], 16);
   EXPECT_GT(psnr[200], 19);
   EXPECT_LT(psnr[200], 28);
   EXPECT_GT(psnr[380], 33);
@@ -250,7 +250,7 @@ TEST(SampleRainTest, StaysInTheDocumentedRanges) {
       EXPECT_TRUE(layer.streaks_per_kilopixel >= 0.1 && layer.streaks_per_kilopixel <= 50) << seed;
       EXPECT_TRUE(layer.length_px >= 8 && layer.length_px <= 110) << seed;
       EXPECT_TRUE(layer.width_px >= 1.1 && layer.width_px <= 6) << seed;
-      EXPECT_TRUE(layer.brightness >= 0.03 && layer.brightness <= 0.7) << seed;
+      EXPECT_TRUE(layer.brightness >= 0.03 && layer.brightness <= 0.6) << seed;
     }
   }
 }

@@ -1,0 +1,39 @@
+// How every command reaches a server.
+
+#ifndef DEWEATHER_CLIENT_CHANNEL_H_
+#define DEWEATHER_CLIENT_CHANNEL_H_
+
+#include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
+#include <grpcpp/support/status.h>
+
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+
+namespace deweather {
+
+struct ServerFlags {
+  std::string server = "127.0.0.1:50051";      // HOST:PORT
+  absl::Duration timeout = absl::Seconds(30);  // of one call
+};
+
+// Connects lazily. Replies of up to 1 GiB are taken: gRPC's own limit of 4 MiB is less than a photo.
+std::shared_ptr<grpc::Channel> OpenChannel(const ServerFlags& flags);
+
+void SetDeadline(const ServerFlags& flags, grpc::ClientContext& context);
+
+// The same code and message, on one line.
+absl::Status FromGrpc(const grpc::Status& status);
+
+// google.rpc.ErrorInfo's reason; empty if the server sent none.
+std::string ReasonOf(const grpc::Status& status);
+
+// "UNAVAILABLE: message", or "UNAVAILABLE: about: message".
+std::string ErrorLine(const absl::Status& status, const std::string& about = "");
+
+}  // namespace deweather
+
+#endif  // DEWEATHER_CLIENT_CHANNEL_H_

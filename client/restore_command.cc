@@ -1,0 +1,216 @@
+#include "client/restore_command.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <filesystem>
+#include <iostream>
+#include <iterator>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "client/plan.h"
+#include "client/report.h"
+#include "deweather/v1/restoration.grpc.pb.h"
+#include "model/base/file.h"
+#include "model/base/mutex.h"
+#include "model/base/status_macros.h"
+
+namespace deweather {
+namespace {
+
+using Stub = v1::RestorationService::Stub;
+
+// Enough to keep a server busy while files are read and written.
+constexpr size_t kInFlight = 4;
+// What one protobuf message can hold, less room for the options.
+constexpr size_t kMaxInputBytes = std::numeric_limits<int>::max() - 4096;
+
+absl::StatusOr<std::string> ReadInput(const std::string& path) {
+  std::string bytes;
+  if (path == "-") {
+    bytes.assign(std::istreambuf_iterator<char>(std::cin), {});
+  } else {
+    DW_ASSIGN_OR_RETURN(bytes, ReadFile(path));
+  }
+  if (bytes.size() <= kMaxInputBytes) return bytes;
+  return absl::ResourceExhaustedError(
+      absl::StrFormat("%d bytes; one message holds at most %d", bytes.size(), kMaxInputBytes));
+}
+
+absl::Status WriteOutput(const std::string& path, const std::string& bytes, bool overwrite) {
+  if (path == "-") {
+    const bool written = std::fwrite(bytes.data(), 1, bytes.size(), stdout) == bytes.size() &&
+                         std::fflush(stdout) == 0;
+    return written ? absl::OkStatus() : absl::ErrnoToStatus(errno, "cannot write to stdout");
+  }
+  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  std::error_code ignored;
+  if (!folder.empty()) std::filesystem::create_directory(folder, ignored);
+  DW_RETURN_IF_ERROR(CheckWritable(path, overwrite));
+  return WriteFileAtomically(path, bytes);
+}
+
+// Both or none.
+absl::Status WriteOutputs(const RestoreFlags& flags, const PlannedFile& file,
+                          const v1::RestoreResponse& response) {
+  if (flags.expert_map.empty()) return WriteOutput(file.output, response.image(), flags.overwrite);
+  if (response.expert_map().empty()) {
+    return absl::FailedPreconditionError(absl::StrFormat(
+        "model %s routes no tokens: there is no expert map", response.model().name()));
+  }
+  DW_RETURN_IF_ERROR(WriteOutput(flags.expert_map, response.expert_map(), flags.overwrite));
+  const absl::Status status = WriteOutput(file.output, response.image(), flags.overwrite);
+  std::error_code ignored;
+  if (!status.ok()) std::filesystem::remove(flags.expert_map, ignored);
+  return status;
+}
+
+v1::RestoreOptions OptionsOf(const RestoreFlags& flags, const PlannedFile& file) {
+  v1::RestoreOptions options;
+  options.set_model(flags.model);
+  options.set_format(file.format);
+  options.set_quality(flags.quality);
+  options.set_metadata_policy(flags.metadata == "strip"
+                                  ? v1::RestoreOptions::METADATA_POLICY_STRIP
+                                  : v1::RestoreOptions::METADATA_POLICY_PRESERVE);
+  if (flags.strength) options.set_strength(*flags.strength);
+  options.set_expert_map(!flags.expert_map.empty());
+  return options;
+}
+
+// Fills all of `outcome` but its file and time.
+void RestoreFile(Stub& stub, const ServerFlags& server, const RestoreFlags& flags,
+                 Outcome* outcome) {
+  absl::StatusOr<std::string> bytes = ReadInput(outcome->file.input);
+  outcome->status = bytes.status();
+  if (!bytes.ok()) return;
+  v1::RestoreRequest request;
+  request.set_image(*std::move(bytes));
+  *request.mutable_options() = OptionsOf(flags, outcome->file);
+  grpc::ClientContext context;
+  SetDeadline(server, context);
+  const grpc::Status status = stub.Restore(&context, request, &outcome->response);
+  outcome->status = FromGrpc(status);
+  outcome->reason = ReasonOf(status);
+  if (status.ok()) outcome->status = WriteOutputs(flags, outcome->file, outcome->response);
+  outcome->response.clear_image();
+  outcome->response.clear_expert_map();
+}
+
+// Tells on stderr how far the work is: a line that is written over on a terminal, else one line a
+// file. Errors always stay.
+//
+// Threads  thread-safe
+class Progress {
+ public:
+  Progress(size_t files, bool quiet)
+      : files_(files), quiet_(quiet), terminal_(isatty(STDERR_FILENO) == 1) {}
+
+  void Add(const Outcome& outcome) {
+    const MutexLock lock(mutex_);
+    ++finished_;
+    const char* const clear = terminal_ ? "\r\033[K" : "";
+    if (!outcome.status.ok()) {
+      const std::string& input = outcome.file.input;
+      Print(absl::StrCat(clear, ErrorLine(outcome.status, input == "-" ? "stdin" : input), "\n"));
+    } else if (!quiet_) {
+      const bool last = !terminal_ || files_ == 1;
+      Print(absl::StrCat(clear, SummaryLine(outcome), last ? "\n" : ""));
+    }
+    if (terminal_ && !quiet_ && files_ > 1) {
+      Print(absl::StrFormat("%s%d of %d pictures%s", clear, finished_, files_,
+                            finished_ == files_ ? "\n" : ""));
+    }
+  }
+
+ private:
+  static void Print(const std::string& text) { std::fputs(text.c_str(), stderr); }
+
+  const size_t files_;
+  const bool quiet_;
+  const bool terminal_;
+  Mutex mutex_;
+  size_t finished_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+std::vector<Outcome> RestoreAll(const ServerFlags& server, const RestoreFlags& flags,
+                                std::vector<PlannedFile> files) {
+  const std::unique_ptr<Stub> stub = v1::RestorationService::NewStub(OpenChannel(server));
+  std::vector<Outcome> outcomes(files.size());
+  Progress progress(files.size(), flags.json);
+  std::atomic<size_t> next = 0;
+  const auto work = [&] {
+    for (size_t i = next++; i < outcomes.size(); i = next++) {
+      const absl::Time start = absl::Now();
+      outcomes[i].file = std::move(files[i]);
+      RestoreFile(*stub, server, flags, &outcomes[i]);
+      outcomes[i].elapsed = absl::Now() - start;
+      progress.Add(outcomes[i]);
+    }
+  };
+  std::vector<std::jthread> threads;
+  for (size_t i = 0; i < std::min(kInFlight, outcomes.size()); ++i) threads.emplace_back(work);
+  threads.clear();  // joins
+  return outcomes;
+}
+
+absl::StatusOr<std::vector<PlannedFile>> Plan(const RestoreFlags& flags) {
+  if (flags.json && flags.output == "-") {
+    return absl::InvalidArgumentError("--json and the picture cannot both go to stdout");
+  }
+  if (flags.expert_map == "-") return absl::InvalidArgumentError("--expert-map needs a file");
+  DW_ASSIGN_OR_RETURN(std::vector<PlannedFile> files,
+                      PlanFiles(flags.inputs, flags.output, flags.overwrite));
+  if (!flags.expert_map.empty()) {
+    if (files.size() > 1) {
+      return absl::InvalidArgumentError("--expert-map is one file: restore one picture at a time");
+    }
+    if (flags.expert_map == files.front().output) {
+      return absl::InvalidArgumentError("--expert-map and OUT are the same file");
+    }
+    DW_RETURN_IF_ERROR(CheckWritable(flags.expert_map, flags.overwrite));
+  }
+  return files;
+}
+
+void PrintRouting(const std::vector<Outcome>& outcomes, std::FILE* where) {
+  for (const Outcome& outcome : outcomes) {
+    if (!outcome.status.ok()) continue;
+    absl::FPrintF(where, "%s\n%s", outcome.file.input, RoutingTable(outcome.response.routing()));
+  }
+}
+
+// Names of files may be in any encoding; JSON is UTF-8.
+std::string Dump(const nlohmann::json& json) {
+  return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+}  // namespace
+
+int RunRestore(const ServerFlags& server, const RestoreFlags& flags) {
+  absl::StatusOr<std::vector<PlannedFile>> files = Plan(flags);
+  if (!files.ok()) {
+    absl::FPrintF(stderr, "%s\n", ErrorLine(files.status()));
+    if (flags.json) absl::PrintF("%s\n", Dump({{"error", ErrorJson(files.status())}}));
+    return absl::IsInvalidArgument(files.status()) ? 2 : 1;
+  }
+  const std::vector<Outcome> outcomes = RestoreAll(server, flags, *std::move(files));
+  if (flags.json) {
+    absl::PrintF("%s\n", Dump(ToJson(outcomes)));
+  } else if (flags.routing) {
+    PrintRouting(outcomes, flags.output == "-" ? stderr : stdout);
+  }
+  const bool all = std::all_of(outcomes.begin(), outcomes.end(),
+                               [](const Outcome& outcome) { return outcome.status.ok(); });
+  return all ? 0 : 1;
+}
+
+}  // namespace deweather

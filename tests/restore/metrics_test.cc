@@ -1,0 +1,148 @@
+#include "server/restore/metrics.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <prometheus/text_serializer.h>
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_split.h"
+
+namespace deweather {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+std::string Text(const Metrics& metrics) {
+  return prometheus::TextSerializer().Serialize(metrics.Collect());
+}
+
+// Lines that are no comment.
+size_t SeriesCount(const std::string& text) {
+  size_t count = 0;
+  for (const absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
+    if (line.front() != '#') ++count;
+  }
+  return count;
+}
+
+TEST(MetricsTest, SeriesExistFromTheStartAtZero) {
+  const std::string text = Text(Metrics({.build_version = "1.2.3"}));
+  for (const char* line :
+       {"deweather_restore_requests_total{code=\"OK\"} 0\n",
+        "deweather_restore_requests_total{code=\"DEADLINE_EXCEEDED\"} 0\n",
+        "deweather_restore_refused_total{reason=\"byte_budget\"} 0\n",
+        "deweather_restore_refused_total{reason=\"draining\"} 0\n",
+        "deweather_tiles_dropped_total{reason=\"cancelled\"} 0\n",
+        "deweather_batch_padding_tiles_total 0\n", "deweather_restore_seconds_count 0\n",
+        "deweather_stage_seconds_count{stage=\"decode\"} 0\n",
+        "deweather_stage_seconds_count{stage=\"encode\"} 0\n", "deweather_batch_tiles_count 0\n",
+        "deweather_queue_tiles 0\n", "deweather_queue_oldest_seconds 0\n",
+        "deweather_build_info{version=\"1.2.3\"} 1\n"}) {
+    EXPECT_THAT(text, HasSubstr(line));
+  }
+}
+
+TEST(MetricsTest, ProcessAndDiskAreReadAtAScrape) {
+  const std::string text = Text(Metrics({}));
+  for (const char* name : {"\nprocess_resident_memory_bytes ", "\ndeweather_data_free_bytes "}) {
+    const size_t at = text.find(name);
+    ASSERT_NE(at, std::string::npos) << name;
+    EXPECT_GT(std::stod(text.substr(at + std::string(name).size())), 1e5);
+  }
+  EXPECT_THAT(text, HasSubstr("# TYPE process_cpu_seconds_total counter"));
+}
+
+TEST(MetricsTest, CpuSecondsNeverFall) {
+  const Metrics metrics({});
+  double before = 0;
+  for (int i = 0; i < 5; ++i) {
+    const std::string text = Text(metrics);
+    const char name[] = "\nprocess_cpu_seconds_total ";
+    const double now = std::stod(text.substr(text.find(name) + sizeof(name) - 1));
+    EXPECT_GE(now, before);
+    before = now;
+  }
+}
+
+TEST(MetricsTest, GpuSeriesOnlyWithAGpu) {
+  EXPECT_THAT(Text(Metrics({})), Not(HasSubstr("deweather_gpu_memory_bytes")));
+  MetricsOptions options;
+  options.gpu_memory_bytes = [] { return int64_t{4096}; };
+  EXPECT_THAT(Text(Metrics(options)), HasSubstr("deweather_gpu_memory_bytes 4096\n"));
+}
+
+TEST(MetricsTest, AtMost300SeriesAndTwoForEachExpert) {
+  Metrics metrics({});
+  metrics.AddModel("a", "1");
+  EXPECT_LE(SeriesCount(Text(metrics)), 240u) << "leave room for training's";
+  metrics.DeclareRouting(2, 128);
+  EXPECT_LE(SeriesCount(Text(metrics)), 300u + 2 * 2 * 128);
+}
+
+TEST(MetricsTest, RoutingOfABatchIsAdded) {
+  Metrics metrics({});
+  metrics.DeclareRouting(2, 2);
+  EXPECT_THAT(Text(metrics),
+              HasSubstr("deweather_expert_tokens_total{expert=\"1\",layer=\"1\"} 0\n"));
+  const BatchRouting batch{.layers = 2,
+                           .experts = 2,
+                           .tokens = {10, 20, 30, 0},
+                           .gate = {1.5, 2.5, 3.5, 0},
+                           .entropy = {0.25, 0.75}};
+  metrics.AddRouting(batch);
+  metrics.AddRouting(batch);
+  const std::string text = Text(metrics);
+  EXPECT_THAT(text, HasSubstr("deweather_expert_tokens_total{expert=\"1\",layer=\"0\"} 40\n"));
+  EXPECT_THAT(text, HasSubstr("deweather_expert_tokens_total{expert=\"0\",layer=\"1\"} 60\n"));
+  EXPECT_THAT(text, HasSubstr("deweather_expert_gate_total{expert=\"0\",layer=\"1\"} 7\n"));
+  EXPECT_THAT(text, HasSubstr("deweather_router_entropy_ratio{layer=\"1\"} 0.75\n"));
+}
+
+TEST(MetricsTest, ALargerModelAddsToTheSeriesOfASmallerOne) {
+  Metrics metrics({});
+  metrics.DeclareRouting(1, 2);
+  metrics.AddRouting({.layers = 1, .experts = 2, .tokens = {1, 2}, .gate = {1, 2}, .entropy = {0}});
+  metrics.DeclareRouting(2, 3);
+  metrics.DeclareRouting(1, 1);
+  metrics.AddRouting({.layers = 1, .experts = 2, .tokens = {1, 2}, .gate = {1, 2}, .entropy = {0}});
+  const std::string text = Text(metrics);
+  EXPECT_THAT(text, HasSubstr("deweather_expert_tokens_total{expert=\"1\",layer=\"0\"} 4\n"));
+  EXPECT_THAT(text, HasSubstr("deweather_expert_tokens_total{expert=\"2\",layer=\"0\"} 0\n"));
+  EXPECT_THAT(text, HasSubstr("deweather_expert_tokens_total{expert=\"2\",layer=\"1\"} 0\n"));
+}
+
+TEST(MetricsTest, ARetiredVersionLeaves) {
+  Metrics metrics({});
+  metrics.AddModel("rain", "1");
+  metrics.AddModel("rain", "2");
+  metrics.RemoveModel("rain", "1");
+  const std::string text = Text(metrics);
+  EXPECT_THAT(text, Not(HasSubstr("version=\"1\"")));
+  EXPECT_THAT(text, HasSubstr("deweather_model_info{model=\"rain\",version=\"2\"} 1\n"));
+}
+
+TEST(MetricsTest, TheQueueIsAskedAtEachScrape) {
+  Metrics metrics({});
+  int64_t tiles = 7;
+  metrics.SetQueueProbe([&tiles] { return QueueDepth{tiles, absl::Milliseconds(1500)}; });
+  EXPECT_THAT(Text(metrics), HasSubstr("deweather_queue_tiles 7\n"));
+  EXPECT_THAT(Text(metrics), HasSubstr("deweather_queue_oldest_seconds 1.5\n"));
+  tiles = 0;
+  EXPECT_THAT(Text(metrics), HasSubstr("deweather_queue_tiles 0\n"));
+  tiles = 9;
+  metrics.SetQueueProbe(nullptr);
+  EXPECT_THAT(Text(metrics), HasSubstr("deweather_queue_tiles 0\n"));
+}
+
+TEST(MetricsTest, AnUnheardOfCodeIsUnknown) {
+  const Metrics metrics({});
+  metrics.requests(static_cast<absl::StatusCode>(99)).Increment();
+  EXPECT_EQ(metrics.requests(absl::StatusCode::kUnknown).Value(), 1);
+}
+
+}  // namespace
+}  // namespace deweather
