@@ -125,10 +125,18 @@ std::vector<std::string> ModelFolders(const std::string& data_dir) {
   return folders;
 }
 
+int ThreadsOr(int threads, int automatic) { return threads > 0 ? threads : automatic; }
+
+LiveModelsOptions ModelOptionsOf(const ServerOptions& options) {
+  return {.folders = ModelFolders(options.data_dir),
+          .device = options.device,
+          .precision = options.precision,
+          .threads = ThreadsOr(options.threads.model, UsableProcessors())};
+}
+
 RestorePipelineOptions PipelineOptionsOf(const ServerOptions& options) {
   RestorePipelineOptions pipeline;
-  pipeline.workers =
-      options.threads.workers > 0 ? options.threads.workers : std::max(2, UsableProcessors());
+  pipeline.workers = ThreadsOr(options.threads.workers, std::max(2, UsableProcessors()));
   pipeline.decode_limits.max_pixels = options.limits.max_image_pixels;
   return pipeline;
 }
@@ -191,10 +199,7 @@ absl::Status Serve(const ServerOptions& options) {
       MetricsOptions{.build_version = DW_VERSION,
                      .data_dir = options.data_dir.empty() ? "." : options.data_dir,
                      .gpu_memory_bytes = GpuMemoryProbe()});
-  LiveModels models({.folders = ModelFolders(options.data_dir),
-                     .device = options.device,
-                     .precision = options.precision},
-                    *metrics);
+  LiveModels models(ModelOptionsOf(options), *metrics);
   RestorePipeline pipeline(PipelineOptionsOf(options), models, *metrics);
   DW_ASSIGN_OR_RETURN(const LiveModelInfo model,
                       models.Load(options.model.empty() ? kShippedModel : options.model,

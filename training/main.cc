@@ -18,10 +18,10 @@
 #include "training/tools.h"
 #include "training/train.h"
 
-// Read by jemalloc at its start; as in server/main.cc.
+// Read by jemalloc at its start. Freed activations stay mapped: every step wants them again, and mapping
+// them anew costs more than computing on them.
 extern "C" const char* malloc_conf;
-const char* malloc_conf =
-    "background_thread:true,oversize_threshold:0,dirty_decay_ms:5000,muzzy_decay_ms:5000";
+const char* malloc_conf = "oversize_threshold:0,dirty_decay_ms:-1,muzzy_decay_ms:-1";
 
 namespace deweather {
 namespace {

@@ -1,6 +1,7 @@
 #include "server/restore/live_models.h"
 
 #include <ATen/Context.h>
+#include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/CachingDeviceAllocator.h>
@@ -75,7 +76,9 @@ LiveModelInfo InfoOf(const RestorerSpec& spec) {
 }  // namespace
 
 LiveModels::LiveModels(const LiveModelsOptions& options, Metrics& metrics)
-    : options_(options), metrics_(metrics) {}
+    : options_(options), metrics_(metrics) {
+  if (options.threads > 0) at::set_num_threads(options.threads);
+}
 
 LiveModels::~LiveModels() = default;
 

@@ -48,9 +48,10 @@ struct PinnedModel {
 };
 
 struct LiveModelsOptions {
-  std::vector<std::string> folders;  // where NAME.safetensors is looked for, in this order
-  std::string device = "auto";       // auto, cpu, cuda, cuda:N
+  std::vector<std::string> folders = {};  // where NAME.safetensors is looked for, in this order
+  std::string device = "auto";            // auto, cpu, cuda, cuda:N
   Precision precision = Precision::kAuto;
+  int threads = 0;  // that compute one batch together, in the whole process; 0: Torch's choice
 };
 
 class LiveModels {

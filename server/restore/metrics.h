@@ -44,9 +44,9 @@ struct BatchRouting {
 };
 
 struct MetricsOptions {
-  std::string build_version;
-  std::string data_dir = ".";                 // whose file system deweather_data_free_bytes is of
-  std::function<int64_t()> gpu_memory_bytes;  // empty: no GPU, no series (GpuMemoryProbe)
+  std::string build_version = {};
+  std::string data_dir = ".";  // whose file system deweather_data_free_bytes is of
+  std::function<int64_t()> gpu_memory_bytes = {};  // empty: no GPU, no series (GpuMemoryProbe)
 };
 
 // Hand it to prometheus::Exposer::RegisterCollectable. Gauges of the process and of the queue are

@@ -38,13 +38,13 @@ class Metrics;
 
 // What a caller may choose. The zero value is what RestoreOptions of the wire means by default.
 struct RestoreOptions {
-  std::string model;                  // a live model's name; empty or "default": the default one
-  std::optional<ImageFormat> format;  // of the reply; default: the input's
-  int quality = 0;                    // 1..100 for JPEG and WebP; 0: as the input's
+  std::string model = {};  // a live model's name; empty or "default": the default one
+  std::optional<ImageFormat> format = {};  // of the reply; default: the input's
+  int quality = 0;                         // 1..100 for JPEG and WebP; 0: as the input's
   MetadataPolicy metadata = MetadataPolicy::kPreserve;
   float strength = 1.0f;         // 0..1: I + strength * (restored - I)
   uint64_t seed = 0;             // of the uncertainty passes
-  std::string task;              // of a model with one gate per task; empty: none
+  std::string task = {};         // of a model with one gate per task; empty: none
   bool expert_map = false;       // fill RestoreResult::expert_map_png
   bool uncertainty_map = false;  // UNIMPLEMENTED so far
 };
@@ -105,10 +105,10 @@ using RestoreDone = std::function<void(absl::StatusOr<RestoreResult>)>;
 using Executor = std::function<void(std::function<void()>)>;
 
 struct RestorePipelineOptions {
-  int workers = 2;             // threads for decode, blend and encode; >= 1
-  int max_batch = 8;           // tiles a batch, at most; >= 1
-  int window_tiles = 32;       // of one request, queued or being restored; >= 1
-  DecodeLimits decode_limits;  // pixel limit of one picture
+  int workers = 2;                  // threads for decode, blend and encode; >= 1
+  int max_batch = 8;                // tiles a batch, at most; >= 1
+  int window_tiles = 32;            // of one request, queued or being restored; >= 1
+  DecodeLimits decode_limits = {};  // pixel limit of one picture
   // Budgets over all requests in flight. A request that exceeds one is refused at once, unless it is
   // the only one.
   int64_t max_inflight_bytes = int64_t{2} << 30;  // encoded bytes, pixels, accumulator band

@@ -86,7 +86,7 @@ TEST(ServerConfigTest, MistakesNameFileLineFieldValueAndLimit) {
       {"limits { max_concurrent_streams: 0 }", {"max_concurrent_streams is 0", "[1, 65536]"}},
       {"limits { max_transport_bytes: 5 }", {"max_transport_bytes is 5", "[67108864, "}},
       {"drain { delay { seconds: -1 } }", {"drain.delay is -1s", "[0s, 1h]"}},
-      {"drain {\n timeout {\n seconds: 3601 } }", {":2: drain.timeout is 1h0m1s", "[0s, 1h]"}},
+      {"drain {\n timeout {\n seconds: 3601 } }", {":2: drain.timeout is 1h1s", "[0s, 1h]"}},
       {"drain { delay { seconds: 1 nanos: -1 } }", {"drain.delay", "one sign"}},
       {"drain { delay { seconds: 400000000000 } }", {"drain.delay is 400000000000 seconds"}},
       {"precision: PRECISION_F16",

@@ -43,8 +43,7 @@ void Route(const FakeModel& fake, const at::Tensor& tiles, Restored& out) {
   out.tokens = at::zeros({batch, fake.layers, fake.experts}, at::kLong);
   out.gate = at::zeros({batch, fake.layers, fake.experts}, at::kDouble);
   out.entropy = at::full({batch, fake.layers}, 0.5, at::kDouble);
-  out.expert_map =
-      at::zeros({batch, tiles.size(2) / kPatch, tiles.size(3) / kPatch}, at::kByte);
+  out.expert_map = at::zeros({batch, tiles.size(2) / kPatch, tiles.size(3) / kPatch}, at::kByte);
   for (int64_t b = 0; b < batch; ++b) RouteTile(fake, tiles[b], b, out);
 }
 
@@ -59,7 +58,7 @@ absl::StatusOr<Restored> Run(const FakeModel& fake, const at::Tensor& tiles,
                              const ForwardOptions& options) {
   if (fake.on_run) fake.on_run(static_cast<int>(tiles.size(0)));
   Restored out;
-  out.tiles = tiles * fake.gain;
+  out.tiles = tiles.mul(fake.gain);
   if (fake.nan_for_white) PlantNan(out.tiles, tiles);
   if (fake.wrong_shape) out.tiles = out.tiles.narrow(2, 1, tiles.size(2) - 1);
   if (fake.layers > 0) Route(fake, tiles, out);

@@ -19,9 +19,9 @@ struct FakeModel {
   int layers = 0;
   int experts = 0;  // at least one with layers
   int kept = 0;
-  float gain = 1.0f;             // a restored pixel is gain times the pixel
-  bool nan_for_white = false;    // a tile whose first pixel is white comes out NaN
-  bool wrong_shape = false;      // one row less than asked for
+  float gain = 1.0f;           // a restored pixel is gain times the pixel
+  bool nan_for_white = false;  // a tile whose first pixel is white comes out NaN
+  bool wrong_shape = false;    // one row less than asked for
   std::function<void(int batch)> on_run = nullptr;  // before each run, on the executor; may throw
   std::shared_ptr<void> life = nullptr;             // held as long as the model lives
 };

@@ -64,8 +64,9 @@ TEST_F(LiveModelsTest, AnUnknownNameIsNotFoundAndTheKnownOnesAreNamed) {
 }
 
 TEST_F(LiveModelsTest, InfoIsTheModelsOwn) {
-  const LiveModelInfo info = Install(
-      models_, {.name = "rain", .version = "abc", .layers = 2, .experts = 16, .kept = 4}, executor_);
+  const LiveModelInfo info =
+      Install(models_, {.name = "rain", .version = "abc", .layers = 2, .experts = 16, .kept = 4},
+              executor_);
   EXPECT_EQ(info.version, "abc");
   EXPECT_EQ(info.tile.tile_px, 32);
   EXPECT_EQ(info.layers, 2);

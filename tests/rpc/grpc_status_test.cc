@@ -1,0 +1,53 @@
+#include "server/rpc/grpc_status.h"
+
+#include <gtest/gtest.h>
+
+#include "google/rpc/status.pb.h"
+#include "server/restore/error_reason.h"
+#include "tests/rpc/rpc_fixture.h"
+
+namespace deweather {
+namespace {
+
+TEST(ToGrpcTest, OkIsOk) { EXPECT_TRUE(ToGrpc(absl::OkStatus()).ok()); }
+
+TEST(ToGrpcTest, CodesAndMessagesStay) {
+  for (int code = 1; code <= 16; ++code) {
+    const grpc::Status status =
+        ToGrpc(absl::Status(static_cast<absl::StatusCode>(code), "what was wrong"));
+    EXPECT_EQ(static_cast<int>(status.error_code()), code);
+    EXPECT_EQ(status.error_message(), "what was wrong");
+    google::rpc::Status message;
+    ASSERT_TRUE(message.ParseFromString(status.error_details()));
+    EXPECT_EQ(message.code(), code);
+    EXPECT_EQ(message.message(), "what was wrong");
+    EXPECT_EQ(message.details_size(), 1);
+  }
+}
+
+TEST(ToGrpcTest, DetailsOfAnOption) {
+  const grpc::Status status = ToGrpc(
+      WithReason(absl::InvalidArgumentError("strength is 2; it must be in 0..1"), "INVALID_OPTION"),
+      {{"strength", "2"}});
+  const auto info = DetailOf<google::rpc::ErrorInfo>(status);
+  EXPECT_EQ(info.reason(), "INVALID_OPTION");
+  EXPECT_EQ(info.domain(), "deweather");
+  EXPECT_EQ(info.metadata().at("strength"), "2");
+  const auto request = DetailOf<google::rpc::BadRequest>(status);
+  ASSERT_EQ(request.field_violations_size(), 1);
+  EXPECT_EQ(request.field_violations(0).field(), "options.strength");
+  EXPECT_FALSE(DetailOf<google::rpc::RetryInfo>(status).has_retry_delay());
+}
+
+TEST(ToGrpcTest, OnlyBudgetsAreWorthARetry) {
+  const absl::Status full = absl::ResourceExhaustedError("full");
+  for (const char* reason : {"BYTE_BUDGET", "TILE_BUDGET"}) {
+    const grpc::Status status = ToGrpc(WithReason(full, reason));
+    EXPECT_TRUE(DetailOf<google::rpc::RetryInfo>(status).has_retry_delay()) << reason;
+  }
+  EXPECT_FALSE(
+      DetailOf<google::rpc::RetryInfo>(ToGrpc(WithReason(full, "REPLY_SIZE"))).has_retry_delay());
+}
+
+}  // namespace
+}  // namespace deweather

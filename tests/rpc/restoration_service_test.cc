@@ -1,0 +1,213 @@
+#include "server/rpc/restoration_service.h"
+
+#include <gmock/gmock.h>
+
+#include <future>
+#include <limits>
+#include <thread>
+
+#include "tests/rpc/rpc_fixture.h"
+
+namespace deweather {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST_F(RpcTest, IdentityGivesThePictureBack) {
+  Serve();
+  const Image image = NoiseImage(481, 321, 4);
+  v1::RestoreResponse response;
+  const grpc::Status status = Restore(Png(image), {}, &response);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(DecodeImage(response.image(), {}).value().samples, image.samples);
+  EXPECT_EQ(response.format(), v1::RestoreOptions::FORMAT_PNG);
+  EXPECT_EQ(response.width_px(), 481);
+  EXPECT_EQ(response.height_px(), 321);
+  EXPECT_EQ(response.model().name(), "identity");
+  EXPECT_EQ(response.model().version(), "builtin");
+  EXPECT_FALSE(response.has_routing());
+  EXPECT_EQ(response.timings().tiles(), 6);
+  EXPECT_GE(response.timings().batches(), 1);
+  EXPECT_TRUE(response.expert_map().empty());
+}
+
+TEST_F(RpcTest, OptionsAreHeeded) {
+  Serve();
+  v1::RestoreOptions options;
+  options.set_model("identity");
+  options.set_format(v1::RestoreOptions::FORMAT_JPEG);
+  options.set_quality(50);
+  v1::RestoreResponse coarse, fine;
+  ASSERT_TRUE(Restore(Png(NoiseImage(64, 64)), options, &coarse).ok());
+  options.set_quality(95);
+  ASSERT_TRUE(Restore(Png(NoiseImage(64, 64)), options, &fine).ok());
+  EXPECT_EQ(coarse.format(), v1::RestoreOptions::FORMAT_JPEG);
+  EXPECT_EQ(DecodeImage(coarse.image(), {}).value().format, ImageFormat::kJpeg);
+  EXPECT_LT(coarse.image().size(), fine.image().size());
+}
+
+TEST_F(RpcTest, StrengthMixes) {
+  const FakeModel black = {.gain = 0};
+  Serve({}, &black);
+  Image white = NoiseImage(32, 32);
+  std::fill(white.samples.begin(), white.samples.end(), uint8_t{200});
+  v1::RestoreOptions options;
+  options.set_strength(0.25f);
+  v1::RestoreResponse response;
+  ASSERT_TRUE(Restore(Png(white), options, &response).ok());
+  EXPECT_EQ(DecodeImage(response.image(), {}).value().samples[0], 150);
+  options.set_strength(0);
+  ASSERT_TRUE(Restore(Png(white), options, &response).ok());
+  EXPECT_EQ(DecodeImage(response.image(), {}).value().samples[0], 200);
+}
+
+TEST_F(RpcTest, RoutingSumsToUnitsTimesKept) {
+  const FakeModel fake = {.layers = 2, .experts = 5, .kept = 3};
+  Serve({}, &fake);
+  v1::RestoreOptions options;
+  options.set_expert_map(true);
+  v1::RestoreResponse response;
+  ASSERT_TRUE(Restore(Png(NoiseImage(100, 70)), options, &response).ok());
+  const v1::Routing& routing = response.routing();
+  EXPECT_EQ(routing.unit(), v1::Routing::UNIT_TOKEN);
+  EXPECT_EQ(routing.kept(), 3);
+  ASSERT_EQ(routing.layers_size(), 2);
+  for (const v1::Routing::Layer& layer : routing.layers()) {
+    ASSERT_EQ(layer.tokens_size(), 5);
+    int64_t sum = 0;
+    for (const int64_t tokens : layer.tokens()) sum += tokens;
+    EXPECT_EQ(sum, routing.units() * routing.kept());
+    EXPECT_GT(sum, 0);
+    EXPECT_DOUBLE_EQ(layer.entropy_ratio(), 0.5);
+  }
+  EXPECT_EQ(ReadImageInfo(response.expert_map(), {}).value().channels, 1);
+}
+
+TEST_F(RpcTest, UnknownModelIsNotFound) {
+  Serve();
+  v1::RestoreOptions options;
+  options.set_model("snow");
+  const grpc::Status status = Restore(Png(NoiseImage(8, 8)), options);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::NOT_FOUND);
+  EXPECT_THAT(status.error_message(), HasSubstr("snow"));
+  EXPECT_THAT(status.error_message(), HasSubstr("identity"));
+  EXPECT_EQ(ReasonOf(status), "UNKNOWN_MODEL");
+  EXPECT_EQ(DetailOf<google::rpc::ErrorInfo>(status).domain(), "deweather");
+  ExpectStillServes();
+}
+
+TEST_F(RpcTest, CancelEndsTheCallAndFreesIt) {
+  ModelGate gate;
+  const FakeModel fake = {.on_run = gate.OnRun()};
+  Serve({}, &fake);
+  v1::RestoreRequest request;
+  request.set_image(Png(NoiseImage(300, 300)));
+  grpc::ClientContext context;
+  v1::RestoreResponse response;
+  std::promise<grpc::Status> answered;
+  stub_->async()->Restore(&context, &request, &response,
+                          [&](grpc::Status status) { answered.set_value(std::move(status)); });
+  gate.AwaitModel();
+  context.TryCancel();
+  EXPECT_EQ(answered.get_future().get().error_code(), grpc::StatusCode::CANCELLED);
+  gate.Open();
+  ExpectStillServes();
+  EXPECT_EQ(metrics_.requests(absl::StatusCode::kCancelled).Value(), 1);
+}
+
+TEST_F(RpcTest, DeadlineEndsTheCall) {
+  ModelGate gate;
+  const FakeModel fake = {.on_run = gate.OnRun()};
+  Serve({}, &fake);
+  const grpc::Status status =
+      Restore(Png(NoiseImage(300, 300)), {}, nullptr, absl::Milliseconds(200));
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  gate.Open();
+  ExpectStillServes();
+}
+
+TEST_F(RpcTest, PastDeadlineNeverReachesTheModel) {
+  int runs = 0;
+  const FakeModel fake = {.on_run = [&runs](int) { ++runs; }};
+  Serve({}, &fake);
+  const grpc::Status status =
+      Restore(Png(NoiseImage(32, 32)), {}, nullptr, -absl::Milliseconds(10));
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  EXPECT_EQ(runs, 0);
+  ExpectStillServes();
+}
+
+TEST_F(RpcTest, OversizeRequestNamesTheLimit) {
+  LimitOptions limits;
+  limits.max_receive_bytes = 100'000;
+  Serve(limits);
+  const grpc::Status status = Restore(std::string(200'000, 'x'));
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(status.error_message(), HasSubstr("2000"));
+  EXPECT_THAT(status.error_message(), HasSubstr("100000"));
+  ExpectStillServes();
+}
+
+TEST_F(RpcTest, OversizeReplyNamesTheLimit) {
+  LimitOptions limits;
+  limits.max_send_bytes = 20'000;
+  Serve(limits);
+  const grpc::Status status = Restore(Png(NoiseImage(100, 100)));
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(status.error_message(), HasSubstr("at most 20000"));
+  const auto info = DetailOf<google::rpc::ErrorInfo>(status);
+  EXPECT_EQ(info.reason(), "REPLY_SIZE");
+  EXPECT_EQ(info.metadata().at("limit"), "20000");
+  ExpectStillServes();
+}
+
+TEST_F(RpcTest, FullServerSaysWhenToTryAgain) {
+  ModelGate gate;
+  const FakeModel fake = {.on_run = gate.OnRun()};
+  Serve({}, &fake, {.workers = 2, .max_batch = 1, .max_inflight_tiles = 1});
+  std::thread first([this] { EXPECT_TRUE(Restore(Png(NoiseImage(32, 32))).ok()); });
+  gate.AwaitModel();
+  const grpc::Status status = Restore(Png(NoiseImage(32, 32)));
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(ReasonOf(status), "TILE_BUDGET");
+  EXPECT_GT(DetailOf<google::rpc::RetryInfo>(status).retry_delay().seconds(), 0);
+  gate.Open();
+  first.join();
+  ExpectStillServes();
+}
+
+TEST_F(RpcTest, DrainingIsUnavailable) {
+  Serve();
+  pipeline_->BeginDrain();
+  const grpc::Status status = Restore(Png(NoiseImage(8, 8)));
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(ReasonOf(status), "DRAINING");
+}
+
+TEST_F(RpcTest, NonFiniteOutputIsInternal) {
+  const FakeModel fake = {.nan_for_white = true};
+  Serve({}, &fake);
+  Image white = NoiseImage(32, 32);
+  std::fill(white.samples.begin(), white.samples.end(), uint8_t{255});
+  const grpc::Status status = Restore(Png(white));
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INTERNAL);
+  EXPECT_EQ(ReasonOf(status), "MODEL_FAILED");
+}
+
+TEST_F(RpcTest, ManyCallersAtOnce) {
+  Serve();
+  std::vector<std::thread> callers;
+  for (int i = 0; i < 8; ++i) {
+    callers.emplace_back([this, i] {
+      const Image image = NoiseImage(50 + 40 * i, 60);
+      v1::RestoreResponse response;
+      ASSERT_TRUE(Restore(Png(image), {}, &response).ok());
+      EXPECT_EQ(DecodeImage(response.image(), {}).value().samples, image.samples);
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  EXPECT_EQ(pipeline_->in_flight(), 0);
+}
+
+}  // namespace
+}  // namespace deweather

@@ -1,0 +1,62 @@
+#include "training/evaluate.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "model/checkpoint.h"
+#include "model/network.h"
+#include "tests/model/tiny.h"
+#include "tests/training/pictures.h"
+
+namespace deweather {
+namespace {
+
+const LoadOptions kCpu{"cpu", Precision::kF32};
+
+// Truths, and inputs that are 10 grey levels brighter.
+std::string BrightPairs() {
+  const std::string folder = NewFolder();
+  WritePictures(folder + "/gt", 2, 70, 50);
+  for (int i = 0; i < 2; ++i) {
+    Image bright = Picture(70, 50, i);
+    for (uint8_t& sample : bright.samples) sample += 10;
+    WritePicture(folder + "/input/" + std::to_string(i) + ".png", bright);
+  }
+  return folder;
+}
+
+TEST(EvaluateTest, IdentityScoresAsItsInput) {
+  int calls = 0;
+  const auto evaluation =
+      Evaluate("identity", BrightPairs(), kCpu, [&](int, int total) { calls += total; });
+  ASSERT_TRUE(evaluation.ok()) << evaluation.status();
+  EXPECT_EQ(evaluation->pictures.size(), 2);
+  EXPECT_EQ(calls, 4);
+  EXPECT_NEAR(evaluation->input.psnr_rgb, 20 * std::log10(25.5), 1e-6);
+  EXPECT_EQ(evaluation->restored.psnr_rgb, evaluation->input.psnr_rgb);
+  EXPECT_EQ(evaluation->restored.ssim_y, evaluation->input.ssim_y);
+  EXPECT_EQ(evaluation->pictures[1].name, "1.png");
+}
+
+TEST(EvaluateTest, ModelThatDarkensScoresBetter) {
+  ModelConfig config = TinyConfig();
+  config.residual = true;
+  Parameters parameters = InitialParameters(config, 1);
+  parameters["tail.conv1.bias"].fill_(-10.0 / 255);  // all else of the last layer is zero
+  const std::string path = NewFolder() + "/dark.safetensors";
+  ASSERT_TRUE(SaveCheckpoint(path, config, parameters, {}).ok());
+  const auto evaluation = Evaluate(path, BrightPairs() , kCpu);
+  ASSERT_FALSE(evaluation.ok());  // BrightPairs made the folder anew: the model is gone
+  EXPECT_EQ(evaluation.status().code(), absl::StatusCode::kNotFound);
+
+  const std::string pairs = BrightPairs();
+  ASSERT_TRUE(SaveCheckpoint(path, config, parameters, {}).ok());
+  EXPECT_GT(Evaluate(path, pairs, kCpu)->restored.psnr_rgb, 99);
+}
+
+TEST(EvaluateTest, FolderWithoutPairs) {
+  EXPECT_EQ(Evaluate("identity", NewFolder(), kCpu).status().code(), absl::StatusCode::kNotFound);
+}
+
+}  // namespace
+}  // namespace deweather
