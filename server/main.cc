@@ -29,6 +29,7 @@
 #include "model/base/server_options.h"
 #include "model/base/status_macros.h"
 #include "proto/config/config.h"
+#include "server/restore/admission.h"
 #include "server/restore/live_models.h"
 #include "server/restore/metrics.h"
 #include "server/restore/restore.h"
@@ -183,14 +184,16 @@ void WaitForStop() {
   spdlog::info("stopping on {}", strsignal(received));
 }
 
-void Drain(RpcServer& server, RestorePipeline& pipeline, const DrainOptions& drain) {
+void Drain(RpcServer& server, RestorePipeline& pipeline, Occupancy& calls,
+           const DrainOptions& drain) {
   SetServing(server, false);
   spdlog::info("health says NOT_SERVING; calls are served for another {}",
                absl::FormatDuration(drain.delay));
   std::this_thread::sleep_for(absl::ToChronoNanoseconds(drain.delay));
+  pipeline.BeginDrain();
   spdlog::info("waiting up to {} for {} calls in flight", absl::FormatDuration(drain.timeout),
-               pipeline.in_flight());
-  Shutdown(server, drain.timeout);
+               calls.count());
+  Shutdown(server, calls, drain.timeout);
 }
 
 absl::Status Serve(const ServerOptions& options) {
@@ -206,7 +209,8 @@ absl::Status Serve(const ServerOptions& options) {
                                   pipeline.batch_sizes(), pipeline.executor()));
   spdlog::info("model {} version {} is live", model.name, model.version);
 
-  RestorationService restoration(pipeline, options.limits.max_send_bytes);
+  Occupancy calls;
+  RestorationService restoration(pipeline, calls, options.limits.max_send_bytes);
   DW_ASSIGN_OR_RETURN(
       RpcServer server,
       StartRpcServer(options.listen, options.limits,
@@ -217,7 +221,7 @@ absl::Status Serve(const ServerOptions& options) {
   std::fflush(stdout);
 
   WaitForStop();
-  Drain(server, pipeline, options.drain);
+  Drain(server, pipeline, calls, options.drain);
   return absl::OkStatus();
 }
 

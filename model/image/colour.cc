@@ -13,6 +13,8 @@ namespace {
 // Half a step of 8 bits: what differs by less is the same picture.
 constexpr float kSameColour = 0.5f / 255;
 
+constexpr size_t kHeaderBytes = 128;
+
 struct CloseProfile {
   void operator()(void* profile) const { cmsCloseProfile(profile); }
 };
@@ -54,11 +56,13 @@ std::vector<float> ProbeColours(int channels) {
 }  // namespace
 
 ProfileSpace ProfileColourSpace(std::string_view icc_profile) {
-  const Profile profile = OpenProfile(icc_profile);
-  if (profile == nullptr) return ProfileSpace::kUnreadable;
-  const cmsColorSpaceSignature space = cmsGetColorSpace(profile.get());
-  if (space == cmsSigGrayData) return ProfileSpace::kGrey;
-  return space == cmsSigRgbData ? ProfileSpace::kRgb : ProfileSpace::kOther;
+  if (icc_profile.size() < kHeaderBytes || OpenProfile(icc_profile) == nullptr) {
+    return ProfileSpace::kUnreadable;
+  }
+  // From the header's bytes: lcms returns an enum, which a damaged profile fills with anything.
+  const std::string_view space = icc_profile.substr(16, 4);
+  if (space == "GRAY") return ProfileSpace::kGrey;
+  return space == "RGB " ? ProfileSpace::kRgb : ProfileSpace::kOther;
 }
 
 std::shared_ptr<const ColourConverter> ColourConverter::ForImage(const Image& image) {

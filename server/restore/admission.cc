@@ -2,6 +2,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
 #include "server/restore/error_reason.h"
 
 namespace deweather {
@@ -45,6 +46,17 @@ int Occupancy::count() const {
 void Occupancy::WaitUntilEmpty() {
   MutexLock lock(mutex_);
   while (count_ > 0) empty_.Wait(mutex_);
+}
+
+bool Occupancy::WaitUntilEmptyFor(absl::Duration timeout) {
+  const absl::Time deadline = absl::Now() + timeout;
+  MutexLock lock(mutex_);
+  while (count_ > 0) {
+    const absl::Duration left = deadline - absl::Now();
+    if (left <= absl::ZeroDuration()) return false;
+    empty_.WaitFor(mutex_, left);
+  }
+  return true;
 }
 
 void Occupancy::Enter() {

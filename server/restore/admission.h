@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "model/base/mutex.h"
 
 namespace deweather {
@@ -62,7 +63,7 @@ class Budget {
   int64_t tiles_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
-// Counts what is inside, and lets a destructor wait until nothing is.
+// Counts what is inside, and lets others wait until nothing is.
 //
 // Threads  thread-safe
 class Occupancy {
@@ -80,6 +81,8 @@ class Occupancy {
 
   int count() const;
   void WaitUntilEmpty();
+  // Whether it was empty in time.
+  bool WaitUntilEmptyFor(absl::Duration timeout);
 
  private:
   void Enter();

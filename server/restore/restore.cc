@@ -61,7 +61,8 @@ absl::StatusOr<ImageInfo> Inspect(const std::string& bytes, const DecodeLimits& 
   absl::StatusOr<ImageInfo> info = ReadImageInfo(bytes, limits);
   if (info.ok()) return info;
   const DecodeLimits no_limit{.max_pixels = std::numeric_limits<int64_t>::max()};
-  const bool too_large = ReadImageInfo(bytes, no_limit).ok();
+  // A false claim of many pixels fails without the limit too, but for another reason.
+  const bool too_large = ReadImageInfo(bytes, no_limit).status() != info.status();
   return WithReason(info.status(), too_large ? "PIXEL_LIMIT" : "INVALID_IMAGE");
 }
 

@@ -61,9 +61,7 @@ absl::StatusOr<MetadataPolicy> ToPolicy(Wire::MetadataPolicy policy) {
     case Wire::METADATA_POLICY_STRIP:
       return MetadataPolicy::kStrip;
     default:
-      return absl::InvalidArgumentError(
-          absl::StrFormat("options.metadata_policy is %d; it must be in [0, %d]",
-                          static_cast<int>(policy), static_cast<int>(Wire::MetadataPolicy_MAX)));
+      return UnknownNumber("metadata_policy", policy, Wire::MetadataPolicy_MAX);
   }
 }
 

@@ -31,8 +31,12 @@ bool IsServersFault(absl::StatusCode code) {
 // cancel; gRPC calls OnDone when that and every other reaction is over.
 class RestoreCall final : public grpc::ServerUnaryReactor {
  public:
-  RestoreCall(std::string peer, v1::RestoreResponse* response, int64_t max_send_bytes)
-      : peer_(std::move(peer)), response_(response), max_send_bytes_(max_send_bytes) {}
+  RestoreCall(Occupancy& calls, std::string peer, v1::RestoreResponse* response,
+              int64_t max_send_bytes)
+      : place_(calls),
+        peer_(std::move(peer)),
+        response_(response),
+        max_send_bytes_(max_send_bytes) {}
 
   std::stop_token cancelled() const { return cancel_.get_token(); }
 
@@ -59,6 +63,7 @@ class RestoreCall final : public grpc::ServerUnaryReactor {
   void OnCancel() override { cancel_.request_stop(); }
   void OnDone() override { delete this; }
 
+  const Occupancy::Place place_;
   const std::string peer_;
   v1::RestoreResponse* const response_;  // gRPC's, until OnDone
   const int64_t max_send_bytes_;
@@ -70,7 +75,7 @@ class RestoreCall final : public grpc::ServerUnaryReactor {
 grpc::ServerUnaryReactor* RestorationService::Restore(grpc::CallbackServerContext* context,
                                                       const v1::RestoreRequest* request,
                                                       v1::RestoreResponse* response) {
-  auto* const call = new RestoreCall(context->peer(), response, max_send_bytes_);
+  auto* const call = new RestoreCall(calls_, context->peer(), response, max_send_bytes_);
   absl::StatusOr<RestoreOptions> options = ToOptions(request->options());
   if (!options.ok()) {
     call->Answer(options.status());

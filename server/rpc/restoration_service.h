@@ -1,7 +1,7 @@
 // RestorationService on gRPC's callback API: hands requests to the pipeline and answers what comes
 // back. Reactions never block: decoding, waiting and encoding are the pipeline's.
 //
-// Owns     nothing; the pipeline must outlive the server
+// Owns     nothing; the pipeline and the occupancy must outlive the server
 // Threads  thread-safe; called on gRPC's threads
 
 #ifndef DEWEATHER_SERVER_RPC_RESTORATION_SERVICE_H_
@@ -10,15 +10,17 @@
 #include <cstdint>
 
 #include "deweather/v1/restoration.grpc.pb.h"
+#include "server/restore/admission.h"
 #include "server/restore/restore.h"
 
 namespace deweather {
 
 class RestorationService final : public v1::RestorationService::CallbackService {
  public:
-  // A reply larger than `max_send_bytes` becomes RESOURCE_EXHAUSTED that names both sizes.
-  RestorationService(RestorePipeline& pipeline, int64_t max_send_bytes)
-      : pipeline_(pipeline), max_send_bytes_(max_send_bytes) {}
+  // A reply larger than `max_send_bytes` becomes RESOURCE_EXHAUSTED that names both sizes. A call is
+  // in `calls` until its reply has been sent.
+  RestorationService(RestorePipeline& pipeline, Occupancy& calls, int64_t max_send_bytes)
+      : pipeline_(pipeline), calls_(calls), max_send_bytes_(max_send_bytes) {}
 
   grpc::ServerUnaryReactor* Restore(grpc::CallbackServerContext* context,
                                     const v1::RestoreRequest* request,
@@ -26,6 +28,7 @@ class RestorationService final : public v1::RestorationService::CallbackService 
 
  private:
   RestorePipeline& pipeline_;
+  Occupancy& calls_;
   const int64_t max_send_bytes_;
 };
 

@@ -73,8 +73,9 @@ void SetServing(RpcServer& server, bool serving) {
   server.server->GetHealthCheckService()->SetServingStatus(serving);
 }
 
-void Shutdown(RpcServer& server, absl::Duration timeout) {
-  server.server->Shutdown(absl::ToChronoTime(absl::Now() + timeout));
+void Shutdown(RpcServer& server, Occupancy& calls, absl::Duration timeout) {
+  calls.WaitUntilEmptyFor(timeout);
+  server.server->Shutdown(std::chrono::system_clock::now());
 }
 
 }  // namespace deweather

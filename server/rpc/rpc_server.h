@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "model/base/server_options.h"
+#include "server/restore/admission.h"
 
 namespace deweather {
 
@@ -33,9 +34,9 @@ absl::StatusOr<RpcServer> StartRpcServer(const std::string& listen, const LimitO
 // What health says of the whole server and of every service.
 void SetServing(RpcServer& server, bool serving);
 
-// Takes no more calls, waits at most `timeout` for those in flight, cancels the rest and waits for
-// their end.
-void Shutdown(RpcServer& server, absl::Duration timeout);
+// Waits until no call is in `calls`, for at most `timeout`; then ends the server, which cancels what is
+// left, and waits for that. gRPC's own wait would not do: it waits for everybody who watches health.
+void Shutdown(RpcServer& server, Occupancy& calls, absl::Duration timeout);
 
 }  // namespace deweather
 

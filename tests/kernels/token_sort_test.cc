@@ -32,7 +32,9 @@ TEST(TokenSortTest, RowsAreGroupedByExpertAndSlotsPointBack) {
         EXPECT_EQ(chosen[token][source % kept].item<int64_t>(), e);
         EXPECT_EQ(order.slot[token][source % kept].item<int64_t>(), row);
         EXPECT_TRUE(seen.insert(source).second);
-        if (row > order.begin[e]) EXPECT_GT(token, order.token[row - 1].item<int64_t>());
+        if (row > order.begin[e]) {
+          EXPECT_GT(token, order.token[row - 1].item<int64_t>());
+        }
       }
     }
   }

@@ -5,6 +5,7 @@
 
 #include <limits>
 #include <stdexcept>
+#include <thread>
 
 #include "absl/time/clock.h"
 #include "server/restore/restore.h"
@@ -256,7 +257,7 @@ TEST_F(RestoreErrorsTest, ADeadlineInThePastIsExceededBeforeAnyWork) {
 }
 
 TEST_F(RestoreErrorsTest, ADeadlineThatPassesInTheModelLeavesNoTileForTheNextBatch) {
-  const absl::Time deadline = absl::Now() + absl::Seconds(1);
+  const absl::Time deadline = absl::Now() + absl::Seconds(2);
   int runs = 0;
   SetUpPipeline({.on_run = [&](int) {
     ++runs;
@@ -276,7 +277,7 @@ TEST_F(RestoreErrorsTest, ADeadlineThatPassesInTheModelLeavesNoTileForTheNextBat
 TEST_F(RestoreErrorsTest, ACancelPastTheDeadlineIsALateOne) {
   Gate gate;
   SetUpPipeline({.on_run = gate.OnRun()});
-  const absl::Time deadline = absl::Now() + absl::Seconds(1);
+  const absl::Time deadline = absl::Now() + absl::Seconds(2);
   std::stop_source cancel;
   const Reply reply = StartLarge(gate, cancel.get_token(), deadline);
   while (absl::Now() < deadline) std::this_thread::yield();

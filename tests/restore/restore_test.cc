@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <numeric>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "model/image/tiling.h"

@@ -19,7 +19,7 @@ const std::vector<std::string> kProtos = {
 // First lines of the comments above fields; the line itself where there is no comment.
 std::vector<std::string> FieldComments(const std::string& path) {
   std::ifstream in(DW_SOURCE_DIR "/proto/" + path);
-  const std::regex field(R"(^ +(optional |repeated )?[\w.<>, ]+ \w+ = \d+;$)");
+  const std::regex field(R"(^ +(optional |repeated )?(map<.*>|[\w.]+) \w+ = \d+;$)");
   std::vector<std::string> found;
   std::string line, comment;
   while (std::getline(in, line)) {

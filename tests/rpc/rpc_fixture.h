@@ -88,7 +88,7 @@ class RpcTest : public testing::Test {
     } else {
       ASSERT_TRUE(models_.Load("identity", {1}, pipeline_->executor()).ok());
     }
-    service_ = std::make_unique<RestorationService>(*pipeline_, limits.max_send_bytes);
+    service_ = std::make_unique<RestorationService>(*pipeline_, calls_, limits.max_send_bytes);
     auto server = StartRpcServer("127.0.0.1:0", limits,
                                  {{v1::RestorationService::service_full_name(), service_.get()}});
     ASSERT_TRUE(server.ok()) << server.status();
@@ -98,7 +98,7 @@ class RpcTest : public testing::Test {
   }
 
   void TearDown() override {
-    if (server_.server != nullptr) Shutdown(server_, absl::ZeroDuration());
+    if (server_.server != nullptr) Shutdown(server_, calls_, absl::ZeroDuration());
     server_.server.reset();
     pipeline_.reset();
   }
@@ -135,6 +135,7 @@ class RpcTest : public testing::Test {
   Metrics metrics_{{}};
   LiveModels models_{{}, metrics_};
   std::unique_ptr<RestorePipeline> pipeline_;
+  Occupancy calls_;
   std::unique_ptr<RestorationService> service_;
   RpcServer server_;
   std::shared_ptr<grpc::Channel> channel_;

@@ -83,11 +83,11 @@ TEST_F(RpcServerTest, ShutdownWaitsForTheCallInFlight) {
   std::future<grpc::Status> call =
       std::async(std::launch::async, [this] { return Restore(Png(NoiseImage(32, 32))); });
   gate.AwaitModel();
-  std::thread shutdown([this] { Shutdown(server_, absl::Seconds(60)); });
+  std::thread shutdown([this] { Shutdown(server_, calls_, absl::Seconds(60)); });
   gate.Open();
   EXPECT_TRUE(call.get().ok());
   shutdown.join();
-  EXPECT_EQ(pipeline_->in_flight(), 0);
+  EXPECT_EQ(calls_.count(), 0);
 }
 
 TEST_F(RpcServerTest, ShutdownCancelsWhatIsLeft) {
@@ -97,7 +97,7 @@ TEST_F(RpcServerTest, ShutdownCancelsWhatIsLeft) {
   std::future<grpc::Status> call =
       std::async(std::launch::async, [this] { return Restore(Png(NoiseImage(32, 32))); });
   gate.AwaitModel();
-  std::thread shutdown([this] { Shutdown(server_, absl::ZeroDuration()); });
+  std::thread shutdown([this] { Shutdown(server_, calls_, absl::ZeroDuration()); });
   EXPECT_FALSE(call.get().ok());
   gate.Open();
   shutdown.join();
@@ -111,7 +111,7 @@ TEST_F(RpcServerTest, ShutdownDoesNotWaitForWatchers) {
   health::HealthCheckResponse response;
   ASSERT_TRUE(watch->Read(&response));
   const absl::Time start = absl::Now();
-  Shutdown(server_, absl::Seconds(20));
+  Shutdown(server_, calls_, absl::Seconds(20));
   EXPECT_LT(absl::Now() - start, absl::Seconds(10));
   while (watch->Read(&response)) {
   }

@@ -1,0 +1,51 @@
+#include "model/base/file.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+namespace deweather {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string NewFolder(const std::string& name) {
+  const std::string path = testing::TempDir() + "/" + name;
+  fs::remove_all(path);
+  fs::create_directories(path);
+  return path;
+}
+
+TEST(FileTest, WhatIsWrittenIsRead) {
+  const std::string path = NewFolder("written") + "/file";
+  for (const std::string& bytes : {std::string(), std::string("a\0b", 3), std::string(200'000, 'x')}) {
+    ASSERT_TRUE(WriteFileAtomically(path, bytes).ok());
+    EXPECT_EQ(ReadFile(path).value(), bytes);
+  }
+}
+
+TEST(FileTest, FailureLeavesTheOldFileAndNoOther) {
+  const std::string folder = NewFolder("kept");
+  fs::create_directories(folder + "/busy/inside");  // a folder cannot be replaced by a file
+  EXPECT_FALSE(WriteFileAtomically(folder + "/busy", "new").ok());
+  EXPECT_TRUE(fs::is_directory(folder + "/busy/inside"));
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder), fs::directory_iterator()), 1);
+}
+
+TEST(FileTest, ErrorsNameThePath) {
+  const std::string folder = NewFolder("errors");
+  const auto absent = ReadFile(folder + "/absent");
+  EXPECT_EQ(absent.status().code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(absent.status().message()), testing::HasSubstr(folder + "/absent"));
+  EXPECT_EQ(ReadFile(folder).status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(WriteFileAtomically(folder + "/no/file", "x").message()),
+              testing::HasSubstr(folder + "/no/file"));
+}
+
+TEST(FileTest, ReadsWhatHasNoSize) {  // as a pipe or a file of /proc
+  EXPECT_FALSE(ReadFile("/proc/self/status").value().empty());
+}
+
+}  // namespace
+}  // namespace deweather
