@@ -11,14 +11,15 @@
 
 namespace deweather {
 
-int RunHealth(const ServerFlags& server, const HealthFlags& flags) {
+int RunHealth(const HealthFlags& flags) {
   namespace health = ::grpc::health::v1;
-  const std::unique_ptr<health::Health::Stub> stub = health::Health::NewStub(OpenChannel(server));
+  const std::unique_ptr<health::Health::Stub> stub =
+      health::Health::NewStub(OpenChannel(flags.server));
   health::HealthCheckRequest request;
   request.set_service(flags.service);
   health::HealthCheckResponse response;
   grpc::ClientContext context;
-  SetDeadline(server, context);
+  SetDeadline(flags.server, context);
   const absl::Status status = FromGrpc(stub->Check(&context, request, &response));
   if (!status.ok()) {
     absl::FPrintF(stderr, "%s\n", ErrorLine(status, flags.service));

@@ -10,12 +10,13 @@
 namespace deweather {
 
 struct HealthFlags {
+  ServerFlags server;
   std::string service;  // full name; empty: the server as a whole
   bool json = false;
 };
 
 // Prints what the server says. Exit status: 0 if that is SERVING, else 1.
-int RunHealth(const ServerFlags& server, const HealthFlags& flags);
+int RunHealth(const HealthFlags& flags);
 
 }  // namespace deweather
 

@@ -25,6 +25,7 @@ std::string ParseTimeout(const std::string& text, absl::Duration* timeout) {
   return good ? "" : "'" + text + "' is no time: like 30s, 500ms or 2m, up to 24h";
 }
 
+// Every command has flags of its own: CLI11 fills those of the others from the environment too.
 void AddServerFlags(CLI::App& command, ServerFlags& flags) {
   command.add_option("--server", flags.server, "Where the server listens")
       ->type_name("HOST:PORT")
@@ -41,7 +42,7 @@ void AddServerFlags(CLI::App& command, ServerFlags& flags) {
       ->type_name("TIME");
 }
 
-CLI::App* AddRestore(CLI::App& app, ServerFlags& server, RestoreFlags& flags) {
+CLI::App* AddRestore(CLI::App& app, RestoreFlags& flags) {
   CLI::App* const command = app.add_subcommand("restore", "Restores pictures");
   command->add_option("IN", flags.inputs, "Files, folders, or - for stdin")->required();
   command->add_option("-o,--output", flags.output, "A file, a folder, or - for stdout")
@@ -58,15 +59,15 @@ CLI::App* AddRestore(CLI::App& app, ServerFlags& server, RestoreFlags& flags) {
       ->type_name("FILE");
   command->add_flag("--routing", flags.routing, "Print how much every expert worked");
   command->add_flag("--json", flags.json, "Print one JSON object and nothing else");
-  AddServerFlags(*command, server);
+  AddServerFlags(*command, flags.server);
   return command;
 }
 
-CLI::App* AddHealth(CLI::App& app, ServerFlags& server, HealthFlags& flags) {
+CLI::App* AddHealth(CLI::App& app, HealthFlags& flags) {
   CLI::App* const command = app.add_subcommand("health", "Asks whether the server serves");
   command->add_option("--service", flags.service, "Full name of a service [the whole server]");
   command->add_flag("--json", flags.json, "Print one JSON object and nothing else");
-  AddServerFlags(*command, server);
+  AddServerFlags(*command, flags.server);
   return command;
 }
 
@@ -75,17 +76,16 @@ int Main(int argc, char** argv) {
   app.set_version_flag("--version", "deweather " DW_VERSION);
   app.require_subcommand(1);
   app.footer("Exit status: 0, 1 for a failure, 2 for wrong usage.");
-  ServerFlags server;
   RestoreFlags restore;
   HealthFlags health;
-  const CLI::App* const restores = AddRestore(app, server, restore);
-  AddHealth(app, server, health);
+  const CLI::App* const restores = AddRestore(app, restore);
+  AddHealth(app, health);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
-  return restores->parsed() ? RunRestore(server, restore) : RunHealth(server, health);
+  return restores->parsed() ? RunRestore(restore) : RunHealth(health);
 }
 
 void Discard(gpr_log_func_args*) {}

@@ -87,8 +87,7 @@ v1::RestoreOptions OptionsOf(const RestoreFlags& flags, const PlannedFile& file)
 }
 
 // Fills all of `outcome` but its file and time.
-void RestoreFile(Stub& stub, const ServerFlags& server, const RestoreFlags& flags,
-                 Outcome* outcome) {
+void RestoreFile(Stub& stub, const RestoreFlags& flags, Outcome* outcome) {
   absl::StatusOr<std::string> bytes = ReadInput(outcome->file.input);
   outcome->status = bytes.status();
   if (!bytes.ok()) return;
@@ -96,7 +95,7 @@ void RestoreFile(Stub& stub, const ServerFlags& server, const RestoreFlags& flag
   request.set_image(*std::move(bytes));
   *request.mutable_options() = OptionsOf(flags, outcome->file);
   grpc::ClientContext context;
-  SetDeadline(server, context);
+  SetDeadline(flags.server, context);
   const grpc::Status status = stub.Restore(&context, request, &outcome->response);
   outcome->status = FromGrpc(status);
   outcome->reason = ReasonOf(status);
@@ -141,9 +140,8 @@ class Progress {
   size_t finished_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
-std::vector<Outcome> RestoreAll(const ServerFlags& server, const RestoreFlags& flags,
-                                std::vector<PlannedFile> files) {
-  const std::unique_ptr<Stub> stub = v1::RestorationService::NewStub(OpenChannel(server));
+std::vector<Outcome> RestoreAll(const RestoreFlags& flags, std::vector<PlannedFile> files) {
+  const std::unique_ptr<Stub> stub = v1::RestorationService::NewStub(OpenChannel(flags.server));
   std::vector<Outcome> outcomes(files.size());
   Progress progress(files.size(), flags.json);
   std::atomic<size_t> next = 0;
@@ -151,7 +149,7 @@ std::vector<Outcome> RestoreAll(const ServerFlags& server, const RestoreFlags& f
     for (size_t i = next++; i < outcomes.size(); i = next++) {
       const absl::Time start = absl::Now();
       outcomes[i].file = std::move(files[i]);
-      RestoreFile(*stub, server, flags, &outcomes[i]);
+      RestoreFile(*stub, flags, &outcomes[i]);
       outcomes[i].elapsed = absl::Now() - start;
       progress.Add(outcomes[i]);
     }
@@ -195,14 +193,14 @@ std::string Dump(const nlohmann::json& json) {
 
 }  // namespace
 
-int RunRestore(const ServerFlags& server, const RestoreFlags& flags) {
+int RunRestore(const RestoreFlags& flags) {
   absl::StatusOr<std::vector<PlannedFile>> files = Plan(flags);
   if (!files.ok()) {
     absl::FPrintF(stderr, "%s\n", ErrorLine(files.status()));
     if (flags.json) absl::PrintF("%s\n", Dump({{"error", ErrorJson(files.status())}}));
     return absl::IsInvalidArgument(files.status()) ? 2 : 1;
   }
-  const std::vector<Outcome> outcomes = RestoreAll(server, flags, *std::move(files));
+  const std::vector<Outcome> outcomes = RestoreAll(flags, *std::move(files));
   if (flags.json) {
     absl::PrintF("%s\n", Dump(ToJson(outcomes)));
   } else if (flags.routing) {

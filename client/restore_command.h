@@ -13,6 +13,7 @@
 namespace deweather {
 
 struct RestoreFlags {
+  ServerFlags server;
   std::vector<std::string> inputs;  // files, folders or "-"
   std::string output;               // file, folder or "-"
   bool overwrite = false;
@@ -26,7 +27,7 @@ struct RestoreFlags {
 };
 
 // Exit status: 0, 1 if any picture failed, 2 wrong usage.
-int RunRestore(const ServerFlags& server, const RestoreFlags& flags);
+int RunRestore(const RestoreFlags& flags);
 
 }  // namespace deweather
 

@@ -27,7 +27,7 @@ using Metadata = std::map<std::string, std::string>;
 
 struct IntegerField {
   const char* name;
-  int ModelConfig::* member;
+  int ModelConfig::*member;
 };
 constexpr std::array<IntegerField, 12> kIntegerFields = {{
     {"embed_dim", &ModelConfig::embed_dim},
@@ -74,9 +74,9 @@ absl::StatusOr<bool> BoolField(const Metadata& metadata, const std::string& name
 
 absl::Status CheckAgainst(const ParameterSpec& spec, const SafetensorView& view) {
   if (view.shape == spec.shape) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrFormat(
-      "tensor '%s' has shape [%s]; the configuration needs [%s]", spec.name,
-      absl::StrJoin(view.shape, ","), absl::StrJoin(spec.shape, ",")));
+  return absl::InvalidArgumentError(
+      absl::StrFormat("tensor '%s' has shape [%s]; the configuration needs [%s]", spec.name,
+                      absl::StrJoin(view.shape, ","), absl::StrJoin(spec.shape, ",")));
 }
 
 absl::StatusOr<Parameters> ReadParameters(const ModelConfig& config, const Safetensors& content) {
@@ -129,8 +129,8 @@ absl::StatusOr<at::ScalarType> TorchDtype(std::string_view name, std::string_vie
   if (dtype == "BF16") return at::kBFloat16;
   if (dtype == "F16") return at::kHalf;
   if (dtype == "F64") return at::kDouble;
-  return absl::InvalidArgumentError(absl::StrFormat(
-      "tensor '%s' has dtype %s; weights are F32, BF16, F16 or F64", name, dtype));
+  return absl::InvalidArgumentError(
+      absl::StrFormat("tensor '%s' has dtype %s; weights are F32, BF16, F16 or F64", name, dtype));
 }
 
 }  // namespace
@@ -198,7 +198,8 @@ SafetensorView ToView(const at::Tensor& tensor) {
                       : tensor.scalar_type() == at::kBFloat16 ? "BF16"
                       : tensor.scalar_type() == at::kDouble   ? "F64"
                                                               : "I64";
-  return {dtype, tensor.sizes().vec(),
+  return {dtype,
+          tensor.sizes().vec(),
           {static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes()}};
 }
 

@@ -24,9 +24,10 @@ namespace deweather {
 
 struct Checkpoint {
   ModelConfig config;
-  Parameters parameters;                        // f32, on the CPU
-  std::map<std::string, std::string> metadata;  // all of it; what is not configuration is provenance
-  std::string version;                          // first 12 hex digits of the file's SHA-256
+  Parameters parameters;  // f32, on the CPU
+  std::map<std::string, std::string>
+      metadata;         // all of it; what is not configuration is provenance
+  std::string version;  // first 12 hex digits of the file's SHA-256
 };
 
 absl::StatusOr<Checkpoint> LoadCheckpoint(const std::string& path);

@@ -1,7 +1,7 @@
 #include "model/experts.h"
 
-#include <ATen/core/grad_mode.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/layer_norm.h>
@@ -62,8 +62,8 @@ at::Tensor Modulation(const ModelConfig& config, const ExpertLayer& layer, const
 at::Tensor ApplyFme(const ModelConfig& config, const ExpertLayer& layer, const at::Tensor& x,
                     const Gates& gates) {
   const TokenOrder order = SortTokens(gates.kept, config.experts);
-  const at::Tensor s = ApplyStem(config, layer, Apply(layer.norm, x));      // [N,D]
-  const at::Tensor modulation = Modulation(config, layer, s, order);        // [R,2D]
+  const at::Tensor s = ApplyStem(config, layer, Apply(layer.norm, x));  // [N,D]
+  const at::Tensor modulation = Modulation(config, layer, s, order);    // [R,2D]
   const auto mix = at::GradMode::is_enabled() ? ModulateAndMixReference : ModulateAndMix;
   return Apply(layer.ffn, mix(s, modulation, gates.weights, order));
 }
@@ -81,13 +81,11 @@ at::Tensor ApplyFfn(const ModelConfig& config, const ExpertLayer& layer, const a
   const TokenOrder order = SortTokens(gates.kept, config.experts);
   const at::Tensor expert = gates.kept.flatten().index_select(0, order.source);  // [R]
   at::Tensor rows = NormaliseRows(layer.norm, x.index_select(0, order.token), expert);
-  rows = at::gelu(GroupedLinear(layer.up, rows, order.begin));  // [R,4D]
-  rows = GroupedLinear(layer.down, rows, order.begin);          // [R,D]
+  rows = at::gelu(GroupedLinear(layer.up, rows, order.begin));                       // [R,4D]
+  rows = GroupedLinear(layer.down, rows, order.begin);                               // [R,D]
   const at::Tensor weights = gates.weights.flatten().index_select(0, order.source);  // [R]
   rows = rows.to(at::kFloat) * weights.unsqueeze(1);
-  return at::zeros(x.sizes(), rows.options())
-      .index_add(0, order.token, rows)
-      .to(x.scalar_type());
+  return at::zeros(x.sizes(), rows.options()).index_add(0, order.token, rows).to(x.scalar_type());
 }
 
 }  // namespace

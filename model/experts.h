@@ -24,12 +24,12 @@ struct FeedForward {
 
 // Which members are used depends on the kind; the others are undefined tensors.
 struct ExpertLayer {
-  Linear router;            // ffn, fme; f32 always
-  Norm norm;                // dense, fme: [D]; ffn: one per expert, [E,D]
-  Linear stem_a, stem_b;    // fme with the star stem
-  StackedLinear modulate;   // fme: gamma_e | beta_e, [E,2D,D], without expert 0 if it is a GELU
-  StackedLinear up, down;   // ffn: [E,4D,D], [E,D,4D]
-  FeedForward ffn;          // dense, fme
+  Linear router;           // ffn, fme; f32 always
+  Norm norm;               // dense, fme: [D]; ffn: one per expert, [E,D]
+  Linear stem_a, stem_b;   // fme with the star stem
+  StackedLinear modulate;  // fme: gamma_e | beta_e, [E,2D,D], without expert 0 if it is a GELU
+  StackedLinear up, down;  // ffn: [E,4D,D], [E,D,4D]
+  FeedForward ffn;         // dense, fme
 };
 
 // Math     dense  FFN(LN(x))

@@ -43,8 +43,9 @@ constexpr std::array<Renaming, 14> kOutside = {{
 }};
 
 // Within `transformer.layers.<block>.`; what is one tensor for us and for them.
-constexpr std::array<Renaming, 3> kAttention = {
-    {{"attention_norm", "0.norm"}, {"attention.qkv", "0.fn.to_qkv"}, {"attention.out", "0.fn.to_out.0"}}};
+constexpr std::array<Renaming, 3> kAttention = {{{"attention_norm", "0.norm"},
+                                                 {"attention.qkv", "0.fn.to_qkv"},
+                                                 {"attention.out", "0.fn.to_out.0"}}};
 constexpr std::array<Renaming, 3> kDense = {
     {{"ffn_norm", "1.norm"}, {"ffn.up", "1.fn.net.0"}, {"ffn.down", "1.fn.net.3"}}};
 constexpr std::array<Renaming, 6> kFme = {{{"router", "1.0"},
@@ -166,10 +167,10 @@ absl::StatusOr<std::vector<std::string>> UnusedNames(const ModelConfig& config,
   const std::string last = absl::StrCat(".3.", 2 + config.experts, ".expert.");
   for (const auto& [name, view] : source.left()) {
     const bool fme = config.kind == ExpertKind::kFme;
-    const bool expert_norm = fme && (absl::EndsWith(name, ".norm.weight") ||
-                                     absl::EndsWith(name, ".norm.bias"));
-    const bool last_expert = fme && config.first_expert == FirstExpert::kGelu &&
-                             absl::StrContains(name, last);
+    const bool expert_norm =
+        fme && (absl::EndsWith(name, ".norm.weight") || absl::EndsWith(name, ".norm.bias"));
+    const bool last_expert =
+        fme && config.first_expert == FirstExpert::kGelu && absl::StrContains(name, last);
     if (!expert_norm && !last_expert && !absl::StrContains(name, "pos_embed")) {
       return absl::InvalidArgumentError(
           absl::StrFormat("tensor '%s' is not part of the configured network", name));

@@ -27,9 +27,9 @@ struct ResBlock {
   Conv conv0, conv1;
 };
 
-at::Tensor Apply(const Linear& linear, const at::Tensor& x);  // [...,in] -> [...,out]
-at::Tensor Apply(const Norm& norm, const at::Tensor& x);      // over the last dimension, eps 1e-5
-at::Tensor Apply(const Conv& conv, const at::Tensor& x);      // 3x3, stride 1, same size
+at::Tensor Apply(const Linear& linear, const at::Tensor& x);   // [...,in] -> [...,out]
+at::Tensor Apply(const Norm& norm, const at::Tensor& x);       // over the last dimension, eps 1e-5
+at::Tensor Apply(const Conv& conv, const at::Tensor& x);       // 3x3, stride 1, same size
 at::Tensor Apply(const ResBlock& block, const at::Tensor& x);  // x + conv1(ReLU(conv0(x)))
 
 }  // namespace deweather

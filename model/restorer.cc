@@ -1,8 +1,8 @@
 #include "model/restorer.h"
 
 #include <ATen/Parallel.h>
-#include <ATen/cpu/Utils.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/cpu/Utils.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/stack.h>
@@ -93,13 +93,13 @@ struct LayerRouting {
 
 LayerRouting Summarize(const Gates& gates, int64_t batch) {
   const int64_t experts = gates.logits.size(1);
-  const at::Tensor kept = gates.kept.reshape({batch, -1});                   // [B,nK]
+  const at::Tensor kept = gates.kept.reshape({batch, -1});  // [B,nK]
   const at::Tensor weights = gates.weights.reshape({batch, -1}).to(at::kDouble);
   LayerRouting routing;
-  routing.tokens = at::zeros({batch, experts}, kept.options())
-                       .scatter_add_(1, kept, at::ones_like(kept));
+  routing.tokens =
+      at::zeros({batch, experts}, kept.options()).scatter_add_(1, kept, at::ones_like(kept));
   routing.gate = at::zeros({batch, experts}, weights.options()).scatter_add_(1, kept, weights);
-  const at::Tensor log_p = at::log_softmax(gates.logits, -1);               // [N,E]
+  const at::Tensor log_p = at::log_softmax(gates.logits, -1);                 // [N,E]
   const at::Tensor entropy = -(log_p.exp() * log_p).sum(-1).to(at::kDouble);  // [N]
   const double most = std::log(static_cast<double>(std::max<int64_t>(experts, 2)));
   routing.entropy = entropy.view({batch, -1}).mean(1) / most;
@@ -161,8 +161,8 @@ std::shared_ptr<const LoadedNetwork> Ready(const Checkpoint& checkpoint, at::Dev
   const c10::InferenceMode inference;
   Parameters parameters = CastParameters(checkpoint.parameters, ResolveDtype(precision, device));
   for (auto& [name, tensor] : parameters) tensor = tensor.to(device);
-  return std::make_shared<const LoadedNetwork>(LoadedNetwork{
-      BindNetwork(checkpoint.config, parameters), device, checkpoint.config.patch});
+  return std::make_shared<const LoadedNetwork>(
+      LoadedNetwork{BindNetwork(checkpoint.config, parameters), device, checkpoint.config.patch});
 }
 
 }  // namespace

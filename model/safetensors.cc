@@ -21,9 +21,18 @@ static_assert(std::endian::native == std::endian::little, "safetensors are read 
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;
 constexpr int kMaxDimensions = 8;
 
-constexpr std::array<std::pair<std::string_view, int>, 12> kDtypeBytes = {
-    {{"F64", 8}, {"F32", 4}, {"F16", 2}, {"BF16", 2}, {"I64", 8}, {"I32", 4}, {"I16", 2},
-     {"I8", 1}, {"U8", 1}, {"BOOL", 1}, {"F8_E4M3", 1}, {"F8_E5M2", 1}}};
+constexpr std::array<std::pair<std::string_view, int>, 12> kDtypeBytes = {{{"F64", 8},
+                                                                           {"F32", 4},
+                                                                           {"F16", 2},
+                                                                           {"BF16", 2},
+                                                                           {"I64", 8},
+                                                                           {"I32", 4},
+                                                                           {"I16", 2},
+                                                                           {"I8", 1},
+                                                                           {"U8", 1},
+                                                                           {"BOOL", 1},
+                                                                           {"F8_E4M3", 1},
+                                                                           {"F8_E5M2", 1}}};
 
 absl::StatusOr<int64_t> DtypeBytes(std::string_view tensor, std::string_view dtype) {
   for (const auto& [name, bytes] : kDtypeBytes) {
@@ -89,9 +98,9 @@ absl::StatusOr<SafetensorView> ReadEntry(std::string_view name, const json& entr
   DW_ASSIGN_OR_RETURN(const int64_t expected, ByteCount(name, view));
   if (offsets.size() != 2 || offsets[0] > offsets[1] ||
       offsets[1] > static_cast<int64_t>(data.size())) {
-    return absl::DataLossError(absl::StrFormat(
-        "tensor '%s' has data_offsets %s; the data is %d bytes", name,
-        entry["data_offsets"].dump(), data.size()));
+    return absl::DataLossError(
+        absl::StrFormat("tensor '%s' has data_offsets %s; the data is %d bytes", name,
+                        entry["data_offsets"].dump(), data.size()));
   }
   if (offsets[1] - offsets[0] != expected) {
     return absl::DataLossError(absl::StrFormat("tensor '%s' spans %d bytes; its shape needs %d",
@@ -120,8 +129,8 @@ absl::Status CheckContiguous(const Safetensors& content, std::string_view data) 
     end = begin + content.tensors.at(*name).bytes.size();
   }
   if (end == data.data() + data.size()) return absl::OkStatus();
-  return absl::DataLossError(absl::StrFormat("the data is %d bytes; the tensors fill %d",
-                                             data.size(), end - data.data()));
+  return absl::DataLossError(
+      absl::StrFormat("the data is %d bytes; the tensors fill %d", data.size(), end - data.data()));
 }
 
 absl::Status ReadMetadata(const json& entry, Safetensors& content) {
@@ -141,8 +150,10 @@ absl::Status CheckNesting(std::string_view text) {
   bool quoted = false;
   for (size_t i = 0; i < text.size(); ++i) {
     if (quoted) {
-      if (text[i] == '\\') ++i;
-      else if (text[i] == '"') quoted = false;
+      if (text[i] == '\\')
+        ++i;
+      else if (text[i] == '"')
+        quoted = false;
     } else if (text[i] == '"') {
       quoted = true;
     } else if (text[i] == '{' || text[i] == '[') {

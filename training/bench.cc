@@ -71,8 +71,7 @@ absl::StatusOr<OneRun> Training(const BenchOptions& options, const Checkpoint& c
   const bool bf16 = options.load.precision == Precision::kBf16;
   return OneRun([=, tiles = RandomTiles(options)]() -> absl::Status {
     return CatchTorch("training failed", [&]() -> absl::Status {
-      const Parameters cast =
-          CastParameters(state->weights, bf16 ? at::kBFloat16 : at::kFloat);
+      const Parameters cast = CastParameters(state->weights, bf16 ? at::kBFloat16 : at::kFloat);
       const NetworkOutput output = Forward(BindNetwork(train->model, cast), tiles);
       TaskLoss(train->loss, output.pictures, tiles).backward();
       ApplyGradients(*train, 1e-6, *state);

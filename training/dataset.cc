@@ -156,9 +156,9 @@ absl::StatusOr<std::pair<Dataset::Picture, Dataset::Picture>> Dataset::DecodePai
   DW_ASSIGN_OR_RETURN(Picture input, Decode(pair.input));
   DW_ASSIGN_OR_RETURN(Picture truth, Decode(pair.truth));
   if (input->width != truth->width || input->height != truth->height) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("'%s' is %dx%d but '%s' is %dx%d", pair.input, input->width,
-                        input->height, pair.truth, truth->width, truth->height));
+    return absl::InvalidArgumentError(absl::StrFormat("'%s' is %dx%d but '%s' is %dx%d", pair.input,
+                                                      input->width, input->height, pair.truth,
+                                                      truth->width, truth->height));
   }
   return std::pair(std::move(input), std::move(truth));
 }
@@ -172,8 +172,7 @@ absl::Status Dataset::Load(int64_t step, int64_t index, float* input, float* tru
 
   const TileRect rect = DrawRect(*pictures.first, side, random);
   // A pair is only mirrored: its rain must fall down.
-  const int symmetry =
-      options_.augment ? static_cast<int>(random.Below(source.clean ? 8 : 2)) : 0;
+  const int symmetry = options_.augment ? static_cast<int>(random.Below(source.clean ? 8 : 2)) : 0;
   std::vector<float> planes(crop_elements());
   GatherTile(*pictures.second, rect, planes.data());
   ApplySymmetry(symmetry, side, planes);
@@ -182,8 +181,8 @@ absl::Status Dataset::Load(int64_t step, int64_t index, float* input, float* tru
   const bool rains = source.clean && !random.Chance(source.untouched_share);
   if (rains) {
     // Weather comes after the symmetry: rain falls down whichever way the scene was turned.
-    DW_ASSIGN_OR_RETURN(const RgbImage rainy, AddWeather(ToInterleaved(planes, side),
-                                                         source.weather, random.Bits()));
+    DW_ASSIGN_OR_RETURN(const RgbImage rainy,
+                        AddWeather(ToInterleaved(planes, side), source.weather, random.Bits()));
     StorePlanes(rainy, input);
     return absl::OkStatus();
   }

@@ -35,14 +35,21 @@ absl::StatusOr<Image> DecodeFile(const std::string& path) {
 absl::Status RestoreImage(const Restorer& restorer, Image* image) {
   const TileGrid grid(image->width, image->height, restorer.spec.tile);
   const RunTiles run = [&](int count, const float* tiles, float* restored) -> absl::Status {
-    const at::Tensor batch =
-        at::from_blob(const_cast<float*>(tiles),
-                      {count, 3, grid.tile_height(), grid.tile_width()}, at::kFloat);
+    const at::Tensor batch = at::from_blob(
+        const_cast<float*>(tiles), {count, 3, grid.tile_height(), grid.tile_width()}, at::kFloat);
     DW_ASSIGN_OR_RETURN(const Restored output, restorer.forward(batch, ForwardOptions{}));
     std::memcpy(restored, output.tiles.const_data_ptr<float>(), output.tiles.nbytes());
     return absl::OkStatus();
   };
   return RestoreTiled(image, restorer.spec.tile, kBatch, /*strength=*/1, run);
+}
+
+absl::Status WritePng(const Image& image, const std::string& folder, const std::string& name) {
+  const std::string stem = std::filesystem::path(name).stem().string();
+  EncodeOptions png;
+  png.format = ImageFormat::kPng;
+  DW_ASSIGN_OR_RETURN(const std::string bytes, EncodeImage(image, png));
+  return WriteFileAtomically(folder + "/" + stem + ".png", bytes);
 }
 
 Quality Add(const Quality& a, const Quality& b) {
@@ -55,7 +62,7 @@ Quality Over(const Quality& sum, double count) {
 }
 
 absl::StatusOr<EvaluatedPicture> EvaluatePair(const Restorer& restorer, const PicturePair& pair,
-                                              double& seconds) {
+                                              const std::string& output_dir, double& seconds) {
   DW_ASSIGN_OR_RETURN(Image image, DecodeFile(pair.input));
   DW_ASSIGN_OR_RETURN(const Image truth, DecodeFile(pair.truth));
   EvaluatedPicture picture;
@@ -65,28 +72,29 @@ absl::StatusOr<EvaluatedPicture> EvaluatePair(const Restorer& restorer, const Pi
   DW_RETURN_IF_ERROR(RestoreImage(restorer, &image));
   seconds += absl::ToDoubleSeconds(absl::Now() - begin);
   DW_ASSIGN_OR_RETURN(picture.restored, CompareImages(image, truth));
+  if (!output_dir.empty()) DW_RETURN_IF_ERROR(WritePng(image, output_dir, picture.name));
   return picture;
 }
 
 }  // namespace
 
 absl::StatusOr<Evaluation> Evaluate(const std::string& model, const std::string& pairs_dir,
-                                    const LoadOptions& options,
-                                    const EvaluationProgress& progress) {
+                                    const EvaluationOptions& options) {
   DW_ASSIGN_OR_RETURN(const std::vector<PicturePair> pairs,
                       ListPairs(pairs_dir + "/input", pairs_dir + "/gt"));
-  DW_ASSIGN_OR_RETURN(const Restorer restorer, Load(model, options));
+  DW_ASSIGN_OR_RETURN(const Restorer restorer, Load(model, options.load));
   Evaluation evaluation;
   evaluation.model = restorer.spec.name;
   evaluation.version = restorer.spec.version;
   for (const PicturePair& pair : pairs) {
     DW_ASSIGN_OR_RETURN(EvaluatedPicture picture,
-                        EvaluatePair(restorer, pair, evaluation.seconds));
+                        EvaluatePair(restorer, pair, options.output_dir, evaluation.seconds));
     evaluation.input = Add(evaluation.input, picture.input);
     evaluation.restored = Add(evaluation.restored, picture.restored);
     evaluation.pictures.push_back(std::move(picture));
-    if (progress) {
-      progress(static_cast<int>(evaluation.pictures.size()), static_cast<int>(pairs.size()));
+    if (options.progress) {
+      options.progress(static_cast<int>(evaluation.pictures.size()),
+                       static_cast<int>(pairs.size()));
     }
   }
   const auto count = static_cast<double>(pairs.size());

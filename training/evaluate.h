@@ -29,13 +29,15 @@ struct Evaluation {
   std::vector<EvaluatedPicture> pictures;
 };
 
-// Called after each picture with how many are done and how many there are.
-using EvaluationProgress = std::function<void(int done, int total)>;
+struct EvaluationOptions {
+  LoadOptions load;
+  std::string output_dir;  // gets every restored picture as a PNG of its name; empty: none is kept
+  std::function<void(int done, int total)> progress;  // called after each picture
+};
 
 // `pairs_dir` holds input/ and gt/ with the same names; `model` is a checkpoint's path or "identity".
 absl::StatusOr<Evaluation> Evaluate(const std::string& model, const std::string& pairs_dir,
-                                    const LoadOptions& options,
-                                    const EvaluationProgress& progress = {});
+                                    const EvaluationOptions& options);
 
 }  // namespace deweather
 

@@ -26,7 +26,7 @@ at::Tensor BalanceLoss(const std::vector<Gates>& gates) {
   for (const Gates& layer : gates) {
     const int64_t experts = layer.logits.size(1);
     const at::Tensor share = at::bincount(layer.kept.flatten(), {}, experts).to(at::kFloat) /
-                             static_cast<double>(layer.kept.numel());       // f [E]
+                             static_cast<double>(layer.kept.numel());      // f [E]
     const at::Tensor probability = at::softmax(layer.logits, -1).mean(0);  // P [E]
     sum = sum + static_cast<double>(experts) * (share * probability).sum();
   }

@@ -1,17 +1,14 @@
 // deweather-train: trains, evaluates and looks into models.
 
+#include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
-#include <CLI/CLI.hpp>
-
 #include "absl/strings/str_format.h"
 #include "model/base/load_options.h"
-#include "model/parameters.h"
-#include "opencv2/core/utility.hpp"
 #include "proto/config/config.h"
 #include "training/bench.h"
 #include "training/evaluate.h"
@@ -105,11 +102,12 @@ void ReportPicture(int done, int total) {
 }
 
 int RunEvaluate(const std::vector<std::string>& models, const std::vector<std::string>& pairs,
-                const LoadOptions& load, bool as_json) {
+                EvaluationOptions options, bool as_json) {
+  options.progress = ReportPicture;
   json sets = json::array();
   for (const std::string& model : models) {
     for (const std::string& dir : pairs) {
-      const absl::StatusOr<Evaluation> evaluation = Evaluate(model, dir, load, ReportPicture);
+      const absl::StatusOr<Evaluation> evaluation = Evaluate(model, dir, options);
       if (!evaluation.ok()) return Fail(evaluation.status());
       json entry = ToJson(*evaluation);
       entry["pairs"] = dir;
@@ -131,8 +129,7 @@ int RunImport(const std::string& source, const std::string& destination) {
   return 0;
 }
 
-json Describe(const ModelConfig& config, int size_px) {
-  const Macs macs = CountMacs(config, size_px, size_px);
+json Describe(const ModelConfig& config, const NetworkCost& cost, int size_px) {
   return {{"kind", Name(config.kind)},
           {"experts", config.experts},
           {"kept", config.kept},
@@ -150,10 +147,10 @@ json Describe(const ModelConfig& config, int size_px) {
           {"residual", config.residual},
           {"tile_px", config.tile_px},
           {"overlap_px", config.overlap_px},
-          {"parameters", CountParameters(config)},
+          {"parameters", cost.parameters},
           {"tile_for_macs_px", size_px},
-          {"macs_per_tile", macs.layers},
-          {"attention_macs_per_tile", macs.attention}};
+          {"macs_per_tile", cost.macs},
+          {"attention_macs_per_tile", cost.attention_macs}};
 }
 
 void PrintDescription(const json& description, bool as_json) {
@@ -166,28 +163,28 @@ void PrintDescription(const json& description, bool as_json) {
   }
 }
 
-int RunInspectFile(const std::string& path, int size_px, bool as_json) {
-  const absl::StatusOr<Inspection> inspection = InspectFile(path);
-  if (!inspection.ok()) return Fail(inspection.status());
-  json description = {{"name", inspection->config.name}, {"version", inspection->version}};
-  description.update(Describe(inspection->config, size_px > 0 ? size_px : inspection->config.tile_px));
-  for (const char* key : {"steps", "seed"}) {
-    const auto found = inspection->metadata.find(key);
-    if (found != inspection->metadata.end()) description[key] = found->second;
-  }
-  PrintDescription(description, as_json);
+// `head` is printed before the configuration, `tail` after it.
+int PrintInspection(const ModelConfig& config, int size_px, json head, const json& tail,
+                    bool as_json) {
+  const int size = size_px > 0 ? size_px : config.tile_px;
+  const absl::StatusOr<NetworkCost> cost = CostOf(config, size);
+  if (!cost.ok()) return Fail(cost.status());
+  head.update(Describe(config, *cost, size));
+  head.update(tail);
+  PrintDescription(head, as_json);
   return 0;
 }
 
-int RunInspectConfig(const ModelConfig& config, int size_px, bool as_json) {
-  const absl::Status valid = Validate(config);
-  if (!valid.ok()) return Fail(valid);
-  if (size_px > 0 && size_px % config.patch != 0) {
-    return Fail(absl::InvalidArgumentError(
-        absl::StrFormat("size is %d; it must be a multiple of %d", size_px, config.patch)));
+int RunInspectFile(const std::string& path, int size_px, bool as_json) {
+  const absl::StatusOr<Inspection> inspection = InspectFile(path);
+  if (!inspection.ok()) return Fail(inspection.status());
+  json tail = json::object();
+  for (const char* key : {"steps", "seed"}) {
+    const auto found = inspection->metadata.find(key);
+    if (found != inspection->metadata.end()) tail[key] = found->second;
   }
-  PrintDescription(Describe(config, size_px > 0 ? size_px : config.tile_px), as_json);
-  return 0;
+  const json head = {{"name", inspection->config.name}, {"version", inspection->version}};
+  return PrintInspection(inspection->config, size_px, head, tail, as_json);
 }
 
 int RunSynthesize(const std::string& source, const std::string& destination,
@@ -281,6 +278,7 @@ void AddEvaluate(CLI::App& app, int& exit_code) {
   struct Flags {
     std::vector<std::string> models, pairs;
     LoadFlags load;
+    std::string output;
     bool json = false;
   };
   auto* command = app.add_subcommand("evaluate", "Restore pairs at full size and compare");
@@ -290,9 +288,12 @@ void AddEvaluate(CLI::App& app, int& exit_code) {
   command->add_option("--pairs", flags->pairs, "Folder with input/ and gt/; may be repeated")
       ->required();
   flags->load.AddTo(command);
+  command->add_option("-o,--output", flags->output,
+                      "Existing folder for the restored pictures, PNG");
   command->add_flag("--json", flags->json, "Print one JSON object");
   command->callback([=, &exit_code] {
-    exit_code = RunEvaluate(flags->models, flags->pairs, flags->load.Options(), flags->json);
+    exit_code = RunEvaluate(flags->models, flags->pairs, {flags->load.Options(), flags->output, {}},
+                            flags->json);
   });
 }
 
@@ -312,7 +313,8 @@ void AddInspect(CLI::App& app, int& exit_code) {
     bool json = false;
   };
   auto* command = app.add_subcommand(
-      "inspect", "Print configuration, parameters and MACs of a checkpoint or a paper-size network");
+      "inspect",
+      "Print configuration, parameters and MACs of a checkpoint or a paper-size network");
   auto flags = std::make_shared<Flags>();
   command->add_option("MODEL", flags->model, "Checkpoint; without it the flags describe one");
   flags->network.AddTo(command);
@@ -324,7 +326,8 @@ void AddInspect(CLI::App& app, int& exit_code) {
       return;
     }
     const auto config = flags->network.Config();
-    exit_code = config.ok() ? RunInspectConfig(*config, flags->size, flags->json)
+    exit_code = config.ok() ? PrintInspection(*config, flags->size, json::object(), json::object(),
+                                              flags->json)
                             : Fail(config.status());
   });
 }
@@ -378,7 +381,6 @@ void AddBench(CLI::App& app, int& exit_code) {
 }
 
 int Main(int argc, char** argv) {
-  cv::setNumThreads(1);  // the loader's threads and Torch's are enough
   CLI::App app{"Trains, evaluates and looks into deweather's models"};
   app.set_version_flag("--version", "deweather-train " DW_VERSION);
   app.require_subcommand(1);

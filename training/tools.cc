@@ -11,6 +11,7 @@
 #include "model/checkpoint.h"
 #include "model/image/codec.h"
 #include "model/import.h"
+#include "model/parameters.h"
 #include "model/safetensors.h"
 
 namespace deweather {
@@ -32,10 +33,11 @@ RgbImage ToRgb(const Image& image) {
   const bool grey = image.channels < 3;
   for (size_t i = 0; i < 3 * pixels; ++i) {
     const size_t sample = i / 3 * image.channels + (grey ? 0 : i % 3);
-    rgb.pixels[i] = image.bytes_per_sample == 1
-                        ? static_cast<float>(image.samples[sample]) / 255.0f
-                        : static_cast<float>(image.samples[2 * sample] +
-                                             256 * image.samples[2 * sample + 1]) / 65535.0f;
+    rgb.pixels[i] =
+        image.bytes_per_sample == 1
+            ? static_cast<float>(image.samples[sample]) / 255.0f
+            : static_cast<float>(image.samples[2 * sample] + 256 * image.samples[2 * sample + 1]) /
+                  65535.0f;
   }
   return rgb;
 }
@@ -65,6 +67,16 @@ absl::StatusOr<std::vector<std::string>> ImportFile(const std::string& source,
 absl::StatusOr<Inspection> InspectFile(const std::string& path) {
   DW_ASSIGN_OR_RETURN(Checkpoint checkpoint, LoadCheckpoint(path));
   return Inspection{checkpoint.config, checkpoint.version, std::move(checkpoint.metadata)};
+}
+
+absl::StatusOr<NetworkCost> CostOf(const ModelConfig& config, int size_px) {
+  DW_RETURN_IF_ERROR(Validate(config));
+  if (size_px < config.patch || size_px > 4096 || size_px % config.patch != 0) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "size is %d; it must be a multiple of the patch, %d, at most 4096", size_px, config.patch));
+  }
+  const Macs macs = CountMacs(config, size_px, size_px);
+  return NetworkCost{CountParameters(config), macs.layers, macs.attention};
 }
 
 absl::Status SynthesizeFile(const std::string& source, const std::string& destination,

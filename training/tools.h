@@ -30,6 +30,14 @@ struct Inspection {
 // Reads and checks a whole checkpoint.
 absl::StatusOr<Inspection> InspectFile(const std::string& path);
 
+// What a network costs on one tile of size_px x size_px, a multiple of the patch.
+struct NetworkCost {
+  int64_t parameters = 0;
+  int64_t macs = 0;            // of convolutions and linear layers, as the paper counts
+  int64_t attention_macs = 0;  // which the paper leaves out
+};
+absl::StatusOr<NetworkCost> CostOf(const ModelConfig& config, int size_px);
+
 // Puts weather on a picture file; the format follows the destination's extension.
 absl::Status SynthesizeFile(const std::string& source, const std::string& destination,
                             Weather weather, uint64_t seed);

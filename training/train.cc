@@ -102,6 +102,10 @@ class Run {
     return absl::OkStatus();
   }
 
+  std::string ModelPath() const {
+    return absl::StrCat(options_.output_dir, "/", options_.name, ".safetensors");
+  }
+
  private:
   bool Due(int64_t every) const { return every > 0 && state_.step % every == 0; }
 
@@ -117,9 +121,8 @@ class Run {
     const at::Tensor balance = BalanceLoss(output.gates);
     const double value = task.item<double>();
     if (!std::isfinite(value)) {
-      return absl::InternalError(
-          absl::StrFormat("the loss is %g at step %d; the last checkpoint is %s", value,
-                          state_.step, StatePath()));
+      return absl::InternalError(absl::StrFormat(
+          "the loss is %g at step %d; the last checkpoint is %s", value, state_.step, StatePath()));
     }
     (task + options_.balance_weight * balance).backward();
     window_.gradient_norm += ApplyGradients(options_, rate_, state_);
@@ -148,33 +151,27 @@ class Run {
 
   absl::Status Save() {
     DW_RETURN_IF_ERROR(SaveState(StatePath(), options_.model, state_));
-    return SaveCheckpoint(ModelPath(), options_.model, state_.average,
-                          {{"steps", absl::StrCat(state_.step)},
-                           {"seed", absl::StrCat(options_.seed)}});
+    return SaveCheckpoint(
+        ModelPath(), options_.model, state_.average,
+        {{"steps", absl::StrCat(state_.step)}, {"seed", absl::StrCat(options_.seed)}});
   }
 
   absl::Status Measure() {
     if (options_.evaluate.pairs_dir.empty() || !sink_.evaluated) return absl::OkStatus();
     DW_ASSIGN_OR_RETURN(const Evaluation evaluation,
-                        Evaluate(ModelPath(), options_.evaluate.pairs_dir, LoadOptions{}));
+                        Evaluate(ModelPath(), options_.evaluate.pairs_dir, {}));
     sink_.evaluated(state_.step, evaluation);
     return absl::OkStatus();
   }
 
   std::string StatePath() const { return options_.output_dir + "/state.safetensors"; }
 
- public:
-  std::string ModelPath() const {
-    return absl::StrCat(options_.output_dir, "/", options_.name, ".safetensors");
-  }
-
- private:
   const TrainOptions& options_;
   const TrainSink& sink_;
   Dataset& dataset_;
   TrainState state_;
   Window window_;
-  absl::Duration earlier_;              // spent by earlier attempts
+  absl::Duration earlier_;  // spent by earlier attempts
   const absl::Time begin_ = absl::Now();
   double rate_ = 0;
 };
@@ -202,8 +199,8 @@ absl::StatusOr<std::string> Train(const TrainOptions& given, const TrainSink& si
   std::error_code error;
   std::filesystem::create_directories(options.output_dir, error);
   if (error) {
-    return absl::InvalidArgumentError(absl::StrFormat("cannot make output_dir '%s': %s",
-                                                      options.output_dir, error.message()));
+    return absl::InvalidArgumentError(
+        absl::StrFormat("cannot make output_dir '%s': %s", options.output_dir, error.message()));
   }
   at::set_num_threads(options.threads > 0 ? options.threads
                                           : static_cast<int>(std::thread::hardware_concurrency()));

@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "opencv2/core.hpp"
+#include "opencv2/core/utility.hpp"
 #include "opencv2/imgproc.hpp"
 #include "training/random.h"
 
@@ -317,6 +318,8 @@ absl::StatusOr<RgbImage> AddRain(const RgbImage& clean, const RainParams& rain, 
 }
 
 absl::StatusOr<RgbImage> AddWeather(const RgbImage& clean, Weather weather, uint64_t seed) {
+  // OpenCV's own threads would only get in the way of the loader's and Torch's.
+  [[maybe_unused]] static const bool single = (cv::setNumThreads(1), true);
   switch (weather) {
     case Weather::kRain:  // two streams: what rain it is, and where its streaks fall
       return AddRain(clean, SampleRain(seed), seed ^ 0x5851f42d4c957f2dULL);

@@ -36,9 +36,8 @@ absl::StatusOr<T> ParseIn(const std::array<Names<T>, N>& names, std::string_view
   for (const auto& [value, known] : names) {
     if (known == name) return value;
   }
-  const std::string known = absl::StrJoin(names, ", ", [](std::string* out, const auto& entry) {
-    out->append(entry.second);
-  });
+  const std::string known = absl::StrJoin(
+      names, ", ", [](std::string* out, const auto& entry) { out->append(entry.second); });
   return absl::InvalidArgumentError(
       absl::StrFormat("unknown %s '%s'; known: %s", field, name, known));
 }
@@ -81,9 +80,9 @@ absl::Status Validate(const ModelConfig& config) {
     DW_RETURN_IF_ERROR(CheckRange(bound.field, bound.value, bound.low, bound.high));
   }
   if (config.channels * config.tail_scale % 2 != 0) {
-    return absl::InvalidArgumentError(absl::StrFormat(
-        "model channels * tail_scale is %d; it must be even: the tail halves it",
-        config.channels * config.tail_scale));
+    return absl::InvalidArgumentError(
+        absl::StrFormat("model channels * tail_scale is %d; it must be even: the tail halves it",
+                        config.channels * config.tail_scale));
   }
   DW_RETURN_IF_ERROR(ValidateExperts(config));
   DW_RETURN_IF_ERROR(CheckRange("tile_px", config.tile_px, config.patch, 4096));

@@ -9,10 +9,10 @@
 #include "absl/status/statusor.h"
 
 // Returns from the calling function if `expression` (an absl::Status) is not OK.
-#define DW_RETURN_IF_ERROR(expression)                   \
-  do {                                                   \
-    absl::Status dw_status = (expression);               \
-    if (!dw_status.ok()) return dw_status;               \
+#define DW_RETURN_IF_ERROR(expression)     \
+  do {                                     \
+    absl::Status dw_status = (expression); \
+    if (!dw_status.ok()) return dw_status; \
   } while (false)
 
 // Declares or assigns `target` from `expression` (an absl::StatusOr), or returns its error.

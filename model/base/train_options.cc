@@ -37,8 +37,8 @@ absl::Status ValidateOptimizer(const OptimizerOptions& optimizer) {
   DW_RETURN_IF_ERROR(CheckRange("optimizer.learning_rate", optimizer.learning_rate, 1e-9, 1));
   DW_RETURN_IF_ERROR(CheckRange("optimizer.min_learning_rate", optimizer.min_learning_rate, 0,
                                 optimizer.learning_rate));
-  DW_RETURN_IF_ERROR(CheckRange("optimizer.warmup_steps",
-                                static_cast<double>(optimizer.warmup_steps), 0, 1e9));
+  DW_RETURN_IF_ERROR(
+      CheckRange("optimizer.warmup_steps", static_cast<double>(optimizer.warmup_steps), 0, 1e9));
   DW_RETURN_IF_ERROR(CheckRange("optimizer.weight_decay", optimizer.weight_decay, 0, 1));
   DW_RETURN_IF_ERROR(CheckRange("optimizer.beta1", optimizer.beta1, 0, 0.999999));
   DW_RETURN_IF_ERROR(CheckRange("optimizer.beta2", optimizer.beta2, 0, 0.999999));

@@ -23,9 +23,9 @@ struct PairedSource {
 // A folder of clean pictures on which weather is put while loading.
 struct CleanSource {
   std::string dir;
-  double weight = 1;            // share of the crops, relative to the other sources; > 0
-  std::string weather = "rain"; // see training/weather.h
-  double untouched_share = 0;   // share of this source's crops that stay as they are, [0,1]
+  double weight = 1;             // share of the crops, relative to the other sources; > 0
+  std::string weather = "rain";  // see training/weather.h
+  double untouched_share = 0;    // share of this source's crops that stay as they are, [0,1]
 };
 
 struct DataOptions {
@@ -64,7 +64,7 @@ struct TrainOptions {
   OptimizerOptions optimizer;
   LossKind loss = LossKind::kSmoothL1;
   double balance_weight = 0.01;  // lambda 1, of BalanceLoss; 0: the experts are left alone
-  double ema_decay = 0.999;  // 0: the weights themselves are kept
+  double ema_decay = 0.999;      // 0: the weights themselves are kept
   TrainPrecision precision = TrainPrecision::kF32;
   uint64_t seed = 0;
   int threads = 0;  // of Torch and of loading; 0: one per core

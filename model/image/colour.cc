@@ -18,20 +18,16 @@ constexpr size_t kHeaderBytes = 128;
 struct CloseProfile {
   void operator()(void* profile) const { cmsCloseProfile(profile); }
 };
-struct DeleteTransform {
-  void operator()(void* transform) const { cmsDeleteTransform(transform); }
-};
 using Profile = std::unique_ptr<void, CloseProfile>;
-using Transform = std::unique_ptr<void, DeleteTransform>;
 
 Profile OpenProfile(std::string_view bytes) {
   return Profile(cmsOpenProfileFromMem(bytes.data(), static_cast<cmsUInt32Number>(bytes.size())));
 }
 
 // lcms's own types say "void*" for both.
-Transform MakeTransform(void* from, cmsUInt32Number from_type, void* to, cmsUInt32Number to_type) {
-  return Transform(cmsCreateTransform(from, from_type, to, to_type, INTENT_RELATIVE_COLORIMETRIC,
-                                      cmsFLAGS_NOCACHE | cmsFLAGS_BLACKPOINTCOMPENSATION));
+void* MakeTransform(void* from, cmsUInt32Number from_type, void* to, cmsUInt32Number to_type) {
+  return cmsCreateTransform(from, from_type, to, to_type, INTENT_RELATIVE_COLORIMETRIC,
+                            cmsFLAGS_NOCACHE | cmsFLAGS_BLACKPOINTCOMPENSATION);
 }
 
 void Clip(float* values, int n) {
@@ -70,29 +66,44 @@ std::shared_ptr<const ColourConverter> ColourConverter::ForImage(const Image& im
   const int channels = image.channels <= 2 ? 1 : 3;
   const ProfileSpace wanted = channels == 1 ? ProfileSpace::kGrey : ProfileSpace::kRgb;
   if (ProfileColourSpace(image.icc_profile) != wanted) return nullptr;
-  const Profile own = OpenProfile(image.icc_profile);
+  std::shared_ptr<const ColourConverter> converter = Make(image.icc_profile, channels);
+  return converter == nullptr || converter->IsIdentity() ? nullptr : converter;
+}
+
+std::shared_ptr<const ColourConverter> ColourConverter::Make(std::string_view icc_profile,
+                                                             int channels) {
+  const std::shared_ptr<ColourConverter> converter(new ColourConverter(channels));
+  if (channels == 3) converter->matrix_ = ReadMatrixProfile(icc_profile);
+  if (converter->matrix_.has_value()) return converter;
+  const Profile own = OpenProfile(icc_profile);
   const Profile srgb(cmsCreate_sRGBProfile());
   if (own == nullptr || srgb == nullptr) return nullptr;
   const cmsUInt32Number type = channels == 1 ? TYPE_GRAY_FLT : TYPE_RGB_FLT;
-  Transform to = MakeTransform(own.get(), type, srgb.get(), TYPE_RGB_FLT);
-  Transform from = MakeTransform(srgb.get(), TYPE_RGB_FLT, own.get(), type);
-  if (to == nullptr || from == nullptr) return nullptr;
-  std::shared_ptr<const ColourConverter> converter(
-      new ColourConverter(channels, to.release(), from.release()));
-  return converter->IsIdentity() ? nullptr : converter;
+  converter->to_srgb_ = MakeTransform(own.get(), type, srgb.get(), TYPE_RGB_FLT);
+  converter->from_srgb_ = MakeTransform(srgb.get(), TYPE_RGB_FLT, own.get(), type);
+  if (converter->to_srgb_ == nullptr || converter->from_srgb_ == nullptr) return nullptr;
+  return converter;
 }
 
 ColourConverter::~ColourConverter() {
-  cmsDeleteTransform(to_srgb_);
-  cmsDeleteTransform(from_srgb_);
+  if (to_srgb_ != nullptr) cmsDeleteTransform(to_srgb_);
+  if (from_srgb_ != nullptr) cmsDeleteTransform(from_srgb_);
 }
 
 void ColourConverter::ToSrgb(const float* in, float* out, int n) const {
+  if (matrix_.has_value()) {
+    matrix_->ToSrgb(in, out, n);
+    return;
+  }
   cmsDoTransform(to_srgb_, in, out, static_cast<cmsUInt32Number>(n));
   Clip(out, 3 * n);
 }
 
 void ColourConverter::FromSrgb(const float* in, float* out, int n) const {
+  if (matrix_.has_value()) {
+    matrix_->FromSrgb(in, out, n);
+    return;
+  }
   cmsDoTransform(from_srgb_, in, out, static_cast<cmsUInt32Number>(n));
   Clip(out, channels_ * n);
 }

@@ -7,9 +7,11 @@
 #define DEWEATHER_MODEL_IMAGE_COLOUR_H_
 
 #include <memory>
+#include <optional>
 #include <string_view>
 
 #include "model/image/image.h"
+#include "model/image/matrix_profile.h"
 
 namespace deweather {
 
@@ -34,13 +36,14 @@ class ColourConverter {
   void FromSrgb(const float* in, float* out, int n) const;
 
  private:
-  ColourConverter(int channels, void* to_srgb, void* from_srgb)
-      : channels_(channels), to_srgb_(to_srgb), from_srgb_(from_srgb) {}
+  explicit ColourConverter(int channels) : channels_(channels) {}
+  static std::shared_ptr<const ColourConverter> Make(std::string_view icc_profile, int channels);
   bool IsIdentity() const;
 
   const int channels_;
-  void* const to_srgb_;    // cmsHTRANSFORM
-  void* const from_srgb_;  // cmsHTRANSFORM
+  std::optional<MatrixProfile> matrix_;  // the fast way; else lcms's
+  void* to_srgb_ = nullptr;              // cmsHTRANSFORM
+  void* from_srgb_ = nullptr;            // cmsHTRANSFORM
 };
 
 }  // namespace deweather

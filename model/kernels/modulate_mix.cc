@@ -91,10 +91,10 @@ at::Tensor ModulateAndMix(const at::Tensor& s, const at::Tensor& modulation,
 at::Tensor ModulateAndMixReference(const at::Tensor& s, const at::Tensor& modulation,
                                    const at::Tensor& weights, const TokenOrder& order) {
   const int64_t width = s.size(1);
-  const at::Tensor gamma = modulation.narrow(1, 0, width);                      // [R,D]
-  const at::Tensor beta = modulation.narrow(1, width, width);                   // [R,D]
-  const at::Tensor s_rows = s.index_select(0, order.token);                     // [R,D]
-  const at::Tensor w_rows = weights.flatten().index_select(0, order.source);    // [R]
+  const at::Tensor gamma = modulation.narrow(1, 0, width);                    // [R,D]
+  const at::Tensor beta = modulation.narrow(1, width, width);                 // [R,D]
+  const at::Tensor s_rows = s.index_select(0, order.token);                   // [R,D]
+  const at::Tensor w_rows = weights.flatten().index_select(0, order.source);  // [R]
   const at::Tensor rows = (gamma * s_rows + beta).to(at::kFloat) * w_rows.unsqueeze(1);
   return at::zeros(s.sizes(), rows.options()).index_add(0, order.token, rows).to(s.scalar_type());
 }

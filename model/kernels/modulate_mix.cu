@@ -30,8 +30,8 @@ __global__ void ModulateMixKernel(const T* s, const T* modulation, const float* 
 }
 
 template <typename T>
-cudaError_t Launch(const void* s, const void* modulation, const float* weights,
-                   const int64_t* slot, void* mixed, ModulateMixShape shape, cudaStream_t stream) {
+cudaError_t Launch(const void* s, const void* modulation, const float* weights, const int64_t* slot,
+                   void* mixed, ModulateMixShape shape, cudaStream_t stream) {
   if (shape.tokens == 0) return cudaSuccess;
   const int threads = static_cast<int>(std::min<int64_t>(256, (shape.width + 31) / 32 * 32));
   ModulateMixKernel<T><<<static_cast<unsigned>(shape.tokens), threads, 0, stream>>>(

@@ -12,10 +12,10 @@ namespace deweather {
 
 // N tokens keep K of E experts each: R = N * K rows, grouped by expert, by token within a group.
 struct TokenOrder {
-  at::Tensor source;            // [R] i64: row r is entry source[r] of the flattened `kept`
-  at::Tensor token;             // [R] i64: the token of row r, source[r] / K
-  at::Tensor slot;              // [N,K] i64: the row of each entry of `kept`; the inverse of source
-  std::vector<int64_t> begin;   // [E+1]: expert e owns rows begin[e] .. begin[e+1]-1
+  at::Tensor source;           // [R] i64: row r is entry source[r] of the flattened `kept`
+  at::Tensor token;            // [R] i64: the token of row r, source[r] / K
+  at::Tensor slot;             // [N,K] i64: the row of each entry of `kept`; the inverse of source
+  std::vector<int64_t> begin;  // [E+1]: expert e owns rows begin[e] .. begin[e+1]-1
 };
 
 // Shapes   kept [N,K] i64 with values in [0,E)

@@ -10,9 +10,17 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "grpc/health/v1/health.pb.h"
 
 namespace deweather {
 namespace {
+
+constexpr char kReflection[] = "grpc.reflection.v1alpha.ServerReflection";
+
+// Named by way of its descriptor, which so is part of the program: reflection can tell of it.
+std::string HealthServiceName() {
+  return grpc::health::v1::HealthCheckRequest::descriptor()->file()->service(0)->full_name();
+}
 
 // Pings keep idle watchers alive behind address translators, and find callers that vanished.
 void TolerateAndSendPings(grpc::ServerBuilder& builder) {
@@ -62,8 +70,7 @@ absl::StatusOr<RpcServer> StartRpcServer(const std::string& listen, const LimitO
   result.address = absl::StrCat(listen.substr(0, listen.rfind(':')), ":", port);
   grpc::HealthCheckServiceInterface& health = *result.server->GetHealthCheckService();
   for (const NamedService& named : services) health.SetServingStatus(named.name, true);
-  for (const char* name :
-       {"", "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}) {
+  for (const std::string& name : {std::string(), HealthServiceName(), std::string(kReflection)}) {
     health.SetServingStatus(name, true);
   }
   return result;

@@ -19,7 +19,8 @@ std::string NewFolder(const std::string& name) {
 
 TEST(FileTest, WhatIsWrittenIsRead) {
   const std::string path = NewFolder("written") + "/file";
-  for (const std::string& bytes : {std::string(), std::string("a\0b", 3), std::string(200'000, 'x')}) {
+  for (const std::string& bytes :
+       {std::string(), std::string("a\0b", 3), std::string(200'000, 'x')}) {
     ASSERT_TRUE(WriteFileAtomically(path, bytes).ok());
     EXPECT_EQ(ReadFile(path).value(), bytes);
   }

@@ -42,23 +42,34 @@ TEST(ModelConfigTest, RangesAreChecked) {
   ExpectModelRefused([](auto& c) { c.depth = 65; }, "model depth is 65; it must be in [1, 64]");
   ExpectModelRefused([](auto& c) { c.kept = 17; }, "model kept is 17; it must be in [1, 16]");
   ExpectModelRefused([](auto& c) { c.experts = 2000; }, "model experts is 2000");
-  ExpectModelRefused([](auto& c) { c.channels = 3; c.tail_scale = 1; }, "it must be even");
+  ExpectModelRefused(
+      [](auto& c) {
+        c.channels = 3;
+        c.tail_scale = 1;
+      },
+      "it must be even");
   ExpectModelRefused([](auto& c) { c.tile_px = 100; }, "tile_px is 100");
   ExpectModelRefused([](auto& c) { c.kind = ExpertKind::kDense; }, "experts of a dense network");
-  ExpectModelRefused([](auto& c) { c.kind = ExpertKind::kFfn; c.first_expert = FirstExpert::kGelu; },
-                     "first_expert gelu belongs to fme");
+  ExpectModelRefused(
+      [](auto& c) {
+        c.kind = ExpertKind::kFfn;
+        c.first_expert = FirstExpert::kGelu;
+      },
+      "first_expert gelu belongs to fme");
 }
 
 TEST(ModelConfigTest, NamesAreParsedBack) {
   for (const ExpertKind kind : {ExpertKind::kDense, ExpertKind::kFfn, ExpertKind::kFme}) {
     EXPECT_EQ(ParseExpertKind(Name(kind)).value(), kind);
   }
-  for (const Gate gate : {Gate::kReleased, Gate::kPaper}) EXPECT_EQ(ParseGate(Name(gate)).value(), gate);
+  for (const Gate gate : {Gate::kReleased, Gate::kPaper})
+    EXPECT_EQ(ParseGate(Name(gate)).value(), gate);
   for (const Stem stem : {Stem::kStar, Stem::kNone}) EXPECT_EQ(ParseStem(Name(stem)).value(), stem);
   for (const FirstExpert first : {FirstExpert::kModulate, FirstExpert::kGelu}) {
     EXPECT_EQ(ParseFirstExpert(Name(first)).value(), first);
   }
-  ExpectRefused(ParseExpertKind("moe").status(), "unknown expert kind 'moe'; known: dense, ffn, fme");
+  ExpectRefused(ParseExpertKind("moe").status(),
+                "unknown expert kind 'moe'; known: dense, ffn, fme");
 }
 
 TEST(TrainOptionsTest, RangesAreChecked) {

@@ -18,9 +18,9 @@ TEST_P(ModulateMixCudaTest, EqualsCpuReference) {
   const MixProblem problem = MakeProblem(GetParam());
   TokenOrder on_device = problem.order;
   on_device.slot = problem.order.slot.cuda();
-  const at::Tensor fused = ModulateAndMix(problem.s.cuda(), problem.modulation.cuda(),
-                                          problem.weights.cuda(), on_device)
-                               .cpu();
+  const at::Tensor fused =
+      ModulateAndMix(problem.s.cuda(), problem.modulation.cuda(), problem.weights.cuda(), on_device)
+          .cpu();
   const at::Tensor reference =
       ModulateAndMixReference(problem.s, problem.modulation, problem.weights, problem.order);
   if (fused.numel() == 0) return;

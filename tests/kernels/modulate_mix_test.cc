@@ -32,7 +32,7 @@ TEST(ModulateMixTest, OneTokenByHand) {
   problem.weights[0][0] = 0.25;
   problem.weights[0][1] = 0.75;
   const int64_t first = problem.order.slot[0][0].item<int64_t>();
-  problem.modulation[first][0] = 2;       // 2 * 3 + 1 = 7
+  problem.modulation[first][0] = 2;  // 2 * 3 + 1 = 7
   problem.modulation[first][1] = 1;
   problem.modulation[1 - first][0] = -1;  // -1 * 3 + 5 = 2
   problem.modulation[1 - first][1] = 5;

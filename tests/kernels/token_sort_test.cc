@@ -17,7 +17,8 @@ at::Tensor RandomKept(int64_t tokens, int64_t kept, int64_t experts) {
 }
 
 TEST(TokenSortTest, RowsAreGroupedByExpertAndSlotsPointBack) {
-  for (const auto& [tokens, kept, experts] : {std::tuple{1, 1, 1}, {7, 2, 4}, {100, 4, 16}, {33, 4, 128}}) {
+  for (const auto& [tokens, kept, experts] :
+       {std::tuple{1, 1, 1}, {7, 2, 4}, {100, 4, 16}, {33, 4, 128}}) {
     const at::Tensor chosen = RandomKept(tokens, kept, experts);
     const TokenOrder order = SortTokens(chosen, experts);
     ASSERT_EQ(order.begin.size(), static_cast<size_t>(experts) + 1);

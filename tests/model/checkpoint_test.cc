@@ -75,8 +75,8 @@ TEST(CheckpointTest, TensorThatIsMisshapen) {
 }
 
 TEST(CheckpointTest, TensorThatIsNotFinite) {
-  for (const double value : {std::numeric_limits<double>::quiet_NaN(),
-                             std::numeric_limits<double>::infinity()}) {
+  for (const double value :
+       {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
     ExpectRefused([&](Parameters& p) { p["expand.bias"].select(0, 0).fill_(value); },
                   "tensor 'expand.bias' holds a value that is not finite");
   }

@@ -34,9 +34,8 @@ double MaxDifference(const at::Tensor& a, const at::Tensor& b) {
 at::Tensor FmeOfToken(const ModelConfig& config, const ExpertLayer& layer, const at::Tensor& x,
                       const at::Tensor& kept, const at::Tensor& weights) {
   const at::Tensor z = Apply(layer.norm, x);
-  const at::Tensor s = config.stem == Stem::kNone
-                           ? z
-                           : at::gelu(Apply(layer.stem_a, z)) * Apply(layer.stem_b, z);
+  const at::Tensor s =
+      config.stem == Stem::kNone ? z : at::gelu(Apply(layer.stem_a, z)) * Apply(layer.stem_b, z);
   const bool first_is_gelu = config.first_expert == FirstExpert::kGelu;
   at::Tensor mixed = at::zeros_like(s);
   for (int64_t k = 0; k < kept.size(0); ++k) {
@@ -60,12 +59,12 @@ struct Variant {
 };
 
 class FmeVariants : public testing::TestWithParam<Variant> {};
-INSTANTIATE_TEST_SUITE_P(
-    ExpertsTest, FmeVariants,
-    testing::Values(Variant{Stem::kStar, FirstExpert::kModulate, Gate::kReleased},
-                    Variant{Stem::kStar, FirstExpert::kGelu, Gate::kReleased},
-                    Variant{Stem::kNone, FirstExpert::kModulate, Gate::kPaper},
-                    Variant{Stem::kNone, FirstExpert::kGelu, Gate::kPaper}));
+INSTANTIATE_TEST_SUITE_P(ExpertsTest, FmeVariants,
+                         testing::Values(Variant{Stem::kStar, FirstExpert::kModulate,
+                                                 Gate::kReleased},
+                                         Variant{Stem::kStar, FirstExpert::kGelu, Gate::kReleased},
+                                         Variant{Stem::kNone, FirstExpert::kModulate, Gate::kPaper},
+                                         Variant{Stem::kNone, FirstExpert::kGelu, Gate::kPaper}));
 
 TEST_P(FmeVariants, EqualTheFormulaTokenByToken) {
   ModelConfig config = TinyConfig();

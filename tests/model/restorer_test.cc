@@ -53,7 +53,8 @@ TEST_P(EveryKind, BatchMatesDoNotMatter) {
   const at::Tensor tiles = Tiles(5, 32, 32);
   const Restored together = restorer.forward(tiles, {.expert_map = true}).value();
   for (int64_t i = 0; i < 5; ++i) {
-    const Restored alone = restorer.forward(tiles.narrow(0, i, 1).clone(), {.expert_map = true}).value();
+    const Restored alone =
+        restorer.forward(tiles.narrow(0, i, 1).clone(), {.expert_map = true}).value();
     EXPECT_LE(MaxDifference(alone.tiles[0], together.tiles[i]), 1e-5);
     EXPECT_TRUE(at::equal(alone.tokens[0], together.tokens[i]));
     if (GetParam() != ExpertKind::kDense) {

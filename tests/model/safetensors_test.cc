@@ -88,11 +88,11 @@ TEST(SafetensorsTest, ShapeThatDoesNotFitItsBytes) {
                  "tensor 'a' spans 8 bytes; its shape needs 12");
   ExpectDataLoss(
       WithHeader("{\"a\":{\"dtype\":\"F32\",\"shape\":[9007199254740991,9007199254740991],"
-                 "\"data_offsets\":[0,8]}}", 8),
+                 "\"data_offsets\":[0,8]}}",
+                 8),
       "more than 2^63 bytes");
-  ExpectDataLoss(
-      WithHeader("{\"a\":{\"dtype\":\"F99\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8),
-      "unknown dtype 'F99'");
+  ExpectDataLoss(WithHeader("{\"a\":{\"dtype\":\"F99\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8),
+                 "unknown dtype 'F99'");
 }
 
 // Whatever the bytes, the parser answers, and what it accepts lies within the file.

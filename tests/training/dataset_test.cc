@@ -20,7 +20,8 @@ struct Crop {
 };
 
 Crop Load(Dataset& dataset, int64_t step, int64_t index) {
-  Crop crop{std::vector<float>(dataset.crop_elements()), std::vector<float>(dataset.crop_elements())};
+  Crop crop{std::vector<float>(dataset.crop_elements()),
+            std::vector<float>(dataset.crop_elements())};
   EXPECT_TRUE(dataset.Load(step, index, crop.input.data(), crop.truth.data()).ok());
   return crop;
 }
@@ -31,7 +32,8 @@ DataOptions Options(const std::string& folder) {
   WritePictures(folder + "/pairs/gt", 2);
   DataOptions options;
   options.pairs = {{folder + "/pairs/input", folder + "/pairs/gt", 1}};
-  options.clean = {{.dir = folder + "/clean", .weight = 1, .weather = "rain", .untouched_share = 0.2}};
+  options.clean = {
+      {.dir = folder + "/clean", .weight = 1, .weather = "rain", .untouched_share = 0.2}};
   options.crop_px = 32;
   return options;
 }

@@ -11,7 +11,7 @@
 namespace deweather {
 namespace {
 
-const LoadOptions kCpu{"cpu", Precision::kF32};
+const EvaluationOptions kCpu{{"cpu", Precision::kF32}, "", {}};
 
 // Truths, and inputs that are 10 grey levels brighter.
 std::string BrightPairs() {
@@ -25,10 +25,14 @@ std::string BrightPairs() {
   return folder;
 }
 
-TEST(EvaluateTest, IdentityScoresAsItsInput) {
+TEST(EvaluateTest, IdentityScoresAsItsInputAndKeepsThePictures) {
+  const std::string pairs = BrightPairs();
+  std::filesystem::create_directories(pairs + "/out");
   int calls = 0;
-  const auto evaluation =
-      Evaluate("identity", BrightPairs(), kCpu, [&](int, int total) { calls += total; });
+  EvaluationOptions options = kCpu;
+  options.output_dir = pairs + "/out";
+  options.progress = [&](int, int total) { calls += total; };
+  const auto evaluation = Evaluate("identity", pairs, options);
   ASSERT_TRUE(evaluation.ok()) << evaluation.status();
   EXPECT_EQ(evaluation->pictures.size(), 2);
   EXPECT_EQ(calls, 4);
@@ -36,6 +40,10 @@ TEST(EvaluateTest, IdentityScoresAsItsInput) {
   EXPECT_EQ(evaluation->restored.psnr_rgb, evaluation->input.psnr_rgb);
   EXPECT_EQ(evaluation->restored.ssim_y, evaluation->input.ssim_y);
   EXPECT_EQ(evaluation->pictures[1].name, "1.png");
+  const Image kept = DecodeImage(ReadFile(pairs + "/out/1.png").value(), {}).value();
+  EXPECT_EQ(kept.samples, DecodeImage(ReadFile(pairs + "/input/1.png").value(), {})->samples);
+  options.output_dir = pairs + "/absent";
+  EXPECT_FALSE(Evaluate("identity", pairs, options).ok());
 }
 
 TEST(EvaluateTest, ModelThatDarkensScoresBetter) {
@@ -43,15 +51,11 @@ TEST(EvaluateTest, ModelThatDarkensScoresBetter) {
   config.residual = true;
   Parameters parameters = InitialParameters(config, 1);
   parameters["tail.conv1.bias"].fill_(-10.0 / 255);  // all else of the last layer is zero
-  const std::string path = NewFolder() + "/dark.safetensors";
-  ASSERT_TRUE(SaveCheckpoint(path, config, parameters, {}).ok());
-  const auto evaluation = Evaluate(path, BrightPairs() , kCpu);
-  ASSERT_FALSE(evaluation.ok());  // BrightPairs made the folder anew: the model is gone
-  EXPECT_EQ(evaluation.status().code(), absl::StatusCode::kNotFound);
-
   const std::string pairs = BrightPairs();
+  const std::string path = pairs + "/dark.safetensors";
   ASSERT_TRUE(SaveCheckpoint(path, config, parameters, {}).ok());
   EXPECT_GT(Evaluate(path, pairs, kCpu)->restored.psnr_rgb, 99);
+  EXPECT_EQ(Evaluate(pairs + "/absent", pairs, kCpu).status().code(), absl::StatusCode::kNotFound);
 }
 
 TEST(EvaluateTest, FolderWithoutPairs) {

@@ -19,8 +19,7 @@ namespace deweather {
 // A folder that is new for each test.
 inline std::string NewFolder() {
   const auto* test = testing::UnitTest::GetInstance()->current_test_info();
-  const std::string path =
-      testing::TempDir() + "/" + test->test_suite_name() + "." + test->name();
+  const std::string path = testing::TempDir() + "/" + test->test_suite_name() + "." + test->name();
   std::filesystem::remove_all(path);
   std::filesystem::create_directories(path);
   return path;

@@ -61,7 +61,8 @@ TEST(ToolsTest, SynthesizeRefusesWhatItCannotWrite) {
   const std::string folder = NewFolder();
   WritePicture(folder + "/clean.png", Picture(16, 16, 0));
   EXPECT_FALSE(SynthesizeFile(folder + "/clean.png", folder + "/out.xyz", Weather::kRain, 0).ok());
-  EXPECT_FALSE(SynthesizeFile(folder + "/clean.png", folder + "/no/out.png", Weather::kRain, 0).ok());
+  EXPECT_FALSE(
+      SynthesizeFile(folder + "/clean.png", folder + "/no/out.png", Weather::kRain, 0).ok());
   EXPECT_FALSE(SynthesizeFile(folder + "/absent.png", folder + "/out.png", Weather::kRain, 0).ok());
   EXPECT_FALSE(std::filesystem::exists(folder + "/out.png"));
 }

@@ -54,10 +54,10 @@ TEST(TrainTest, LossFallsAndTheModelLoads) {
   options.data.clean[0].weather = "rain";
   options.optimizer.learning_rate = 5e-3;
   std::vector<double> losses;
-  const auto model = Train(
-      options, {.progress = [&](const TrainProgress& at) { losses.push_back(at.loss); },
-                .evaluated = {},
-                .stop = {}});
+  const auto model =
+      Train(options, {.progress = [&](const TrainProgress& at) { losses.push_back(at.loss); },
+                      .evaluated = {},
+                      .stop = {}});
   ASSERT_TRUE(model.ok()) << model.status();
   ASSERT_EQ(losses.size(), 60);
   const auto mean = [&](int from) {
@@ -92,7 +92,8 @@ TEST(TrainTest, ResumeGoesOnAsIfNothingHappened) {
   ASSERT_TRUE(Train(whole, {}).ok());
 
   int steps = 0;
-  const auto first = Train(halves, {.progress = {}, .evaluated = {}, .stop = [&] { return ++steps == 3; }});
+  const auto first =
+      Train(halves, {.progress = {}, .evaluated = {}, .stop = [&] { return ++steps == 3; }});
   EXPECT_EQ(first.status().code(), absl::StatusCode::kCancelled);
   EXPECT_EQ(LoadState(StateFile(halves), halves.model)->step, 3);
   halves.resume = true;
@@ -129,10 +130,11 @@ TEST(TrainTest, EvaluatesWhileItTrains) {
   options.evaluate = {folder + "/pairs", 3};
   std::vector<int64_t> steps;
   ASSERT_TRUE(Train(options, {.progress = {},
-                              .evaluated = [&](int64_t step, const Evaluation& evaluation) {
-                                steps.push_back(step);
-                                EXPECT_EQ(evaluation.input.psnr_rgb, 100);
-                              },
+                              .evaluated =
+                                  [&](int64_t step, const Evaluation& evaluation) {
+                                    steps.push_back(step);
+                                    EXPECT_EQ(evaluation.input.psnr_rgb, 100);
+                                  },
                               .stop = {}})
                   .ok());
   EXPECT_THAT(steps, testing::ElementsAre(3, 6));
