@@ -28,8 +28,8 @@ namespace {
 
 using Stub = v1::RestorationService::Stub;
 
-// Enough to keep a server busy while files are read and written.
-constexpr size_t kInFlight = 4;
+// Keeps a server busy while files are read and written; each has the whole --timeout.
+constexpr size_t kInFlight = 2;
 // What one protobuf message can hold, less room for the options.
 constexpr size_t kMaxInputBytes = std::numeric_limits<int>::max() - 4096;
 
@@ -98,6 +98,11 @@ void RestoreFile(Stub& stub, const RestoreFlags& flags, Outcome* outcome) {
   SetDeadline(flags.server, context);
   const grpc::Status status = stub.Restore(&context, request, &outcome->response);
   outcome->status = FromGrpc(status);
+  if (absl::IsDeadlineExceeded(outcome->status)) {
+    outcome->status = absl::DeadlineExceededError(
+        absl::StrFormat("not done after %s; --timeout allows more",
+                        absl::FormatDuration(flags.server.timeout)));
+  }
   outcome->reason = ReasonOf(status);
   if (status.ok()) outcome->status = WriteOutputs(flags, outcome->file, outcome->response);
   outcome->response.clear_image();

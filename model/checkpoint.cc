@@ -88,10 +88,6 @@ absl::StatusOr<Parameters> ReadParameters(const ModelConfig& config, const Safet
     }
     DW_RETURN_IF_ERROR(CheckAgainst(spec, found->second));
     DW_ASSIGN_OR_RETURN(parameters[spec.name], ToTensor(spec.name, found->second));
-    if (!at::isfinite(parameters[spec.name]).all().item<bool>()) {
-      return absl::InvalidArgumentError(
-          absl::StrFormat("tensor '%s' holds a value that is not finite", spec.name));
-    }
   }
   for (const auto& [name, view] : content.tensors) {
     if (!parameters.contains(name)) {
@@ -190,7 +186,10 @@ absl::StatusOr<at::Tensor> ToTensor(std::string_view name, const SafetensorView&
   DW_ASSIGN_OR_RETURN(const at::ScalarType dtype, TorchDtype(name, view.dtype));
   at::Tensor tensor = at::empty(view.shape, dtype);
   std::memcpy(tensor.mutable_data_ptr(), view.bytes.data(), view.bytes.size());
-  return tensor.to(at::kFloat);
+  tensor = tensor.to(at::kFloat);
+  if (at::isfinite(tensor).all().item<bool>()) return tensor;
+  return absl::InvalidArgumentError(
+      absl::StrFormat("tensor '%s' holds a value that is not finite", name));
 }
 
 SafetensorView ToView(const at::Tensor& tensor) {

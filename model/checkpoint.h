@@ -2,7 +2,8 @@
 //
 // Format   metadata `format` = "deweather-1", `name`, and the fields of ModelConfig by their names
 //          (family for kind, img nowhere: the network takes any multiple of the patch);
-//          tensors are those of ListParameters(config), F32 or BF16
+//          tensors are those of ListParameters(config), F32 as we write them; BF16, F16 and F64
+//          are read too
 // Errors   NOT_FOUND no such file · DATA_LOSS not a whole safetensors file (safetensors.h) ·
 //          INVALID_ARGUMENT a missing, extra, misshapen or non-finite tensor, a bad configuration.
 //          Never throws; every message names the file.
@@ -41,7 +42,8 @@ absl::Status SaveCheckpoint(const std::string& path, const ModelConfig& config,
                             const Parameters& parameters,
                             const std::map<std::string, std::string>& provenance);
 
-// A tensor as a safetensors entry, and back. F32, BF16, F16 or F64 come out as f32 (copied).
+// A tensor as a safetensors entry, and back. F32, BF16, F16 or F64 come out as f32 (copied);
+// INVALID_ARGUMENT another dtype, or a value that is not finite.
 // The entry's bytes are the tensor's own: it must be contiguous and stay alive.
 absl::StatusOr<at::Tensor> ToTensor(std::string_view name, const SafetensorView& view);
 SafetensorView ToView(const at::Tensor& tensor);

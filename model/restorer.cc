@@ -150,16 +150,10 @@ struct LoadedNetwork {
   }
 };
 
-absl::Status CheckServable(const ModelConfig& config) {
-  if (config.experts <= 256) return absl::OkStatus();  // an expert map holds bytes
-  return absl::InvalidArgumentError(
-      absl::StrFormat("the model has %d experts; 256 can be served", config.experts));
-}
-
 std::shared_ptr<const LoadedNetwork> Ready(const Checkpoint& checkpoint, at::Device device,
-                                           Precision precision) {
+                                           at::ScalarType dtype) {
   const c10::InferenceMode inference;
-  Parameters parameters = CastParameters(checkpoint.parameters, ResolveDtype(precision, device));
+  Parameters parameters = CastParameters(checkpoint.parameters, dtype);
   for (auto& [name, tensor] : parameters) tensor = tensor.to(device);
   return std::make_shared<const LoadedNetwork>(
       LoadedNetwork{BindNetwork(checkpoint.config, parameters), device, checkpoint.config.patch});
@@ -169,19 +163,21 @@ std::shared_ptr<const LoadedNetwork> Ready(const Checkpoint& checkpoint, at::Dev
 
 absl::StatusOr<Restorer> MakeRestorer(const Checkpoint& checkpoint, const LoadOptions& options) {
   const ModelConfig& config = checkpoint.config;
-  DW_RETURN_IF_ERROR(CheckServable(config));
   DW_ASSIGN_OR_RETURN(const at::Device device, ResolveDevice(options.device));
+  const at::ScalarType dtype = ResolveDtype(options.precision, device);
   using Loaded = std::shared_ptr<const LoadedNetwork>;
   DW_ASSIGN_OR_RETURN(const Loaded loaded,
                       CatchTorch("cannot ready the model", [&]() -> absl::StatusOr<Loaded> {
-                        return Ready(checkpoint, device, options.precision);
+                        return Ready(checkpoint, device, dtype);
                       }));
   Restorer restorer;
   restorer.spec = {.name = config.name,
                    .version = checkpoint.version,
                    .tile = config.tile(),
                    .routing = {RoutingUnit::kToken, config.routed() ? config.depth : 0,
-                               config.experts, config.kept}};
+                               config.experts, config.kept},
+                   .device = device.str(),
+                   .precision = dtype == at::kFloat ? "f32" : "bf16"};
   restorer.forward = [loaded](const at::Tensor& tiles, const ForwardOptions& forward) {
     return CatchTorch("the model failed", [&]() -> absl::StatusOr<Restored> {
       DW_RETURN_IF_ERROR(CheckShape(tiles, loaded->multiple));

@@ -30,6 +30,8 @@ struct RestorerSpec {
   std::string version;  // first 12 hex digits of the SHA-256 over the checkpoint, or "builtin"
   TileSpec tile;
   RoutingSpec routing;
+  std::string device = {};     // that it computes on, as "cpu" or "cuda:0"
+  std::string precision = {};  // that it computes in, "f32" or "bf16"
 };
 
 struct ForwardOptions {

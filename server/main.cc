@@ -157,7 +157,10 @@ absl::StatusOr<MetricsEndpoint> Expose(const std::string& listen,
   MetricsEndpoint endpoint;
   if (listen.empty()) return endpoint;
   try {
-    endpoint.exposer = std::make_unique<prometheus::Exposer>(listen);
+    // A connection that says nothing holds a thread until it times out: more of them than the two
+    // that the library starts, and a short patience.
+    endpoint.exposer = std::make_unique<prometheus::Exposer>(std::vector<std::string>{
+        "listening_ports", listen, "num_threads", "8", "request_timeout_ms", "2000"});
   } catch (const std::exception& error) {
     return absl::UnavailableError(absl::StrFormat("cannot listen on %s: %s", listen, error.what()));
   }

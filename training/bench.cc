@@ -7,12 +7,12 @@
 #include <algorithm>
 #include <functional>
 #include <memory>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "model/base/processors.h"
 #include "model/base/status_macros.h"
 #include "model/checkpoint.h"
 #include "model/parameters.h"
@@ -35,6 +35,10 @@ absl::Status CheckOptions(const BenchOptions& options, int patch) {
     return absl::InvalidArgumentError(
         absl::StrFormat("batch is %d; it must be in [1, 256]", options.batch));
   }
+  if (options.threads < 0 || options.threads > 1024) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("threads is %d; it must be in [0, 1024]", options.threads));
+  }
   if (options.runs < 1 || options.runs > 1000) {
     return absl::InvalidArgumentError(
         absl::StrFormat("runs is %d; it must be in [1, 1000]", options.runs));
@@ -54,37 +58,43 @@ at::Tensor RandomTiles(const BenchOptions& options) {
       .uniform_(0, 1, generator);
 }
 
-using OneRun = std::function<absl::Status()>;
+// What is timed, and what it computes on and in.
+struct Timed {
+  std::function<absl::Status()> run;
+  std::string device;
+  std::string precision;
+};
 
-absl::StatusOr<OneRun> Inference(const BenchOptions& options, const Checkpoint& checkpoint) {
+absl::StatusOr<Timed> Inference(const BenchOptions& options, const Checkpoint& checkpoint) {
   DW_ASSIGN_OR_RETURN(const Restorer restorer, MakeRestorer(checkpoint, options.load));
-  return OneRun([restorer, tiles = RandomTiles(options)] {
-    return restorer.forward(tiles, ForwardOptions{}).status();
-  });
+  return Timed{[restorer, tiles = RandomTiles(options)] {
+                 return restorer.forward(tiles, ForwardOptions{}).status();
+               },
+               restorer.spec.device, restorer.spec.precision};
 }
 
-absl::StatusOr<OneRun> Training(const BenchOptions& options, const Checkpoint& checkpoint) {
+absl::StatusOr<Timed> Training(const BenchOptions& options, const Checkpoint& checkpoint) {
   auto train = std::make_shared<TrainOptions>();
   train->model = checkpoint.config;
   DW_ASSIGN_OR_RETURN(TrainState begin, BeginState(*train));
   auto state = std::make_shared<TrainState>(std::move(begin));
-  const bool bf16 = options.load.precision == Precision::kBf16;
-  return OneRun([=, tiles = RandomTiles(options)]() -> absl::Status {
-    return CatchTorch("training failed", [&]() -> absl::Status {
-      const Parameters cast = CastParameters(state->weights, bf16 ? at::kBFloat16 : at::kFloat);
-      const NetworkOutput output = Forward(BindNetwork(train->model, cast), tiles);
-      TaskLoss(train->loss, output.pictures, tiles).backward();
-      ApplyGradients(*train, 1e-6, *state);
-      return absl::OkStatus();
-    });
-  });
+  const bool bf16 = options.load.precision == Precision::kBf16;  // auto trains in f32
+  const auto step = [=, tiles = RandomTiles(options)]() -> absl::Status {
+    const Parameters cast = CastParameters(state->weights, bf16 ? at::kBFloat16 : at::kFloat);
+    const NetworkOutput output = Forward(BindNetwork(train->model, cast), tiles);
+    TaskLoss(train->loss, output.pictures, tiles).backward();
+    ApplyGradients(*train, 1e-6, *state);
+    return absl::OkStatus();
+  };
+  return Timed{[step] { return CatchTorch("training failed", step); }, "cpu",
+               bf16 ? "bf16" : "f32"};
 }
 
-absl::StatusOr<std::vector<double>> Time(const OneRun& run, int runs) {
+absl::StatusOr<std::vector<double>> Time(const Timed& timed, int runs) {
   std::vector<double> milliseconds;
   for (int i = 0; i < kWarmUps + runs; ++i) {
     const absl::Time begin = absl::Now();
-    DW_RETURN_IF_ERROR(run());
+    DW_RETURN_IF_ERROR(timed.run());
     if (i >= kWarmUps) milliseconds.push_back(absl::ToDoubleMilliseconds(absl::Now() - begin));
   }
   std::sort(milliseconds.begin(), milliseconds.end());
@@ -94,20 +104,19 @@ absl::StatusOr<std::vector<double>> Time(const OneRun& run, int runs) {
 }  // namespace
 
 absl::StatusOr<BenchResult> RunBench(const BenchOptions& options) {
-  at::set_num_threads(options.threads > 0 ? options.threads
-                                          : static_cast<int>(std::thread::hardware_concurrency()));
   DW_ASSIGN_OR_RETURN(const Checkpoint checkpoint, Weights(options));
   DW_RETURN_IF_ERROR(CheckOptions(options, checkpoint.config.patch));
-  DW_ASSIGN_OR_RETURN(const OneRun run, options.train ? Training(options, checkpoint)
-                                                      : Inference(options, checkpoint));
-  DW_ASSIGN_OR_RETURN(const std::vector<double> times, Time(run, options.runs));
+  at::set_num_threads(options.threads > 0 ? options.threads : UsableProcessors());
+  DW_ASSIGN_OR_RETURN(const Timed timed, options.train ? Training(options, checkpoint)
+                                                       : Inference(options, checkpoint));
+  DW_ASSIGN_OR_RETURN(const std::vector<double> times, Time(timed, options.runs));
   const Macs macs = CountMacs(checkpoint.config, options.size_px, options.size_px);
   return BenchResult{.median_ms_per_tile = times[times.size() / 2] / options.batch,
                      .min_ms_per_tile = times.front() / options.batch,
                      .parameters = CountParameters(checkpoint.config),
                      .macs_per_tile = macs.layers + macs.attention,
-                     .device = options.load.device,
-                     .precision = std::string(Name(options.load.precision)),
+                     .device = timed.device,
+                     .precision = timed.precision,
                      .threads = at::get_num_threads()};
 }
 

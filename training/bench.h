@@ -28,8 +28,8 @@ struct BenchResult {
   double min_ms_per_tile = 0;
   int64_t parameters = 0;
   int64_t macs_per_tile = 0;  // convolutions, linear layers and attention
-  std::string device;
-  std::string precision;
+  std::string device;         // that was computed on
+  std::string precision;      // that was computed in
   int threads = 0;
 };
 

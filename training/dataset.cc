@@ -60,7 +60,10 @@ absl::StatusOr<std::vector<std::string>> ListPictures(const std::string& folder)
   std::vector<std::string> paths;
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
        entry.increment(error)) {
-    if (entry->is_regular_file() && IsPicture(entry->path())) paths.push_back(entry->path());
+    std::error_code unreadable;  // a broken or looping link is no picture
+    if (entry->is_regular_file(unreadable) && IsPicture(entry->path())) {
+      paths.push_back(entry->path());
+    }
   }
   if (error) {
     return absl::NotFoundError(

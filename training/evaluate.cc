@@ -1,5 +1,6 @@
 #include "training/evaluate.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/ops/from_blob.h>
 
 #include <cstring>
@@ -83,6 +84,7 @@ absl::StatusOr<Evaluation> Evaluate(const std::string& model, const std::string&
   DW_ASSIGN_OR_RETURN(const std::vector<PicturePair> pairs,
                       ListPairs(pairs_dir + "/input", pairs_dir + "/gt"));
   DW_ASSIGN_OR_RETURN(const Restorer restorer, Load(model, options.load));
+  if (options.threads > 0) at::set_num_threads(options.threads);
   Evaluation evaluation;
   evaluation.model = restorer.spec.name;
   evaluation.version = restorer.spec.version;

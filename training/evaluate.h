@@ -31,6 +31,7 @@ struct Evaluation {
 
 struct EvaluationOptions {
   LoadOptions load;
+  int threads = 0;         // of Torch; 0: as many as it has now
   std::string output_dir;  // gets every restored picture as a PNG of its name; empty: none is kept
   std::function<void(int done, int total)> progress;  // called after each picture
 };

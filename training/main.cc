@@ -3,12 +3,14 @@
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
+#include <exception>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_format.h"
 #include "model/base/load_options.h"
+#include "model/base/processors.h"
 #include "proto/config/config.h"
 #include "training/bench.h"
 #include "training/evaluate.h"
@@ -30,15 +32,20 @@ constexpr int kWrongUsage = 2;
 
 volatile std::sig_atomic_t stop_requested = 0;
 
-int Fail(const absl::Status& status) {
+int Fail(const absl::Status& status, int exit_code = kFailure) {
   absl::FPrintF(stderr, "%s: %s\n", absl::StatusCodeToString(status.code()), status.message());
-  return kFailure;
+  return exit_code;
 }
 
 template <typename... Args>
 void Say(const absl::FormatSpec<Args...>& format, const Args&... args) {
   absl::PrintF(format, args...);
   std::fflush(stdout);
+}
+
+// One line; a file name that is not UTF-8 is no reason to fail.
+std::string Dump(const json& value) {
+  return value.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
 // --- run ---
@@ -51,7 +58,7 @@ void PrintProgress(const TrainProgress& at) {
 
 int RunTraining(const std::string& config) {
   const absl::StatusOr<TrainOptions> options = LoadTrainConfig(config);
-  if (!options.ok()) return Fail(options.status());
+  if (!options.ok()) return Fail(options.status(), kWrongUsage);
   std::signal(SIGTERM, [](int) { stop_requested = 1; });
   std::signal(SIGINT, [](int) { stop_requested = 1; });
   const TrainSink sink{
@@ -103,6 +110,7 @@ void ReportPicture(int done, int total) {
 
 int RunEvaluate(const std::vector<std::string>& models, const std::vector<std::string>& pairs,
                 EvaluationOptions options, bool as_json) {
+  options.threads = UsableProcessors();
   options.progress = ReportPicture;
   json sets = json::array();
   for (const std::string& model : models) {
@@ -115,7 +123,7 @@ int RunEvaluate(const std::vector<std::string>& models, const std::vector<std::s
       if (!as_json) PrintEvaluation(dir, *evaluation);
     }
   }
-  if (as_json) Say("%s\n", (sets.size() == 1 ? sets[0] : json{{"sets", sets}}).dump());
+  if (as_json) Say("%s\n", Dump(sets.size() == 1 ? sets[0] : json{{"sets", sets}}));
   return 0;
 }
 
@@ -155,11 +163,11 @@ json Describe(const ModelConfig& config, const NetworkCost& cost, int size_px) {
 
 void PrintDescription(const json& description, bool as_json) {
   if (as_json) {
-    Say("%s\n", description.dump());
+    Say("%s\n", Dump(description));
     return;
   }
   for (const auto& [name, value] : description.items()) {
-    Say("%-24s %s\n", name, value.is_string() ? value.get<std::string>() : value.dump());
+    Say("%-24s %s\n", name, value.is_string() ? value.get<std::string>() : Dump(value));
   }
 }
 
@@ -190,7 +198,7 @@ int RunInspectFile(const std::string& path, int size_px, bool as_json) {
 int RunSynthesize(const std::string& source, const std::string& destination,
                   const std::string& weather_name, uint64_t seed) {
   const absl::StatusOr<Weather> weather = ParseWeather(weather_name);
-  if (!weather.ok()) return Fail(weather.status());
+  if (!weather.ok()) return Fail(weather.status(), kWrongUsage);
   const absl::Status status = SynthesizeFile(source, destination, *weather, seed);
   return status.ok() ? 0 : Fail(status);
 }
@@ -217,7 +225,7 @@ int RunBenchCommand(const BenchOptions& options, bool as_json) {
                     {"batch", options.batch},
                     {"size", options.size_px},
                     {"train", options.train}};
-  Say("%s\n", out.dump());
+  Say("%s\n", Dump(out));
   return 0;
 }
 
@@ -237,7 +245,7 @@ struct NetworkFlags {
     command->add_option("--stem", stem, "Stem of fme experts")
         ->check(CLI::IsMember({"star", "none"}))
         ->capture_default_str();
-    command->add_option("--experts", experts, "Experts E of a block, 1 to 1024")
+    command->add_option("--experts", experts, "Experts E of a block, 1 to 256")
         ->capture_default_str();
     command->add_option("--kept", kept, "Experts K that work on a token, 1 to E")
         ->capture_default_str();
@@ -292,8 +300,8 @@ void AddEvaluate(CLI::App& app, int& exit_code) {
                       "Existing folder for the restored pictures, PNG");
   command->add_flag("--json", flags->json, "Print one JSON object");
   command->callback([=, &exit_code] {
-    exit_code = RunEvaluate(flags->models, flags->pairs, {flags->load.Options(), flags->output, {}},
-                            flags->json);
+    exit_code = RunEvaluate(flags->models, flags->pairs,
+                            {flags->load.Options(), 0, flags->output, {}}, flags->json);
   });
 }
 
@@ -318,7 +326,8 @@ void AddInspect(CLI::App& app, int& exit_code) {
   auto flags = std::make_shared<Flags>();
   command->add_option("MODEL", flags->model, "Checkpoint; without it the flags describe one");
   flags->network.AddTo(command);
-  command->add_option("--size", flags->size, "Side of the tile for the MACs; default: its own");
+  command->add_option("--size", flags->size, "Side of the tile for the MACs; default: its own")
+      ->check(CLI::PositiveNumber);
   command->add_flag("--json", flags->json, "Print one JSON object");
   command->callback([=, &exit_code] {
     if (!flags->model.empty()) {
@@ -328,7 +337,7 @@ void AddInspect(CLI::App& app, int& exit_code) {
     const auto config = flags->network.Config();
     exit_code = config.ok() ? PrintInspection(*config, flags->size, json::object(), json::object(),
                                               flags->json)
-                            : Fail(config.status());
+                            : Fail(config.status(), kWrongUsage);
   });
 }
 
@@ -371,7 +380,7 @@ void AddBench(CLI::App& app, int& exit_code) {
   command->callback([=, &exit_code] {
     const auto config = flags->network.Config();
     if (!config.ok()) {
-      exit_code = Fail(config.status());
+      exit_code = Fail(config.status(), kWrongUsage);
       return;
     }
     flags->bench.config = *config;
@@ -402,4 +411,11 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace deweather
 
-int main(int argc, char** argv) { return deweather::Main(argc, argv); }
+int main(int argc, char** argv) {
+  try {
+    return deweather::Main(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "INTERNAL: %s\n", error.what());
+    return deweather::kFailure;
+  }
+}

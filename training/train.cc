@@ -9,12 +9,13 @@
 #include <future>
 #include <memory>
 #include <system_error>
-#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "model/base/file.h"
+#include "model/base/processors.h"
 #include "model/base/status_macros.h"
 #include "model/checkpoint.h"
 #include "model/network.h"
@@ -86,16 +87,19 @@ class Run {
   }
 
   absl::Status Go() {
+    if (state_.step >= options_.steps) return Save();  // resumed after its last step
     Prefetcher batches(options_, dataset_, state_.step);
     while (state_.step < options_.steps) {
-      DW_ASSIGN_OR_RETURN(const Batch batch, batches.Take(state_.step));
-      DW_RETURN_IF_ERROR(Step(batch));
+      const absl::StatusOr<Batch> batch = batches.Take(state_.step);
+      if (!batch.ok()) return SaveAfter(batch.status());
+      DW_RETURN_IF_ERROR(Step(*batch));
       const bool late = state_.elapsed >= options_.max_time;
       const bool stopped = sink_.stop && sink_.stop();
       const bool last = late || stopped || state_.step == options_.steps;
       if (last || state_.step % options_.log_every_steps == 0) Report();
-      if (last || state_.step % options_.checkpoint_every_steps == 0) DW_RETURN_IF_ERROR(Save());
-      if (last || Due(options_.evaluate.every_steps)) DW_RETURN_IF_ERROR(Measure());
+      const bool measured = !stopped && Measures() && (last || Due(options_.evaluate.every_steps));
+      if (last || measured || Due(options_.checkpoint_every_steps)) DW_RETURN_IF_ERROR(Save());
+      if (measured) DW_RETURN_IF_ERROR(Measure());
       if (stopped) return absl::CancelledError(absl::StrCat("stopped at step ", state_.step));
       if (late) break;
     }
@@ -120,17 +124,22 @@ class Run {
     const at::Tensor task = TaskLoss(options_.loss, output.pictures, batch.truth);
     const at::Tensor balance = BalanceLoss(output.gates);
     const double value = task.item<double>();
-    if (!std::isfinite(value)) {
-      return absl::InternalError(absl::StrFormat(
-          "the loss is %g at step %d; the last checkpoint is %s", value, state_.step, StatePath()));
-    }
+    if (!std::isfinite(value)) return Diverged("loss", value);
     (task + options_.balance_weight * balance).backward();
-    window_.gradient_norm += ApplyGradients(options_, rate_, state_);
+    const double norm = ApplyGradients(options_, rate_, state_);
+    if (!std::isfinite(norm)) return Diverged("gradient's norm", norm);
+    window_.gradient_norm += norm;
     window_.loss += value;
     window_.balance += balance.item<double>();
     ++window_.steps;
     state_.elapsed = earlier_ + (absl::Now() - begin_);
     return absl::OkStatus();
+  }
+
+  absl::Status Diverged(const char* what, double value) const {
+    return absl::InternalError(
+        absl::StrFormat("the %s is %g at step %d; %s holds the last checkpoint", what, value,
+                        state_.step, StatePath()));
   }
 
   void Report() {
@@ -149,15 +158,23 @@ class Run {
     window_ = Window{};
   }
 
+  // The model first: where the state says that a step is done, the model of that step is there.
   absl::Status Save() {
-    DW_RETURN_IF_ERROR(SaveState(StatePath(), options_.model, state_));
-    return SaveCheckpoint(
+    DW_RETURN_IF_ERROR(SaveCheckpoint(
         ModelPath(), options_.model, state_.average,
-        {{"steps", absl::StrCat(state_.step)}, {"seed", absl::StrCat(options_.seed)}});
+        {{"steps", absl::StrCat(state_.step)}, {"seed", absl::StrCat(options_.seed)}}));
+    return SaveState(StatePath(), options_.model, state_);
   }
 
+  // What was learned so far outlives a picture that cannot be read.
+  absl::Status SaveAfter(const absl::Status& failure) {
+    if (state_.step > 0) DW_RETURN_IF_ERROR(Save());
+    return failure;
+  }
+
+  bool Measures() const { return !options_.evaluate.pairs_dir.empty() && sink_.evaluated; }
+
   absl::Status Measure() {
-    if (options_.evaluate.pairs_dir.empty() || !sink_.evaluated) return absl::OkStatus();
     DW_ASSIGN_OR_RETURN(const Evaluation evaluation,
                         Evaluate(ModelPath(), options_.evaluate.pairs_dir, {}));
     sink_.evaluated(state_.step, evaluation);
@@ -178,8 +195,25 @@ class Run {
 
 absl::StatusOr<TrainState> FirstState(const TrainOptions& options) {
   const std::string path = options.output_dir + "/state.safetensors";
-  if (options.resume && std::filesystem::exists(path)) return LoadState(path, options.model);
-  return BeginState(options);
+  if (!std::filesystem::exists(path)) return BeginState(options);
+  if (options.resume) return LoadState(path, options.model);
+  return absl::AlreadyExistsError(
+      absl::StrFormat("'%s' is of an earlier run: set resume, or name another output_dir", path));
+}
+
+// What would fail only after hours, tried at the start.
+absl::Status CheckPlaces(const TrainOptions& options) {
+  std::error_code error;
+  std::filesystem::create_directories(options.output_dir, error);
+  if (error) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("cannot make output_dir '%s': %s", options.output_dir, error.message()));
+  }
+  const std::string probe = options.output_dir + "/.probe";
+  DW_RETURN_IF_ERROR(WriteFileAtomically(probe, ""));
+  std::filesystem::remove(probe, error);
+  const std::string& pairs = options.evaluate.pairs_dir;
+  return pairs.empty() ? absl::OkStatus() : ListPairs(pairs + "/input", pairs + "/gt").status();
 }
 
 absl::StatusOr<std::string> TrainFrom(const TrainOptions& options, const TrainSink& sink,
@@ -196,14 +230,8 @@ absl::StatusOr<std::string> Train(const TrainOptions& given, const TrainSink& si
   TrainOptions options = given;
   options.model.name = options.name;
   DW_RETURN_IF_ERROR(Validate(options));
-  std::error_code error;
-  std::filesystem::create_directories(options.output_dir, error);
-  if (error) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("cannot make output_dir '%s': %s", options.output_dir, error.message()));
-  }
-  at::set_num_threads(options.threads > 0 ? options.threads
-                                          : static_cast<int>(std::thread::hardware_concurrency()));
+  DW_RETURN_IF_ERROR(CheckPlaces(options));
+  at::set_num_threads(options.threads > 0 ? options.threads : UsableProcessors());
   DW_ASSIGN_OR_RETURN(const std::unique_ptr<Dataset> dataset,
                       Dataset::Open(options.data, options.seed));
   return CatchTorch("training failed", [&] { return TrainFrom(options, sink, *dataset); });

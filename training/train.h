@@ -2,8 +2,8 @@
 //
 // Writes   <output_dir>/<name>.safetensors: the averaged weights, at every checkpoint and at the end;
 //          <output_dir>/state.safetensors: what `resume` goes on from. Both are replaced atomically.
-// Errors   INVALID_ARGUMENT options or pictures; NOT_FOUND a folder; INTERNAL a loss that is not
-//          finite, naming the step; RESOURCE_EXHAUSTED memory. The last checkpoint stays.
+// Errors   INVALID_ARGUMENT options or pictures; NOT_FOUND a folder; ALREADY_EXISTS output_dir holds
+//          an earlier run and `resume` is off; INTERNAL a loss or gradient that is not finite; RESOURCE_EXHAUSTED memory. The last checkpoint stays.
 // Threads  one run at a time in a process: it sets the number of Torch's threads
 
 #ifndef DEWEATHER_TRAINING_TRAIN_H_

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <utility>
 #include <vector>
 
@@ -124,6 +125,7 @@ double ApplyGradients(const TrainOptions& options, double learning_rate, TrainSt
   const std::vector<at::Tensor> weights = Values(state.weights);
   const std::vector<at::Tensor> gradients = Gradients(weights);
   const double norm = ClipNorm(optimizer.clip_norm, gradients);
+  if (!std::isfinite(norm)) return norm;
 
   const std::vector<at::Tensor> steps(
       weights.size(), at::full({}, static_cast<double>(state.step + 1), at::kFloat));

@@ -25,11 +25,12 @@ struct TrainState {
 };
 
 // Of a run that has not begun: random weights, or those of options.init_from.
-// INVALID_ARGUMENT when init_from holds another network, naming what differs.
+// INVALID_ARGUMENT when init_from holds another network, naming the file.
 absl::StatusOr<TrainState> BeginState(const TrainOptions& options);
 
 // One AdamW step from the weights' gradients [Loshchilov & Hutter 2019], then the average; clears the
-// gradients. Returns their norm before clipping. Throws c10::Error.
+// gradients. Returns their norm before clipping; if that is not finite, nothing has changed. Throws
+// c10::Error.
 double ApplyGradients(const TrainOptions& options, double learning_rate, TrainState& state);
 
 // A safetensors file, replaced atomically; tensors "weights.*", "average.*", "first_moment.*",

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
+#include <system_error>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
@@ -74,7 +75,14 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
   return bytes;
 }
 
-absl::Status WriteFileAtomically(const std::string& path, std::string_view bytes) {
+absl::Status WriteFileAtomically(const std::string& given, std::string_view bytes) {
+  std::error_code error;
+  const std::filesystem::path target = std::filesystem::canonical(given, error);
+  const std::string path = error ? given : target.string();  // through a link, not over it
+  if (!error && !std::filesystem::is_regular_file(target, error)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("cannot replace '", given, "': it is not a regular file"));
+  }
   const std::string partial = absl::StrCat(path, ".partial.", getpid());
   absl::Status status = WriteAndSync(partial, bytes);
   if (status.ok() && std::rename(partial.c_str(), path.c_str()) != 0) {

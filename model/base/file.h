@@ -14,8 +14,10 @@ namespace deweather {
 // NOT_FOUND, PERMISSION_DENIED, or what errno says; FAILED_PRECONDITION for a folder.
 absl::StatusOr<std::string> ReadFile(const std::string& path);
 
-// Temporary file beside `path`, fsync, rename, fsync of the folder. On an error `path` is as it was
-// and the temporary file is gone.
+// Temporary file beside `path`, fsync, rename, fsync of the folder; a link is followed. On an error
+// `path` is as it was and the temporary file is gone, unless only the last step failed: then the new
+// file is in place and may not survive a power cut. FAILED_PRECONDITION: `path` is there and is no
+// regular file.
 absl::Status WriteFileAtomically(const std::string& path, std::string_view bytes);
 
 }  // namespace deweather

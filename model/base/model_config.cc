@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "model/base/name.h"
 #include "model/base/status_macros.h"
 
 namespace deweather {
@@ -53,7 +54,7 @@ absl::Status ValidateExperts(const ModelConfig& config) {
     DW_RETURN_IF_ERROR(CheckRange("experts of a dense network", config.experts, 0, 0));
     return CheckRange("kept of a dense network", config.kept, 0, 0);
   }
-  DW_RETURN_IF_ERROR(CheckRange("experts", config.experts, 1, 1024));
+  DW_RETURN_IF_ERROR(CheckRange("experts", config.experts, 1, kMaxExperts));
   DW_RETURN_IF_ERROR(CheckRange("kept", config.kept, 1, config.experts));
   if (config.kind == ExpertKind::kFfn && config.first_expert != FirstExpert::kModulate) {
     return absl::InvalidArgumentError("first_expert gelu belongs to fme experts; kind is ffn");
@@ -64,6 +65,7 @@ absl::Status ValidateExperts(const ModelConfig& config) {
 }  // namespace
 
 absl::Status Validate(const ModelConfig& config) {
+  DW_RETURN_IF_ERROR(ValidateName("model name", config.name));
   struct Bound {
     std::string_view field;
     int value, low, high;

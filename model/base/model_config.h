@@ -33,6 +33,8 @@ enum class Gate {
   kPaper,     // Eq. 1: softmax over all E, keep the K largest, not renormalised
 };
 
+inline constexpr int kMaxExperts = 256;  // an expert map holds bytes
+
 // Defaults are the paper's size with E = 16, K = 4.
 struct ModelConfig {
   std::string name = "mofme";

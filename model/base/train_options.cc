@@ -3,6 +3,7 @@
 #include <string_view>
 
 #include "absl/strings/str_format.h"
+#include "model/base/name.h"
 #include "model/base/status_macros.h"
 
 namespace deweather {
@@ -45,9 +46,21 @@ absl::Status ValidateOptimizer(const OptimizerOptions& optimizer) {
   return CheckRange("optimizer.clip_norm", optimizer.clip_norm, 0, 1e6);
 }
 
+absl::Status CheckName(const std::string& name) {
+  DW_RETURN_IF_ERROR(ValidateName("name", name));
+  for (const std::string_view reserved : {"default", "identity", "state"}) {
+    if (name == reserved) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("name is '%s', which has a meaning of its own", name));
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status Validate(const TrainOptions& options) {
+  DW_RETURN_IF_ERROR(CheckName(options.name));
   DW_RETURN_IF_ERROR(Validate(options.model));
   DW_RETURN_IF_ERROR(ValidateData(options.data, options.model.patch));
   DW_RETURN_IF_ERROR(ValidateOptimizer(options.optimizer));

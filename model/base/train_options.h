@@ -67,7 +67,7 @@ struct TrainOptions {
   double ema_decay = 0.999;      // 0: the weights themselves are kept
   TrainPrecision precision = TrainPrecision::kF32;
   uint64_t seed = 0;
-  int threads = 0;  // of Torch and of loading; 0: one per core
+  int threads = 0;  // of Torch; 0: one per processor; one more loads
   int64_t checkpoint_every_steps = 1000;
   int64_t log_every_steps = 50;
   EvaluateOptions evaluate;

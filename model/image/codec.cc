@@ -99,8 +99,8 @@ absl::StatusOr<Image> Decode(std::string_view bytes, const DecodeLimits& limits)
 
 absl::Status CheckImage(const Image& image) {
   if (image.width < 1 || image.height < 1) {
-    return absl::InvalidArgumentError(absl::StrFormat(
-        "cannot encode a picture of %dx%d pixels", image.width, image.height));
+    return absl::InvalidArgumentError(
+        absl::StrFormat("cannot encode a picture of %dx%d pixels", image.width, image.height));
   }
   const bool valid = image.channels >= 1 && image.channels <= 4 &&
                      (image.bytes_per_sample == 1 || image.bytes_per_sample == 2) &&

@@ -76,9 +76,8 @@ struct BmpLayout {
 
   bool indexed() const { return bits <= 8; }
   bool grey() const {
-    return indexed() && std::all_of(palette.begin(), palette.end(), [](const Rgb& c) {
-             return c[0] == c[1] && c[1] == c[2];
-           });
+    return indexed() && std::all_of(palette.begin(), palette.end(),
+                                    [](const Rgb& c) { return c[0] == c[1] && c[1] == c[2]; });
   }
   int channels() const { return grey() ? 1 : masks[3] != 0 ? 4 : 3; }
   int64_t row_bytes() const { return (width * bits + 31) / 32 * 4; }
@@ -120,9 +119,9 @@ absl::Status CheckDimensions(const BmpLayout& layout) {
   const bool may_be_masked = bits == 16 || bits == 32;
   const bool known = bits == 1 || bits == 4 || bits == 8 || bits == 24 || may_be_masked;
   if (known && (may_be_masked || !masked)) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrFormat(
-      "unsupported format BMP with %d bits per pixel and compression %d", bits,
-      layout.compression));
+  return absl::InvalidArgumentError(
+      absl::StrFormat("unsupported format BMP with %d bits per pixel and compression %d", bits,
+                      layout.compression));
 }
 
 // Masks and palette stand behind the header; returns where they end.

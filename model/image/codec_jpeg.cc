@@ -1,14 +1,16 @@
 // JPEG through libjpeg-turbo. Its errors arrive by longjmp and end in Guarded().
 
-#include <csetjmp>
+// jpeglib.h needs FILE and size_t, jerror.h needs jpeglib.h.
+// clang-format off
 #include <cstdio>
+#include <jpeglib.h>
+#include <jerror.h>
+// clang-format on
+
+#include <csetjmp>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
-
-#include <jpeglib.h>
-
-#include <jerror.h>
 
 #include "absl/base/attributes.h"
 #include "absl/status/status.h"
@@ -266,9 +268,9 @@ absl::Status CheckEncodable(const EncodeSource& source) {
                         rows.width(), rows.height(), kMaxSide));
   }
   if (source.exif.size() + kExifHeader.size() > kMaxSegmentBytes) {
-    return absl::InvalidArgumentError(absl::StrFormat(
-        "EXIF of %d bytes is over JPEG's limit of %d bytes; strip the metadata",
-        source.exif.size(), kMaxSegmentBytes - kExifHeader.size()));
+    return absl::InvalidArgumentError(
+        absl::StrFormat("EXIF of %d bytes is over JPEG's limit of %d bytes; strip the metadata",
+                        source.exif.size(), kMaxSegmentBytes - kExifHeader.size()));
   }
   return absl::OkStatus();
 }

@@ -21,7 +21,7 @@ namespace deweather {
 namespace {
 
 constexpr size_t kSignatureBytes = 8;
-constexpr size_t kChunkOverheadBytes = 12;  // length, type, CRC
+constexpr size_t kChunkOverheadBytes = 12;       // length, type, CRC
 constexpr size_t kMaxAncillaryBytes = 16 << 20;  // of one unpacked chunk (ICC profile)
 constexpr int kMaxChunks = 1000;                 // that libpng keeps
 constexpr double kMaxDeflateRatio = 1032;        // deflate cannot do better
@@ -55,8 +55,8 @@ absl::Status ReadIhdr(std::string_view data, ImageInfo& info) {
   const uint8_t depth = static_cast<uint8_t>(data[8]);
   const uint8_t colour = static_cast<uint8_t>(data[9]);
   if (width == 0 || height == 0 || width > kMaxSide || height > kMaxSide) {
-    return absl::InvalidArgumentError(absl::StrFormat(
-        "bad PNG: %ux%u pixels; a side is in [1, %d]", width, height, kMaxSide));
+    return absl::InvalidArgumentError(
+        absl::StrFormat("bad PNG: %ux%u pixels; a side is in [1, %d]", width, height, kMaxSide));
   }
   if (colour > PNG_COLOR_TYPE_RGB_ALPHA || colour == 1 || colour == 5) {
     return absl::InvalidArgumentError(absl::StrFormat("bad PNG: colour type %d", colour));

@@ -1,5 +1,7 @@
 // TIFF through libtiff, in memory. It reports errors to a handler and returns; nothing jumps.
 
+#include <tiffio.h>
+
 #include <algorithm>
 #include <cstdarg>
 #include <cstdio>
@@ -8,8 +10,6 @@
 #include <memory>
 #include <utility>
 #include <vector>
-
-#include <tiffio.h>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
@@ -162,8 +162,8 @@ Layout ReadLayout(TIFF* tiff) {
   layout.bits = Field16(tiff, TIFFTAG_BITSPERSAMPLE, 1);
   layout.samples = Field16(tiff, TIFFTAG_SAMPLESPERPIXEL, 1);
   layout.sample_format = Field16(tiff, TIFFTAG_SAMPLEFORMAT, SAMPLEFORMAT_UINT);
-  layout.photometric = Field16(
-      tiff, TIFFTAG_PHOTOMETRIC, layout.samples >= 3 ? PHOTOMETRIC_RGB : PHOTOMETRIC_MINISBLACK);
+  layout.photometric = Field16(tiff, TIFFTAG_PHOTOMETRIC,
+                               layout.samples >= 3 ? PHOTOMETRIC_RGB : PHOTOMETRIC_MINISBLACK);
   layout.planar = Field16(tiff, TIFFTAG_PLANARCONFIG, PLANARCONFIG_CONTIG);
   layout.compression = Field16(tiff, TIFFTAG_COMPRESSION, COMPRESSION_NONE);
   layout.orientation = Field16(tiff, TIFFTAG_ORIENTATION, ORIENTATION_TOPLEFT);
@@ -177,10 +177,9 @@ Layout ReadLayout(TIFF* tiff) {
 }
 
 bool CompressionIsRead(uint16_t compression) {
-  constexpr uint16_t kRead[] = {COMPRESSION_NONE,          COMPRESSION_LZW,
-                                COMPRESSION_JPEG,          COMPRESSION_DEFLATE,
-                                COMPRESSION_ADOBE_DEFLATE, COMPRESSION_PACKBITS,
-                                COMPRESSION_LZMA,          COMPRESSION_ZSTD};
+  constexpr uint16_t kRead[] = {
+      COMPRESSION_NONE,          COMPRESSION_LZW,      COMPRESSION_JPEG, COMPRESSION_DEFLATE,
+      COMPRESSION_ADOBE_DEFLATE, COMPRESSION_PACKBITS, COMPRESSION_LZMA, COMPRESSION_ZSTD};
   return std::find(std::begin(kRead), std::end(kRead), compression) != std::end(kRead) &&
          TIFFIsCODECConfigured(compression) != 0;
 }
@@ -374,7 +373,7 @@ class TiffReader {
       const size_t bit = i * bits;
       const unsigned value = stored[bit / 8] >> (8 - bits - bit % 8) & mask;
       if (layout_.palette()) {
-        std::memcpy(out + 3 * i, palette_.data() + 3 * value, 3);
+        std::memcpy(out + 3 * i, palette_.data() + size_t{3} * value, 3);
       } else {
         out[i] = static_cast<uint8_t>(value * 255 / mask);
       }

@@ -1,12 +1,12 @@
 // WebP through libwebp, its metadata through libwebpdemux and libwebpmux.
 
-#include <memory>
-#include <utility>
-
 #include <webp/decode.h>
 #include <webp/demux.h>
 #include <webp/encode.h>
 #include <webp/mux.h>
+
+#include <memory>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
@@ -34,8 +34,8 @@ absl::Status CheckComplete(std::string_view bytes) {
   uint32_t claimed = 0;
   for (size_t i = 0; i < 4; ++i) claimed |= uint32_t{static_cast<uint8_t>(bytes[4 + i])} << (8 * i);
   if (bytes.size() - kRiffHeaderBytes >= claimed) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrFormat(
-      "bad WebP: %d bytes of %d, truncated", bytes.size(), claimed + kRiffHeaderBytes));
+  return absl::InvalidArgumentError(absl::StrFormat("bad WebP: %d bytes of %d, truncated",
+                                                    bytes.size(), claimed + kRiffHeaderBytes));
 }
 
 absl::StatusOr<WebPBitstreamFeatures> ReadFeatures(std::string_view bytes) {
@@ -90,8 +90,8 @@ class Picture {
     picture_.width = rows.width();
     picture_.height = rows.height();
     if (!valid_ || WebPPictureAlloc(&picture_) == 0) {
-      return absl::ResourceExhaustedError(absl::StrFormat(
-          "no memory for a WebP of %dx%d pixels", rows.width(), rows.height()));
+      return absl::ResourceExhaustedError(
+          absl::StrFormat("no memory for a WebP of %dx%d pixels", rows.width(), rows.height()));
     }
     for (int y = 0; y < rows.height(); ++y) {
       PackRow(rows.Row(y), rows.channels(), picture_.argb + int64_t{y} * picture_.argb_stride);
@@ -200,9 +200,9 @@ absl::StatusOr<Decoded> DecodeWebp(std::string_view bytes) {
 
 absl::StatusOr<std::string> EncodeWebp(const EncodeSource& source) {
   if (source.rows.width() > WEBP_MAX_DIMENSION || source.rows.height() > WEBP_MAX_DIMENSION) {
-    return absl::InvalidArgumentError(absl::StrFormat(
-        "picture of %dx%d pixels is over WebP's limit of %d pixels a side", source.rows.width(),
-        source.rows.height(), WEBP_MAX_DIMENSION));
+    return absl::InvalidArgumentError(
+        absl::StrFormat("picture of %dx%d pixels is over WebP's limit of %d pixels a side",
+                        source.rows.width(), source.rows.height(), WEBP_MAX_DIMENSION));
   }
   DW_ASSIGN_OR_RETURN(const WebPConfig config, Configure(source.quality));
   Picture picture;

@@ -34,7 +34,7 @@ class Block {
   explicit Block(std::string_view bytes) : bytes_(bytes), big_endian_(bytes.substr(0, 1) == "M") {}
 
   bool valid() const {
-    using std::string_view_literals::operator""sv;
+    using namespace std::string_view_literals;
     const std::string_view magic = bytes_.substr(0, 4);
     return bytes_.size() >= 8 && (magic == "II*\0"sv || magic == "MM\0*"sv);
   }
@@ -82,7 +82,8 @@ struct Entry {
 };
 
 std::optional<Entry> ReadEntry(const Block& block, size_t at) {
-  Entry entry{.at = at, .tag = block.U16(at), .type = block.U16(at + 2), .count = block.U32(at + 4)};
+  Entry entry{
+      .at = at, .tag = block.U16(at), .type = block.U16(at + 2), .count = block.U32(at + 4)};
   const uint64_t bytes = uint64_t{entry.count} * TypeBytes(entry.type);
   if (bytes == 0 || bytes > block.bytes().size()) return std::nullopt;
   entry.value_bytes = static_cast<size_t>(bytes);

@@ -24,12 +24,12 @@ struct Image {
   std::vector<uint8_t> samples;  // height * width * channels * bytes_per_sample bytes
 
   ImageFormat format = ImageFormat::kPng;  // of the file it came from
-  int jpeg_quality = 0;           // 1..100 estimated from the file's tables, 0: not a JPEG
-  int jpeg_chroma_step_x = 0;     // luma columns per chroma column (1, 2 or 4), 0: not a JPEG
-  int jpeg_chroma_step_y = 0;     // luma rows per chroma row
-  bool lossless = true;           // false for a lossy WebP or a JPEG
-  std::string icc_profile;        // empty: none, sRGB is assumed
-  std::string exif;               // TIFF-structured EXIF block, orientation reset to 1
+  int jpeg_quality = 0;                    // 1..100 estimated from the file's tables, 0: not a JPEG
+  int jpeg_chroma_step_x = 0;  // luma columns per chroma column (1, 2 or 4), 0: not a JPEG
+  int jpeg_chroma_step_y = 0;  // luma rows per chroma row
+  bool lossless = true;        // false for a lossy WebP or a JPEG
+  std::string icc_profile;     // empty: none, sRGB is assumed
+  std::string exif;            // TIFF-structured EXIF block, orientation reset to 1
 
   bool has_alpha() const { return channels == 2 || channels == 4; }
   size_t row_bytes() const {

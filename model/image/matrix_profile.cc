@@ -67,8 +67,7 @@ Matrix3 Product(const Matrix3d& a, const Matrix3d& b) {
   Matrix3 product = {};
   for (size_t r = 0; r < 3; ++r) {
     for (size_t c = 0; c < 3; ++c) {
-      product[r][c] =
-          static_cast<float>(a[r][0] * b[0][c] + a[r][1] * b[1][c] + a[r][2] * b[2][c]);
+      product[r][c] = static_cast<float>(a[r][0] * b[0][c] + a[r][1] * b[1][c] + a[r][2] * b[2][c]);
     }
   }
   return product;
@@ -146,8 +145,8 @@ void MatrixProfile::FromSrgb(const float* in, float* out, int n) const {
 }
 
 std::optional<MatrixProfile> ReadMatrixProfile(std::string_view icc_profile) {
-  const Profile own(cmsOpenProfileFromMem(icc_profile.data(),
-                                          static_cast<cmsUInt32Number>(icc_profile.size())));
+  const Profile own(
+      cmsOpenProfileFromMem(icc_profile.data(), static_cast<cmsUInt32Number>(icc_profile.size())));
   const Profile srgb(cmsCreate_sRGBProfile());
   if (own == nullptr || srgb == nullptr) return std::nullopt;
   const std::optional<Shaper> from = ReadShaper(own.get());

@@ -11,7 +11,7 @@ namespace {
 constexpr int kBlockPx = 64;  // a block's rows and columns stay in the cache
 
 size_t PixelBytes(const Image& image) {
-  return static_cast<size_t>(image.channels * image.bytes_per_sample);
+  return static_cast<size_t>(image.channels) * static_cast<size_t>(image.bytes_per_sample);
 }
 
 void FlipHorizontally(Image& image) {
@@ -62,11 +62,11 @@ void Transpose(Image& image) {
 void MakeUpright(Image& image, int orientation) {
   const bool transposed = orientation >= 5;
   // Stored column 0 is the right side (2, 3, and after transposing 6, 7)...
-  const bool from_right = orientation == 2 || orientation == 3 || orientation == 6 ||
-                          orientation == 7;
+  const bool from_right =
+      orientation == 2 || orientation == 3 || orientation == 6 || orientation == 7;
   // ...stored row 0 is the bottom (3, 4, and after transposing 7, 8).
-  const bool from_bottom = orientation == 3 || orientation == 4 || orientation == 7 ||
-                           orientation == 8;
+  const bool from_bottom =
+      orientation == 3 || orientation == 4 || orientation == 7 || orientation == 8;
   if (transposed) Transpose(image);
   if (from_right) FlipHorizontally(image);
   if (from_bottom) FlipVertically(image);

@@ -1,5 +1,6 @@
 #include "model/image/pixel_rows.h"
 
+#include <cmath>
 #include <cstring>
 #include <utility>
 
@@ -44,7 +45,7 @@ const uint8_t* PixelRows::Row(int y) {
       const size_t own = from_colours == 1 ? 0 : c;
       StoreSample(x * to + c, to_srgb_ == nullptr
                                   ? Sample(in, x * from + own)
-                                  : static_cast<uint16_t>(srgb_[x * 3 + c] * 65535 + 0.5f));
+                                  : static_cast<uint16_t>(std::lround(srgb_[x * 3 + c] * 65535)));
     }
     if (has_alpha()) StoreSample(x * to + to_colours, Sample(in, x * from + from_colours));
   }

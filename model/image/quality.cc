@@ -64,7 +64,8 @@ Window GaussianWindow() {
   Window window;
   double sum = 0;
   for (int i = 0; i < kWindowPx; ++i) {
-    const double distance = i - kWindowPx / 2;
+    const int from_centre = i - kWindowPx / 2;
+    const double distance = from_centre;
     window[static_cast<size_t>(i)] = std::exp(-distance * distance / (2 * kSigma * kSigma));
     sum += window[static_cast<size_t>(i)];
   }
@@ -114,7 +115,8 @@ Pixel SumRow(const MomentRow& columns, const Window& window, size_t width) {
     for (size_t k = 0; k < kMoments; ++k) {
       m[k].assign(positions, 0.0);
       const double* from = columns.data() + (c * kMoments + k) * width;
-      for (size_t i = 0; i < kWindowPx; ++i) AddWeighted(window[i], from + i, m[k].data(), positions);
+      for (size_t i = 0; i < kWindowPx; ++i)
+        AddWeighted(window[i], from + i, m[k].data(), positions);
     }
     for (size_t x = 0; x < positions; ++x) {
       sums[c] += Ssim(m[kA][x], m[kB][x], m[kAA][x], m[kBB][x], m[kAB][x]);
@@ -152,9 +154,9 @@ absl::Status CheckComparable(const Image& a, const Image& b) {
                         b.width, b.height));
   }
   if (a.width < kWindowPx || a.height < kWindowPx) {
-    return absl::InvalidArgumentError(absl::StrFormat(
-        "SSIM needs at least %d pixels a side; the pictures have %dx%d", kWindowPx, a.width,
-        a.height));
+    return absl::InvalidArgumentError(
+        absl::StrFormat("SSIM needs at least %d pixels a side; the pictures have %dx%d", kWindowPx,
+                        a.width, a.height));
   }
   return absl::OkStatus();
 }

@@ -10,7 +10,7 @@
 namespace deweather {
 namespace {
 
-using std::string_view_literals::operator""sv;
+using namespace std::string_view_literals;
 
 struct Magic {
   size_t at;
@@ -23,10 +23,10 @@ struct KnownFormat {
 };
 
 constexpr KnownFormat kSupported[] = {
-    {{0, "\xFF\xD8\xFF"sv}, ImageFormat::kJpeg},     {{0, "\x89PNG\r\n\x1A\n"sv}, ImageFormat::kPng},
-    {{0, "II*\0"sv}, ImageFormat::kTiff},            {{0, "MM\0*"sv}, ImageFormat::kTiff},
+    {{0, "\xFF\xD8\xFF"sv}, ImageFormat::kJpeg},    {{0, "\x89PNG\r\n\x1A\n"sv}, ImageFormat::kPng},
+    {{0, "II*\0"sv}, ImageFormat::kTiff},           {{0, "MM\0*"sv}, ImageFormat::kTiff},
     {{0, "II+\0\x08\0\0\0"sv}, ImageFormat::kTiff},  // BigTIFF
-    {{0, "MM\0+\0\x08\0\0"sv}, ImageFormat::kTiff},  {{0, "BM"sv}, ImageFormat::kBmp},
+    {{0, "MM\0+\0\x08\0\0"sv}, ImageFormat::kTiff}, {{0, "BM"sv}, ImageFormat::kBmp},
 };
 
 struct ForeignFormat {
@@ -68,9 +68,9 @@ struct Brand {
 
 // Of an ISO base media file's "ftyp" box.
 constexpr Brand kBrands[] = {
-    {"avif", "AVIF"}, {"avis", "AVIF"}, {"heic", "HEIC"}, {"heix", "HEIC"}, {"heim", "HEIC"},
-    {"heis", "HEIC"}, {"hevc", "HEIC"}, {"hevx", "HEIC"}, {"mif1", "HEIF"}, {"msf1", "HEIF"},
-    {"crx ", "CR3 camera raw"},
+    {"avif", "AVIF"}, {"avis", "AVIF"}, {"heic", "HEIC"},           {"heix", "HEIC"},
+    {"heim", "HEIC"}, {"heis", "HEIC"}, {"hevc", "HEIC"},           {"hevx", "HEIC"},
+    {"mif1", "HEIF"}, {"msf1", "HEIF"}, {"crx ", "CR3 camera raw"},
 };
 
 bool Matches(std::string_view bytes, const Magic& magic) {

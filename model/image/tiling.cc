@@ -54,7 +54,7 @@ std::vector<std::vector<float>> AxisWeights(const std::vector<int>& edges, int t
     const int inside = std::min(tile, extent - edges[i]);
     for (int d = 0; d < inside; ++d) {
       weights[i].push_back(std::min(Ramp(d, before), Ramp(tile - 1 - d, after)));
-      sums[static_cast<size_t>(edges[i] + d)] += weights[i].back();
+      sums[static_cast<size_t>(edges[i]) + static_cast<size_t>(d)] += weights[i].back();
     }
   }
   for (size_t i = 0; i < edges.size(); ++i) {
@@ -112,7 +112,8 @@ void StoreColours(std::span<const float> colours, Image& image, int y) {
   const float max = MaxSample(image);
   uint8_t* row = image.row(y);
   size_t sample = 0;
-  for (size_t i = 0; i < colours.size(); i += count, sample += static_cast<size_t>(image.channels)) {
+  for (size_t i = 0; i < colours.size();
+       i += count, sample += static_cast<size_t>(image.channels)) {
     for (size_t c = 0; c < count; ++c) {
       const float value = std::clamp(colours[i + c], 0.0f, 1.0f);
       StoreSample<Sample>(row, sample + c, value * max + 0.5f);
@@ -205,7 +206,8 @@ absl::Status TileBlender::Add(int tile_index, const float* tile) {
         absl::StrFormat("tile %d of %d cannot be added: it was added before, or is not below %d",
                         tile_index, grid_.size(), admissible_));
   }
-  const size_t plane = static_cast<size_t>(grid_.tile_width()) * static_cast<size_t>(grid_.tile_height());
+  const size_t plane =
+      static_cast<size_t>(grid_.tile_width()) * static_cast<size_t>(grid_.tile_height());
   if (!AllFinite(tile, 3 * plane)) {
     return absl::InternalError(
         absl::StrFormat("restored tile %d of %d is not finite", tile_index, grid_.size()));
@@ -345,7 +347,8 @@ absl::Status RestoreTiled(Image* image, const TileSpec& spec, int max_batch, flo
   const TileGrid grid(image->width, image->height, spec);
   const TileSource source(image);
   TileBlender blender(image, grid, strength, max_batch);
-  const size_t tile = size_t{3} * static_cast<size_t>(grid.tile_width()) * static_cast<size_t>(grid.tile_height());
+  const size_t tile =
+      size_t{3} * static_cast<size_t>(grid.tile_width()) * static_cast<size_t>(grid.tile_height());
   const size_t batch = static_cast<size_t>(std::min(max_batch, grid.size()));
   std::vector<float> tiles(batch * tile);
   std::vector<float> restored(batch * tile);

@@ -11,7 +11,7 @@ namespace deweather {
 
 // The reason of a failed request, UPPER_SNAKE for google.rpc.ErrorInfo: INVALID_IMAGE, PIXEL_LIMIT,
 // INVALID_OPTION, UNSUPPORTED_OPTION, UNKNOWN_MODEL, NO_LIVE_MODEL, BYTE_BUDGET, TILE_BUDGET,
-// DRAINING, MODEL_FAILED, NOT_ENCODABLE; else the name of the code (DEADLINE_EXCEEDED, CANCELLED).
+// DRAINING, MODEL_FAILED, NOT_ENCODABLE, REPLY_SIZE; else the name of the code (DEADLINE_EXCEEDED, CANCELLED).
 std::string ErrorReason(const absl::Status& status);
 
 // `status` with `reason`, unless it has one already. An OK status stays as it is.

@@ -13,6 +13,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "model/base/mutex.h"
+#include "model/base/name.h"
 #include "model/base/status_macros.h"
 #include "model/image/tiling.h"
 #include "server/batch/batcher.h"
@@ -36,7 +37,10 @@ TaskLength LengthFor(const ImageInfo& info) {
 
 absl::Status Validate(const RestoreOptions& options) {
   absl::Status status;
-  if (options.quality < 0 || options.quality > 100) {
+  if (options.model.size() > kMaxNameBytes) {
+    status = absl::InvalidArgumentError(absl::StrFormat(
+        "model's name is %d bytes long; it must be 1 to %d", options.model.size(), kMaxNameBytes));
+  } else if (options.quality < 0 || options.quality > 100) {
     status = absl::InvalidArgumentError(
         absl::StrFormat("quality is %d; it must be in 1..100, or 0", options.quality));
   } else if (!(options.strength >= 0.0f && options.strength <= 1.0f)) {
@@ -66,8 +70,8 @@ absl::StatusOr<ImageInfo> Inspect(const std::string& bytes, const DecodeLimits& 
   return WithReason(info.status(), too_large ? "PIXEL_LIMIT" : "INVALID_IMAGE");
 }
 
-// What a request holds at its largest: the file, the pixels, and the blender's band of
-// accumulators, which spans two rows of tiles.
+// What a request holds at its largest, by estimate: the file, the pixels, and the blender's band of
+// accumulators, taken as two rows of tiles (a narrow picture's band may span more, of fewer pixels).
 int64_t BytesInFlight(int64_t encoded_bytes, const ImageInfo& info, const TileGrid& grid) {
   const int64_t band_rows = std::min<int64_t>(info.height, int64_t{2} * grid.tile_height());
   return encoded_bytes + info.DecodedBytes() + band_rows * info.width * 3 * int64_t{sizeof(float)};
@@ -429,6 +433,10 @@ RestorePipeline::~RestorePipeline() {
 
 void RestorePipeline::Start(RestoreRequest request, RestoreDone done) {
   std::make_shared<Restoration>(*parts_, std::move(request), std::move(done))->Begin();
+}
+
+void RestorePipeline::CountRefused(absl::StatusCode code) {
+  parts_->metrics.requests(code).Increment();
 }
 
 void RestorePipeline::BeginDrain() { parts_->draining = true; }

@@ -53,7 +53,7 @@ struct RestoreRequest {
   std::string image;  // an encoded picture
   RestoreOptions options;
   absl::Time deadline = absl::InfiniteFuture();
-  std::string peer;        // who asks; the queue is fair between peers
+  std::string peer;        // who asks; the queue is fair between requests, and will be between peers
   std::stop_token cancel;  // request_stop() at any time, from any thread: the call ends soon, with
                            // CANCELLED, or DEADLINE_EXCEEDED where the deadline has passed
 };
@@ -129,6 +129,9 @@ class RestorePipeline {
 
   // Posts the first step and returns. Whatever goes wrong reaches `done`.
   void Start(RestoreRequest request, RestoreDone done);
+
+  // Counts a request that its transport refused, so that the metrics know of every one.
+  void CountRefused(absl::StatusCode code);
 
   // From now on Start answers UNAVAILABLE; what is in flight goes on. Idempotent.
   void BeginDrain();

@@ -17,6 +17,9 @@ namespace {
 
 constexpr char kReflection[] = "grpc.reflection.v1alpha.ServerReflection";
 
+// Time for connections to be told that the server goes, before what is left on them is cancelled.
+constexpr std::chrono::seconds kGoodbye(1);
+
 // Named by way of its descriptor, which so is part of the program: reflection can tell of it.
 std::string HealthServiceName() {
   return grpc::health::v1::HealthCheckRequest::descriptor()->file()->service(0)->full_name();
@@ -82,7 +85,7 @@ void SetServing(RpcServer& server, bool serving) {
 
 void Shutdown(RpcServer& server, Occupancy& calls, absl::Duration timeout) {
   calls.WaitUntilEmptyFor(timeout);
-  server.server->Shutdown(std::chrono::system_clock::now());
+  server.server->Shutdown(std::chrono::system_clock::now() + kGoodbye);
 }
 
 }  // namespace deweather

@@ -34,6 +34,16 @@ TEST(FileTest, FailureLeavesTheOldFileAndNoOther) {
   EXPECT_EQ(std::distance(fs::directory_iterator(folder), fs::directory_iterator()), 1);
 }
 
+TEST(FileTest, OnlyRegularFilesAreReplacedAndLinksAreFollowed) {
+  const std::string folder = NewFolder("special");
+  EXPECT_EQ(WriteFileAtomically("/dev/null", "x").code(), absl::StatusCode::kFailedPrecondition);
+  ASSERT_TRUE(WriteFileAtomically(folder + "/file", "old").ok());
+  fs::create_symlink("file", folder + "/link");
+  ASSERT_TRUE(WriteFileAtomically(folder + "/link", "new").ok());
+  EXPECT_TRUE(fs::is_symlink(folder + "/link"));
+  EXPECT_EQ(ReadFile(folder + "/file").value(), "new");
+}
+
 TEST(FileTest, ErrorsNameThePath) {
   const std::string folder = NewFolder("errors");
   const auto absent = ReadFile(folder + "/absent");

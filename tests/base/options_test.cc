@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "model/base/model_config.h"
+#include "model/base/name.h"
 #include "model/base/tile_spec.h"
 #include "model/base/train_options.h"
 
@@ -70,6 +71,23 @@ TEST(ModelConfigTest, NamesAreParsedBack) {
   }
   ExpectRefused(ParseExpertKind("moe").status(),
                 "unknown expert kind 'moe'; known: dense, ffn, fme");
+}
+
+TEST(NameTest, LettersDigitsAndThreeSigns) {
+  EXPECT_TRUE(ValidateName("name", "deweather-rain_2.1").ok());
+  ExpectRefused(ValidateName("name", ""), "name is 0 bytes long; it must be 1 to 64");
+  ExpectRefused(ValidateName("name", std::string(65, 'a')), "name is 65 bytes long");
+  for (const char* bad : {"a/b", "..", "a b", "\xc3\xa9"}) {
+    ExpectRefused(ValidateName("name", bad), "name is not made of letters");
+  }
+}
+
+TEST(TrainOptionsTest, ReservedNames) {
+  TrainOptions options;
+  options.output_dir = "out";
+  options.data.clean = {{.dir = "clean"}};
+  options.name = "state";
+  ExpectRefused(Validate(options), "name is 'state', which has a meaning of its own");
 }
 
 TEST(TrainOptionsTest, RangesAreChecked) {

@@ -5,7 +5,7 @@ import threading
 
 from harness import ROOT, SERVICE, Server, TestCase, decode, encode, grpc, main, noise, np, smooth, wait_until
 
-LARGE = (5000, 4000)
+LARGE = (4000, 3000)
 
 
 class StartTest(TestCase):

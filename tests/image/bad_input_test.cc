@@ -1,14 +1,14 @@
 // Nothing that a caller sends crashes, hangs, or comes back as half a picture.
 
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
 #include <algorithm>
 #include <chrono>
 #include <random>
 #include <string>
 #include <utility>
 #include <vector>
-
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include "model/image/codec.h"
 #include "tests/image/foreign_files.h"
@@ -57,9 +57,10 @@ std::vector<Sample> Samples() {
       {"webp", Encode(picture, ImageFormat::kWebp)},
       {"lossy webp", WriteLossyWebp(clear, 75)},
       {"tiff", Encode(picture, ImageFormat::kTiff)},
-      {"plain tiff", WriteTiff(21, 18, Rows(deep), {.mode = "wb", .bits = 16, .samples = 4, .alpha = 1})},
-      {"tiled tiff", WriteTiff(30, 20, Rows(clear), {.samples = 4, .compression = 5, .separate = true,
-                                                    .tile_px = 16})},
+      {"plain tiff",
+       WriteTiff(21, 18, Rows(deep), {.mode = "wb", .bits = 16, .samples = 4, .alpha = 1})},
+      {"tiled tiff", WriteTiff(30, 20, Rows(clear),
+                               {.samples = 4, .compression = 5, .separate = true, .tile_px = 16})},
       {"jpeg tiff", WriteTiff(45, 34, Rows(picture), {.photometric = 6, .compression = 7})},
       {"bmp", Encode(clear, ImageFormat::kBmp)},
       {"grey bmp", Encode(grey, ImageFormat::kBmp)},
@@ -171,8 +172,7 @@ TEST(BadInputTest, MutatedFilesNeverCrash) {
       (void)ReadImageInfo(file, limits);
       if (image.ok()) {
         ++decoded;
-        EXPECT_EQ(image->samples.size(),
-                  image->row_bytes() * static_cast<size_t>(image->height));
+        EXPECT_EQ(image->samples.size(), image->row_bytes() * static_cast<size_t>(image->height));
         EXPECT_LE(int64_t{image->width} * image->height, limits.max_pixels);
       } else {
         ++refused;

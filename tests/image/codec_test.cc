@@ -2,11 +2,11 @@
 
 #include "model/image/codec.h"
 
-#include <string>
-#include <tuple>
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <string>
+#include <tuple>
 
 #include "model/image/exif.h"
 #include "model/image/quality.h"
@@ -223,7 +223,8 @@ class FormatTest : public ::testing::TestWithParam<ImageFormat> {
     Image image = SmoothPicture(48, 32, channels, 1);
     image.icc_profile = profile;
     image.exif = CameraExif(1);
-    return Encode(image, {.format = GetParam(), .quality = GetParam() == ImageFormat::kJpeg ? 95 : 0});
+    return Encode(image,
+                  {.format = GetParam(), .quality = GetParam() == ImageFormat::kJpeg ? 95 : 0});
   }
   bool KeepsExif() const { return GetParam() != ImageFormat::kBmp; }
   // What a lossy format makes of the picture, not turned.
@@ -292,14 +293,22 @@ TEST_P(FormatTest, BigEndianExifIsKept) {
 // Where pixel (x, y) of a stored 3x2 picture is to be shown, by EXIF's definition.
 std::pair<int, int> Shown(int orientation, int x, int y, int width, int height) {
   switch (orientation) {
-    case 2: return {width - 1 - x, y};
-    case 3: return {width - 1 - x, height - 1 - y};
-    case 4: return {x, height - 1 - y};
-    case 5: return {y, x};
-    case 6: return {height - 1 - y, x};
-    case 7: return {height - 1 - y, width - 1 - x};
-    case 8: return {y, width - 1 - x};
-    default: return {x, y};
+    case 2:
+      return {width - 1 - x, y};
+    case 3:
+      return {width - 1 - x, height - 1 - y};
+    case 4:
+      return {x, height - 1 - y};
+    case 5:
+      return {y, x};
+    case 6:
+      return {height - 1 - y, x};
+    case 7:
+      return {height - 1 - y, width - 1 - x};
+    case 8:
+      return {y, width - 1 - x};
+    default:
+      return {x, y};
   }
 }
 

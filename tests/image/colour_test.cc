@@ -1,13 +1,12 @@
 #include "model/image/colour.h"
 
+#include <gtest/gtest.h>
 #include <lcms2.h>
 
 #include <cmath>
 #include <random>
 #include <string>
 #include <vector>
-
-#include <gtest/gtest.h>
 
 #include "model/image/matrix_profile.h"
 #include "tests/image/pictures.h"

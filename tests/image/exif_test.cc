@@ -1,10 +1,10 @@
 #include "model/image/exif.h"
 
-#include <random>
-#include <string>
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <random>
+#include <string>
 
 #include "tests/image/pictures.h"
 

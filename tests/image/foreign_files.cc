@@ -1,19 +1,22 @@
 #include "tests/image/foreign_files.h"
 
-#include <algorithm>
-#include <bit>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-
-#include <jpeglib.h>
+#include <gtest/gtest.h>
 #include <png.h>
 #include <tiffio.h>
 #include <webp/encode.h>
 #include <webp/mux.h>
 #include <zlib.h>
 
-#include <gtest/gtest.h>
+#include <algorithm>
+#include <bit>
+#include <cstdlib>
+#include <cstring>
+
+// jpeglib.h needs FILE and size_t.
+// clang-format off
+#include <cstdio>
+#include <jpeglib.h>
+// clang-format on
 
 namespace deweather {
 namespace {
@@ -93,7 +96,8 @@ void SetTiffTags(TIFF* tiff, int width, int height, const TiffVariant& variant) 
 }
 
 // Bytes of one plane out of a row of pixels.
-std::vector<uint8_t> PlaneOf(const std::vector<uint8_t>& row, int plane, const TiffVariant& variant) {
+std::vector<uint8_t> PlaneOf(const std::vector<uint8_t>& row, int plane,
+                             const TiffVariant& variant) {
   if (!variant.separate) return row;
   const size_t bytes = static_cast<size_t>(variant.bits / 8);
   const size_t pixel = bytes * static_cast<size_t>(variant.samples);
@@ -107,7 +111,8 @@ std::vector<uint8_t> PlaneOf(const std::vector<uint8_t>& row, int plane, const T
 
 void WriteTiles(TIFF* tiff, int width, const std::vector<std::vector<uint8_t>>& rows, int plane,
                 const TiffVariant& variant) {
-  const size_t pixel = static_cast<size_t>(TIFFTileRowSize(tiff) / variant.tile_px);
+  const size_t pixel =
+      static_cast<size_t>(TIFFTileRowSize(tiff)) / static_cast<size_t>(variant.tile_px);
   const size_t stride = static_cast<size_t>(TIFFTileRowSize(tiff));
   for (int y = 0; y < static_cast<int>(rows.size()); y += variant.tile_px) {
     for (int x = 0; x < width; x += variant.tile_px) {
@@ -118,8 +123,9 @@ void WriteTiles(TIFF* tiff, int width, const std::vector<std::vector<uint8_t>>& 
         std::memcpy(tile.data() + static_cast<size_t>(r) * stride,
                     row.data() + static_cast<size_t>(x) * pixel, static_cast<size_t>(n) * pixel);
       }
-      EXPECT_GE(TIFFWriteTile(tiff, tile.data(), static_cast<uint32_t>(x),
-                              static_cast<uint32_t>(y), 0, static_cast<uint16_t>(plane)), 0);
+      EXPECT_GE(TIFFWriteTile(tiff, tile.data(), static_cast<uint32_t>(x), static_cast<uint32_t>(y),
+                              0, static_cast<uint16_t>(plane)),
+                0);
     }
   }
 }
@@ -128,8 +134,9 @@ void WriteStrips(TIFF* tiff, const std::vector<std::vector<uint8_t>>& rows, int 
                  const TiffVariant& variant) {
   for (size_t y = 0; y < rows.size(); ++y) {
     std::vector<uint8_t> row = PlaneOf(rows[y], plane, variant);
-    EXPECT_GE(TIFFWriteScanline(tiff, row.data(), static_cast<uint32_t>(y),
-                                static_cast<uint16_t>(plane)), 0);
+    EXPECT_GE(
+        TIFFWriteScanline(tiff, row.data(), static_cast<uint32_t>(y), static_cast<uint16_t>(plane)),
+        0);
   }
 }
 
@@ -178,9 +185,8 @@ WebPPicture ToWebp(const Image& picture) {
   webp.height = picture.height;
   webp.use_argb = 1;
   const int stride = static_cast<int>(picture.row_bytes());
-  EXPECT_TRUE(picture.channels == 4
-                  ? WebPPictureImportRGBA(&webp, picture.samples.data(), stride)
-                  : WebPPictureImportRGB(&webp, picture.samples.data(), stride));
+  EXPECT_TRUE(picture.channels == 4 ? WebPPictureImportRGBA(&webp, picture.samples.data(), stride)
+                                    : WebPPictureImportRGB(&webp, picture.samples.data(), stride));
   return webp;
 }
 
@@ -237,7 +243,9 @@ std::string WritePng(int width, int height, const std::vector<std::vector<uint8_
                    reinterpret_cast<png_bytep>(exif.data()));
   }
   std::vector<png_bytep> pointers;
-  for (const std::vector<uint8_t>& row : rows) pointers.push_back(const_cast<png_bytep>(row.data()));
+  pointers.reserve(rows.size());
+  for (const std::vector<uint8_t>& row : rows)
+    pointers.push_back(const_cast<png_bytep>(row.data()));
   png_set_rows(png, info, pointers.data());
   png_write_png(png, info, PNG_TRANSFORM_IDENTITY, nullptr);
   png_destroy_write_struct(&png, &info);

@@ -17,7 +17,7 @@ struct JpegVariant {
   int quality = 90;
   int chroma_step = 1;  // luma samples per chroma sample, both ways
   bool progressive = false;
-  bool cmyk = false;      // four components, `picture` has four channels
+  bool cmyk = false;  // four components, `picture` has four channels
   int restart_rows = 0;
   int repeated_scans = 0;  // of a progressive file's first scan: a bomb
 };
@@ -27,7 +27,7 @@ struct PngVariant {
   int bit_depth = 8;
   int colour_type = 2;  // 0 grey, 2 RGB, 3 palette, 4 grey+alpha, 6 RGBA
   bool interlaced = false;
-  std::vector<uint8_t> palette = {};       // [index][3]
+  std::vector<uint8_t> palette = {};        // [index][3]
   std::vector<uint8_t> palette_alpha = {};  // [index]
   int transparent_grey = -1;
   std::string exif = {};
@@ -50,7 +50,7 @@ struct TiffVariant {
   int compression = 1;    // 1 none, 5 LZW, 6 old JPEG, 7 JPEG, 8 deflate, 32773 PackBits
   int sample_format = 1;  // 3 float
   int orientation = 1;
-  int alpha = 0;          // EXTRASAMPLES: 1 premultiplied, 2 straight
+  int alpha = 0;  // EXTRASAMPLES: 1 premultiplied, 2 straight
   bool separate = false;
   int tile_px = 0;
   int pages = 1;

@@ -1,11 +1,11 @@
 // Files as other programs write them.
 
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
 #include <algorithm>
 #include <string>
 #include <vector>
-
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include "model/image/codec.h"
 #include "model/image/quality.h"
@@ -69,10 +69,9 @@ TEST(ForeignPngTest, InterlacedOfEveryDepth) {
     for (const int bytes : {1, 2}) {
       const Image picture = NoisePicture(37, 21, channels, bytes, 1);
       constexpr int kColourTypes[] = {0, 0, 4, 2, 6};
-      const std::string file = WritePng(37, 21, Rows(picture, true),
-                                        {.bit_depth = 8 * bytes,
-                                         .colour_type = kColourTypes[channels],
-                                         .interlaced = true});
+      const std::string file = WritePng(
+          37, 21, Rows(picture, true),
+          {.bit_depth = 8 * bytes, .colour_type = kColourTypes[channels], .interlaced = true});
       EXPECT_EQ(GreatestDifference(Decode(file), picture), 0);
     }
   }
@@ -94,9 +93,9 @@ TEST(ForeignPngTest, PalettesBecomeRgb) {
   ASSERT_EQ(image.channels, 3);
   EXPECT_THAT(image.samples,
               ::testing::ElementsAre(10, 20, 30, 40, 50, 60, 70, 80, 90, 1, 2, 3, 1, 2, 3));
-  const Image transparent = Decode(WritePng(
-      5, 1, rows,
-      {.bit_depth = 2, .colour_type = 3, .palette = palette, .palette_alpha = {0, 128}}));
+  const Image transparent = Decode(
+      WritePng(5, 1, rows,
+               {.bit_depth = 2, .colour_type = 3, .palette = palette, .palette_alpha = {0, 128}}));
   ASSERT_EQ(transparent.channels, 4);
   EXPECT_EQ(SampleAt(transparent, 0, 0, 3), 0);
   EXPECT_EQ(SampleAt(transparent, 1, 0, 3), 128);
@@ -145,15 +144,15 @@ TEST(ForeignTiffTest, EveryLayout) {
         for (const bool separate : {false, true}) {
           for (const int tile_px : {0, 16}) {
             for (const char* mode : {"wl", "wb", "w8"}) {
-              const std::string file =
-                  WriteTiff(53, 41, Rows(picture), {.mode = mode,
-                                                    .bits = 8 * bytes,
-                                                    .samples = channels,
-                                                    .photometric = channels == 1 ? 1 : 2,
-                                                    .compression = compression,
-                                                    .alpha = channels == 4 ? 2 : 0,
-                                                    .separate = separate,
-                                                    .tile_px = tile_px});
+              const std::string file = WriteTiff(53, 41, Rows(picture),
+                                                 {.mode = mode,
+                                                  .bits = 8 * bytes,
+                                                  .samples = channels,
+                                                  .photometric = channels == 1 ? 1 : 2,
+                                                  .compression = compression,
+                                                  .alpha = channels == 4 ? 2 : 0,
+                                                  .separate = separate,
+                                                  .tile_px = tile_px});
               ASSERT_EQ(GreatestDifference(Decode(file), picture), 0)
                   << channels << " channels, " << bytes << " bytes, compression " << compression
                   << ", separate " << separate << ", tile " << tile_px << ", mode " << mode;
@@ -168,8 +167,8 @@ TEST(ForeignTiffTest, EveryLayout) {
 TEST(ForeignTiffTest, JpegCompressedYcbcr) {
   const Image picture = SmoothPicture(64, 48, 3, 1);
   for (const int tile_px : {0, 16}) {
-    const std::string file = WriteTiff(
-        64, 48, Rows(picture), {.photometric = 6, .compression = 7, .tile_px = tile_px});
+    const std::string file =
+        WriteTiff(64, 48, Rows(picture), {.photometric = 6, .compression = 7, .tile_px = tile_px});
     EXPECT_GT(CompareImages(picture, Decode(file))->psnr_rgb, 25);
   }
 }
@@ -180,34 +179,37 @@ TEST(ForeignTiffTest, WhiteIsZero) {
 }
 
 TEST(ForeignTiffTest, FewBitsAndPalettes) {
-  const Image one = Decode(
-      WriteTiff(4, 1, {{0b01010000}}, {.bits = 1, .samples = 1, .photometric = 1}));
+  const Image one =
+      Decode(WriteTiff(4, 1, {{0b01010000}}, {.bits = 1, .samples = 1, .photometric = 1}));
   EXPECT_THAT(one.samples, ::testing::ElementsAre(0, 255, 0, 255));
-  std::vector<uint16_t> palette(3 * 16);
+  std::vector<uint16_t> palette(48);
   palette[5] = 65535;       // red of colour 5
   palette[16 + 5] = 257;    // green
   palette[32 + 10] = 2570;  // blue of colour 10
-  const Image indexed = Decode(WriteTiff(
-      2, 1, {{0x5A}}, {.bits = 4, .samples = 1, .photometric = 3, .palette = palette}));
+  const Image indexed = Decode(
+      WriteTiff(2, 1, {{0x5A}}, {.bits = 4, .samples = 1, .photometric = 3, .palette = palette}));
   EXPECT_THAT(indexed.samples, ::testing::ElementsAre(255, 1, 0, 0, 0, 10));
 }
 
 TEST(ForeignTiffTest, PremultipliedAlphaBecomesStraight) {
-  const Image image = Decode(WriteTiff(3, 1, {{50, 100, 0, 100, 9, 9, 9, 0, 200, 1, 2, 255}},
-                                       {.samples = 4, .alpha = 1}));
+  const Image image = Decode(
+      WriteTiff(3, 1, {{50, 100, 0, 100, 9, 9, 9, 0, 200, 1, 2, 255}}, {.samples = 4, .alpha = 1}));
   EXPECT_THAT(image.samples, ::testing::ElementsAre(128, 255, 0, 100, 9, 9, 9, 0, 200, 1, 2, 255));
 }
 
 TEST(ForeignTiffTest, WhatIsNotReadIsNamed) {
   const Image deep = NoisePicture(8, 8, 4, 2, 4);
   const std::vector<std::vector<uint8_t>> rows = Rows(deep);
-  ExpectRefused(WriteTiff(8, 8, rows, {.bits = 32, .samples = 1, .photometric = 1, .sample_format = 3}),
-                "float TIFF (32 bits per sample)");
-  ExpectRefused(WriteTiff(8, 8, rows, {.bits = 16, .samples = 1, .photometric = 1, .sample_format = 3}),
-                "float TIFF (16 bits per sample)");
+  ExpectRefused(
+      WriteTiff(8, 8, rows, {.bits = 32, .samples = 1, .photometric = 1, .sample_format = 3}),
+      "float TIFF (32 bits per sample)");
+  ExpectRefused(
+      WriteTiff(8, 8, rows, {.bits = 16, .samples = 1, .photometric = 1, .sample_format = 3}),
+      "float TIFF (16 bits per sample)");
   ExpectRefused(WriteTiff(8, 8, rows, {.bits = 32, .samples = 1, .photometric = 1}), "32 bits");
-  ExpectRefused(WriteTiff(8, 8, rows, {.bits = 16, .samples = 1, .photometric = 1, .sample_format = 2}),
-                "sample format 2");
+  ExpectRefused(
+      WriteTiff(8, 8, rows, {.bits = 16, .samples = 1, .photometric = 1, .sample_format = 2}),
+      "sample format 2");
   ExpectRefused(WriteTiff(8, 8, rows, {.samples = 4, .photometric = 5}), "CMYK TIFF");
   ExpectRefused(WriteTiff(8, 8, rows, {.samples = 3, .pages = 2}), "multi-page TIFF");
 }
@@ -272,12 +274,14 @@ TEST(ForeignBmpTest, ColourMasks) {
   const std::string pixel("\xE0\x07\x1F\xF8", 4);  // pure green, magenta
   EXPECT_THAT(Decode(WriteBmp({.height = 1, .bits = 16, .compression = 3}, masks, pixel)).samples,
               ::testing::ElementsAre(0, 255, 0, 255, 0, 255));
-  EXPECT_THAT(Decode(WriteBmp({.height = 1, .bits = 16}, "", std::string("\x1F\x7C\0\0", 4))).samples,
-              ::testing::ElementsAre(255, 0, 255, 0, 0, 0));
+  EXPECT_THAT(
+      Decode(WriteBmp({.height = 1, .bits = 16}, "", std::string("\x1F\x7C\0\0", 4))).samples,
+      ::testing::ElementsAre(255, 0, 255, 0, 0, 0));
   std::string with_alpha;
   for (const uint32_t mask : {0xFFu, 0xFF00u, 0xFF0000u, 0xFF000000u}) Append(with_alpha, mask, 4);
   EXPECT_THAT(Decode(WriteBmp({.width = 1, .height = 1, .bits = 32, .compression = 6}, with_alpha,
-                              "\1\2\3\4")).samples,
+                              "\1\2\3\4"))
+                  .samples,
               ::testing::ElementsAre(1, 2, 3, 4));
   EXPECT_THAT(Decode(WriteBmp({.width = 1, .height = 1, .bits = 32}, "", "\1\2\3\4")).samples,
               ::testing::ElementsAre(3, 2, 1));
@@ -292,9 +296,10 @@ TEST(ForeignBmpTest, Palettes) {
   EXPECT_THAT(Decode(WriteBmp({.height = 1, .bits = 4, .colours = 2}, colours, nibbles)).samples,
               ::testing::ElementsAre(6, 5, 4, 3, 2, 1));
   const std::string greys("\x9\x9\x9\0\x4\x4\x4\0", 8);
-  EXPECT_THAT(Decode(WriteBmp({.height = 1, .bits = 8, .colours = 2}, greys,
-                              std::string("\1\0\0\0", 4))).samples,
-              ::testing::ElementsAre(4, 9));
+  EXPECT_THAT(
+      Decode(WriteBmp({.height = 1, .bits = 8, .colours = 2}, greys, std::string("\1\0\0\0", 4)))
+          .samples,
+      ::testing::ElementsAre(4, 9));
 }
 
 TEST(ForeignBmpTest, WhatIsNotReadIsNamed) {
@@ -311,7 +316,9 @@ TEST(ForeignBmpTest, WhatIsNotReadIsNamed) {
   // An index beyond the palette.
   const absl::Status status =
       DecodeImage(WriteBmp({.height = 1, .bits = 8, .colours = 1}, std::string(4, '\0'),
-                           std::string("\0\1\0\0", 4)), {}).status();
+                           std::string("\0\1\0\0", 4)),
+                  {})
+          .status();
   EXPECT_THAT(std::string(status.message()), HasSubstr("palette"));
 }
 

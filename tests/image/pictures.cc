@@ -1,5 +1,6 @@
 #include "tests/image/pictures.h"
 
+#include <gtest/gtest.h>
 #include <lcms2.h>
 
 #include <algorithm>
@@ -9,8 +10,6 @@
 #include <fstream>
 #include <iterator>
 #include <random>
-
-#include <gtest/gtest.h>
 
 namespace deweather {
 namespace {

@@ -1,5 +1,8 @@
 #include "model/image/tiling.h"
 
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -11,9 +14,6 @@
 #include <random>
 #include <thread>
 #include <vector>
-
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include "tests/image/pictures.h"
 
@@ -40,7 +40,7 @@ RunTiles IdentityFor(const Image& image, const TileSpec& spec) {
 }
 
 // A network that maps every value.
-RunTiles MapFor(const Image& image, const TileSpec& spec, std::function<float(float)> map) {
+RunTiles MapFor(const Image& image, const TileSpec& spec, const std::function<float(float)>& map) {
   const size_t tile = TileFloats(TileGrid(image.width, image.height, spec));
   return [tile, map](int count, const float* tiles, float* restored) {
     std::transform(tiles, tiles + static_cast<size_t>(count) * tile, restored, map);
@@ -96,7 +96,7 @@ TEST(TileGridTest, WholeImageIsPaddedToTheMultiple) {
 TEST(TileSourceTest, ReflectsBeyondTheEdges) {
   Image image = NoisePicture(3, 1, 1, 1, 1);
   for (int x = 0; x < 3; ++x) SetSample(image, x, 0, 0, 51 * x);
-  std::vector<float> tile(3 * 10 * 2);
+  std::vector<float> tile(60);
   GatherTile(image, {0, 0, 10, 2}, tile.data());
   const float expected[] = {0, 0.2f, 0.4f, 0.2f, 0, 0.2f, 0.4f, 0.2f, 0, 0.2f};
   for (size_t i = 0; i < tile.size(); ++i) EXPECT_FLOAT_EQ(tile[i], expected[i % 10]) << i;
@@ -104,7 +104,7 @@ TEST(TileSourceTest, ReflectsBeyondTheEdges) {
 
 TEST(TileSourceTest, ReflectsOnEverySideOfARectangle) {
   const Image image = NoisePicture(5, 4, 3, 2, 2);
-  std::vector<float> tile(3 * 11 * 9);
+  std::vector<float> tile(297);
   GatherTile(image, {-3, -2, 11, 9}, tile.data());
   const auto mirrored = [](int at, int extent) {
     while (at < 0 || at >= extent) at = at < 0 ? -at : 2 * (extent - 1) - at;
@@ -124,9 +124,12 @@ TEST(TileSourceTest, ReflectsOnEverySideOfARectangle) {
 TEST(TileSourceTest, OnePixelFillsATile) {
   Image image = NoisePicture(1, 1, 4, 1, 3);
   for (int c = 0; c < 3; ++c) SetSample(image, 0, 0, c, 85 * c);
-  std::vector<float> tile(3 * 16 * 16);
+  std::vector<float> tile(768);
   GatherTile(image, {0, 0, 16, 16}, tile.data());
-  for (size_t i = 0; i < tile.size(); ++i) EXPECT_FLOAT_EQ(tile[i], static_cast<float>(i / 256) / 3);
+  for (size_t i = 0; i < tile.size(); ++i) {
+    const size_t channel = i / 256;
+    EXPECT_FLOAT_EQ(tile[i], static_cast<float>(channel) / 3);
+  }
 }
 
 TEST(TileSourceTest, ConvertsAProfileToSrgb) {
@@ -150,7 +153,7 @@ TEST(TileSourceTest, ConvertsAProfileToSrgb) {
 
 TEST(TileSourceTest, AnSrgbProfileChangesNothing) {
   Image image = NoisePicture(40, 30, 3, 1, 5);
-  std::vector<float> plain(3 * 40 * 30), profiled(plain.size());
+  std::vector<float> plain(3600), profiled(plain.size());
   GatherTile(image, {0, 0, 40, 30}, plain.data());
   image.icc_profile = SrgbProfile();
   GatherTile(image, {0, 0, 40, 30}, profiled.data());
@@ -181,7 +184,10 @@ std::vector<Trial> RandomTrials(int count) {
   while (static_cast<int>(trials.size()) < count) {
     const int multiple = between(1, 8);
     const int tile = multiple * between(1, 12);
-    trials.push_back({between(1, 200), between(1, 200), between(1, 4), between(1, 2),
+    trials.push_back({between(1, 200),
+                      between(1, 200),
+                      between(1, 4),
+                      between(1, 2),
                       {.multiple_px = multiple,
                        .tile_px = tile,
                        .overlap_px = between(0, tile / 2),
@@ -196,8 +202,7 @@ TEST(RestoreTiledTest, IdentityIsExactForFiveHundredSizesAndOverlaps) {
     const Image before = NoisePicture(trial.width, trial.height, trial.channels, trial.bytes, seed);
     Image after = before;
     const int batch = 1 + static_cast<int>(seed % 9);
-    ASSERT_TRUE(
-        RestoreTiled(&after, trial.spec, batch, 1.0f, IdentityFor(after, trial.spec)).ok());
+    ASSERT_TRUE(RestoreTiled(&after, trial.spec, batch, 1.0f, IdentityFor(after, trial.spec)).ok());
     ASSERT_EQ(after.samples, before.samples)
         << trial.width << "x" << trial.height << " tile " << trial.spec.tile_px << " overlap "
         << trial.spec.overlap_px;
@@ -255,7 +260,7 @@ TEST(RestoreTiledTest, AlphaIsUntouchedAndGreyTakesTheMean) {
   const TileSpec spec = {.multiple_px = 8, .tile_px = 16, .overlap_px = 4};
   const Image before = NoisePicture(33, 21, 2, 1, 10);
   Image image = before;
-  const size_t plane = 16 * 16;
+  const size_t plane = 256;
   const RunTiles colour = [plane](int count, const float*, float* restored) {
     for (size_t i = 0; i < static_cast<size_t>(count) * 3 * plane; ++i) {
       restored[i] = 0.2f * static_cast<float>(1 + i / plane % 3);  // 0.2, 0.4, 0.6
@@ -272,7 +277,8 @@ TEST(RestoreTiledTest, AlphaIsUntouchedAndGreyTakesTheMean) {
 TEST(RestoreTiledTest, ValuesBeyondTheRangeAreClipped) {
   const TileSpec spec = {.multiple_px = 8, .tile_px = 16, .overlap_px = 4};
   Image image = NoisePicture(20, 20, 3, 1, 11);
-  const RunTiles wild = MapFor(image, spec, [](float value) { return value < 0.5f ? -3.0f : 7.0f; });
+  const RunTiles wild =
+      MapFor(image, spec, [](float value) { return value < 0.5f ? -3.0f : 7.0f; });
   ASSERT_TRUE(RestoreTiled(&image, spec, 4, 1.0f, wild).ok());
   EXPECT_THAT(image.samples, ::testing::Each(::testing::AnyOf(0, 255)));
 }
@@ -283,8 +289,9 @@ TEST(RestoreTiledTest, BlendIsSmoothBetweenTiles) {
   Image image = NoisePicture(192, 128, 3, 2, 12);
   int next = 0;
   const RunTiles disagree = [&next](int count, const float*, float* restored) {
-    for (int i = 0; i < count; ++i) {
-      std::fill_n(restored + i * 3 * 128 * 128, 3 * 128 * 128, static_cast<float>(next++));
+    constexpr size_t kTile = size_t{3} * 128 * 128;
+    for (int i = 0; i < count; ++i, restored += kTile) {
+      std::fill_n(restored, kTile, static_cast<float>(next++));
     }
     return absl::OkStatus();
   };
@@ -320,7 +327,8 @@ TEST(RestoreTiledTest, ErrorsAreHandedOn) {
   EXPECT_EQ(RestoreTiled(&image, spec, 4, 1.0f, fail).message(), "no network");
   const RunTiles identity = IdentityFor(image, spec);
   EXPECT_THAT(RestoreTiled(&image, spec, 0, 1.0f, identity).message(), HasSubstr("max_batch is 0"));
-  EXPECT_THAT(RestoreTiled(&image, spec, 4, 1.5f, identity).message(), HasSubstr("strength is 1.5"));
+  EXPECT_THAT(RestoreTiled(&image, spec, 4, 1.5f, identity).message(),
+              HasSubstr("strength is 1.5"));
   EXPECT_THAT(RestoreTiled(&image, {.tile_px = 0}, 4, 1.0f, identity).message(),
               HasSubstr("tile_px is 0"));
 }
@@ -382,8 +390,8 @@ TEST(TileBlenderTest, OutOfOrderCompletionInABoundedWindowWritesInPlace) {
     Image image = before;
     Image expected = before;
     const auto invert = [](float value) { return 1 - value; };
-    ASSERT_TRUE(RestoreTiled(&expected, trial.spec, 1, 1.0f,
-                             MapFor(before, trial.spec, invert)).ok());
+    ASSERT_TRUE(
+        RestoreTiled(&expected, trial.spec, 1, 1.0f, MapFor(before, trial.spec, invert)).ok());
     const TileGrid grid(image.width, image.height, trial.spec);
     const TileSource source(&image);
     TileBlender blender(&image, grid, 1.0f, /*window_tiles=*/1 + static_cast<int>(random() % 9));

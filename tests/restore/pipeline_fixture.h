@@ -81,21 +81,20 @@ class Reply {
   std::shared_ptr<State> state_ = std::make_shared<State>();
 };
 
-// Stops the model in its first run until it is opened.
+// Stops the model in its first run until it is opened. What OnRun gives outlives the gate.
 class Gate {
  public:
-  std::function<void(int)> OnRun() {
-    return [this](int) {
-      if (std::exchange(passed_, true)) return;
-      reached_.Raise();
-      opened_.Wait();
+  std::function<void(int)> OnRun() const {
+    return [reached = reached_, opened = opened_, passed = std::make_shared<bool>(false)](int) {
+      if (std::exchange(*passed, true)) return;
+      reached.Raise();
+      opened.Wait();
     };
   }
   void AwaitModel() const { reached_.Wait(); }
   void Open() const { opened_.Raise(); }
 
  private:
-  bool passed_ = false;  // executor only
   const Signal reached_;
   const Signal opened_;
 };

@@ -11,7 +11,7 @@
 namespace deweather {
 namespace {
 
-const EvaluationOptions kCpu{{"cpu", Precision::kF32}, "", {}};
+const EvaluationOptions kCpu{{"cpu", Precision::kF32}, 0, "", {}};
 
 // Truths, and inputs that are 10 grey levels brighter.
 std::string BrightPairs() {

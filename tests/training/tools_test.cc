@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <functional>
 
 #include "model/parameters.h"
+#include "model/safetensors.h"
 #include "tests/training/pictures.h"
 
 namespace deweather {
@@ -43,6 +45,41 @@ TEST(ToolsTest, BrokenSourcesLeaveNoOutput) {
   // A checkpoint of ours is not one of theirs.
   ASSERT_TRUE(ImportFile(Fixture("fme"), out).ok());
   EXPECT_FALSE(ImportFile(out, folder + "/twice.safetensors").ok());
+}
+
+// The same fixture with one tensor changed.
+absl::Status ImportChanged(const std::function<void(Safetensors&)>& change) {
+  const std::string file = ReadFile(Fixture("fme")).value();
+  Safetensors content = ParseSafetensors(file).value();
+  change(content);
+  const std::string source = NewFolder() + "/changed.safetensors";
+  EXPECT_TRUE(WriteFileAtomically(source, SerializeSafetensors(content)).ok());
+  const std::string out = source + ".out";
+  const absl::Status status = ImportFile(source, out).status();
+  EXPECT_EQ(std::filesystem::exists(out), status.ok());
+  return status;
+}
+
+TEST(ToolsTest, ImportRefusesWeightsThatAreNotTheNetworks) {
+  const std::string name = "model.head.0.bias";
+  const std::string nan(32, '\xff'), four(16, '\0');
+  const std::vector<std::pair<std::function<void(Safetensors&)>, std::string>> cases = {
+      {[&](Safetensors& c) { c.tensors.erase(name); }, "tensor 'model.head.0.bias' is missing"},
+      {[&](Safetensors& c) { c.tensors["model.stranger"] = c.tensors[name]; },
+       "tensor 'model.stranger' is not part of the configured network"},
+      {[&](Safetensors& c) {
+         c.tensors[name] = {"F32", {4}, four};
+       },
+       "would have shape [4]; the configuration needs [8]"},
+      {[&](Safetensors& c) { c.tensors[name].bytes = nan; }, "holds a value that is not finite"},
+      {[&](Safetensors& c) { c.metadata["family"] = "moceir"; }, "unknown expert kind 'moceir'"},
+      {[&](Safetensors& c) { c.metadata.erase("patch"); }, "the metadata has no 'patch'"}};
+  EXPECT_TRUE(ImportChanged([](Safetensors&) {}).ok());
+  for (const auto& [change, message] : cases) {
+    const absl::Status status = ImportChanged(change);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << message;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(message));
+  }
 }
 
 TEST(ToolsTest, SynthesizeIsRepeatable) {

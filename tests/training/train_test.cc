@@ -1,8 +1,11 @@
 #include "training/train.h"
 
+#include <ATen/ops/equal.h>
+#include <ATen/ops/full_like.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
 
 #include "model/checkpoint.h"
@@ -127,7 +130,8 @@ TEST(TrainTest, EvaluatesWhileItTrains) {
   TrainOptions options = Options(folder);
   WritePictures(folder + "/pairs/input", 1);
   WritePictures(folder + "/pairs/gt", 1);
-  options.evaluate = {folder + "/pairs", 3};
+  options.evaluate = {folder + "/pairs", 4};
+  options.checkpoint_every_steps = 5;  // each evaluation is of its own step all the same
   std::vector<int64_t> steps;
   ASSERT_TRUE(Train(options, {.progress = {},
                               .evaluated =
@@ -137,7 +141,63 @@ TEST(TrainTest, EvaluatesWhileItTrains) {
                                   },
                               .stop = {}})
                   .ok());
-  EXPECT_THAT(steps, testing::ElementsAre(3, 6));
+  EXPECT_THAT(steps, testing::ElementsAre(4, 6));
+}
+
+TEST(TrainTest, AnEarlierRunIsNotOverwritten) {
+  TrainOptions options = Options(NewFolder());
+  ASSERT_TRUE(Train(options, {}).ok());
+  const auto again = Train(options, {});
+  EXPECT_EQ(again.status().code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_THAT(std::string(again.status().message()), HasSubstr(StateFile(options)));
+}
+
+TEST(TrainTest, ResumeAfterTheLastStepWritesTheModel) {
+  TrainOptions options = Options(NewFolder());
+  const std::string model = Train(options, {}).value();
+  std::filesystem::remove(model);
+  options.resume = true;
+  ASSERT_TRUE(Train(options, {}).ok());
+  EXPECT_TRUE(LoadCheckpoint(model).ok());
+}
+
+TEST(TrainTest, BrokenPictureEndsTheRunAndKeepsWhatWasLearned) {
+  TrainOptions options = Options(NewFolder());
+  options.steps = 200;
+  options.checkpoint_every_steps = 1000;
+  int steps = 0;
+  const auto result = Train(options, {.progress = {}, .evaluated = {}, .stop = [&] {
+                                        // Neither picture is decoded again: they are cached.
+                                        return ++steps == 3;
+                                      }});
+  EXPECT_EQ(result.status().code(), absl::StatusCode::kCancelled);
+  options.resume = true;
+  for (const char* name : {"/0.png", "/1.png"}) {
+    ASSERT_TRUE(WriteFileAtomically(options.data.clean[0].dir + name, "torn").ok());
+  }
+  EXPECT_EQ(Train(options, {}).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(LoadState(StateFile(options), options.model)->step, 3);
+}
+
+TEST(TrainTest, GradientThatIsNotFiniteChangesNothing) {
+  const TrainOptions options = Options(NewFolder());
+  TrainState state = BeginState(options).value();
+  at::Tensor& weight = state.weights.at("expand.bias");
+  weight.mutable_grad() = at::full_like(weight, std::nan(""));
+  const at::Tensor before = weight.detach().clone();
+  EXPECT_FALSE(std::isfinite(ApplyGradients(options, 1e-3, state)));
+  EXPECT_EQ(state.step, 0);
+  EXPECT_TRUE(at::equal(weight.detach(), before));
+}
+
+TEST(TrainTest, MissingEvaluationSetIsToldAtTheStart) {
+  TrainOptions options = Options(NewFolder());
+  options.evaluate.pairs_dir = "absent";
+  int steps = 0;
+  const auto result = Train(
+      options, {.progress = [&](const TrainProgress&) { ++steps; }, .evaluated = {}, .stop = {}});
+  EXPECT_EQ(result.status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(steps, 0);
 }
 
 TEST(TrainTest, BadOptionsNameValueAndLimit) {

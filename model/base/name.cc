@@ -1,0 +1,29 @@
+#include "model/base/name.h"
+
+#include <algorithm>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_format.h"
+
+namespace deweather {
+namespace {
+
+bool InName(char c) {
+  return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '_' || c == '-';
+}
+
+}  // namespace
+
+absl::Status ValidateName(std::string_view field, std::string_view name) {
+  if (name.empty() || name.size() > kMaxNameBytes) {
+    return absl::InvalidArgumentError(absl::StrFormat("%s is %d bytes long; it must be 1 to %d",
+                                                      field, name.size(), kMaxNameBytes));
+  }
+  if (name.front() == '.' || !std::all_of(name.begin(), name.end(), InName)) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "%s is not made of letters, digits, '.', '_' and '-', or begins with '.'", field));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace deweather

@@ -1,0 +1,20 @@
+// Names of models, in configurations, files and requests.
+
+#ifndef DEWEATHER_MODEL_BASE_NAME_H_
+#define DEWEATHER_MODEL_BASE_NAME_H_
+
+#include <string_view>
+
+#include "absl/status/status.h"
+
+namespace deweather {
+
+inline constexpr int kMaxNameBytes = 64;
+
+// INVALID_ARGUMENT unless `name` is 1 to 64 bytes of letters, digits, '.', '_' and '-' that do not
+// begin with '.'. The message begins with `field`; a long name is told by its length alone.
+absl::Status ValidateName(std::string_view field, std::string_view name);
+
+}  // namespace deweather
+
+#endif  // DEWEATHER_MODEL_BASE_NAME_H_
