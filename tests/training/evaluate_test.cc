@@ -11,7 +11,12 @@
 namespace deweather {
 namespace {
 
-const EvaluationOptions kCpu{{"cpu", Precision::kF32}, 0, "", {}};
+EvaluationOptions OnCpu() {
+  EvaluationOptions options;
+  options.load.device = "cpu";
+  options.load.precision = Precision::kF32;
+  return options;
+}
 
 // Truths, and inputs that are 10 grey levels brighter.
 std::string BrightPairs() {
@@ -29,7 +34,7 @@ TEST(EvaluateTest, IdentityScoresAsItsInputAndKeepsThePictures) {
   const std::string pairs = BrightPairs();
   std::filesystem::create_directories(pairs + "/out");
   int calls = 0;
-  EvaluationOptions options = kCpu;
+  EvaluationOptions options = OnCpu();
   options.output_dir = pairs + "/out";
   options.progress = [&](int, int total) { calls += total; };
   const auto evaluation = Evaluate("identity", pairs, options);
@@ -54,12 +59,12 @@ TEST(EvaluateTest, ModelThatDarkensScoresBetter) {
   const std::string pairs = BrightPairs();
   const std::string path = pairs + "/dark.safetensors";
   ASSERT_TRUE(SaveCheckpoint(path, config, parameters, {}).ok());
-  EXPECT_GT(Evaluate(path, pairs, kCpu)->restored.psnr_rgb, 99);
-  EXPECT_EQ(Evaluate(pairs + "/absent", pairs, kCpu).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_GT(Evaluate(path, pairs, OnCpu())->restored.psnr_rgb, 99);
+  EXPECT_EQ(Evaluate(pairs + "/absent", pairs, OnCpu()).status().code(), absl::StatusCode::kNotFound);
 }
 
 TEST(EvaluateTest, FolderWithoutPairs) {
-  EXPECT_EQ(Evaluate("identity", NewFolder(), kCpu).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(Evaluate("identity", NewFolder(), OnCpu()).status().code(), absl::StatusCode::kNotFound);
 }
 
 }  // namespace
