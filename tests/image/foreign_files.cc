@@ -118,7 +118,8 @@ void WriteTiles(TIFF* tiff, int width, const std::vector<std::vector<uint8_t>>& 
     for (int x = 0; x < width; x += variant.tile_px) {
       std::vector<uint8_t> tile(static_cast<size_t>(TIFFTileSize(tiff)));
       for (int r = 0; r < variant.tile_px && y + r < static_cast<int>(rows.size()); ++r) {
-        const std::vector<uint8_t> row = PlaneOf(rows[static_cast<size_t>(y + r)], plane, variant);
+        const std::vector<uint8_t> row =
+            PlaneOf(rows[static_cast<size_t>(y) + static_cast<size_t>(r)], plane, variant);
         const int n = std::min(variant.tile_px, width - x);
         std::memcpy(tile.data() + static_cast<size_t>(r) * stride,
                     row.data() + static_cast<size_t>(x) * pixel, static_cast<size_t>(n) * pixel);
