@@ -99,9 +99,8 @@ void RestoreFile(Stub& stub, const RestoreFlags& flags, Outcome* outcome) {
   const grpc::Status status = stub.Restore(&context, request, &outcome->response);
   outcome->status = FromGrpc(status);
   if (absl::IsDeadlineExceeded(outcome->status)) {
-    outcome->status = absl::DeadlineExceededError(
-        absl::StrFormat("not done after %s; --timeout allows more",
-                        absl::FormatDuration(flags.server.timeout)));
+    outcome->status = absl::DeadlineExceededError(absl::StrFormat(
+        "not done after %s; --timeout allows more", absl::FormatDuration(flags.server.timeout)));
   }
   outcome->reason = ReasonOf(status);
   if (status.ok()) outcome->status = WriteOutputs(flags, outcome->file, outcome->response);

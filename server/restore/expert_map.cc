@@ -35,7 +35,7 @@ int ExpertMap::CentreY(int row) const {
 }
 
 void ExpertMap::Add(int tile_index, const TileRect& rect, const std::vector<uint8_t>& experts) {
-  const int map_width = rect.width / patch_px_;
+  const auto map_width = static_cast<size_t>(rect.width / patch_px_);
   const int last_row = std::min(rows_ - 1, (rect.y + rect.height - 1) / patch_px_);
   const int last_column = std::min(columns_ - 1, (rect.x + rect.width - 1) / patch_px_);
   for (int row = rect.y / patch_px_; row <= last_row; ++row) {
@@ -48,7 +48,8 @@ void ExpertMap::Add(int tile_index, const TileRect& rect, const std::vector<uint
                           static_cast<size_t>(column)];
       if (std::tie(distance, tile_index) >= std::tie(cell.distance, cell.tile)) continue;
       cell = {distance, tile_index,
-              experts[static_cast<size_t>((y / patch_px_) * map_width + x / patch_px_)]};
+              experts[static_cast<size_t>(y / patch_px_) * map_width +
+                      static_cast<size_t>(x / patch_px_)]};
     }
   }
 }

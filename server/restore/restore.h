@@ -53,7 +53,7 @@ struct RestoreRequest {
   std::string image;  // an encoded picture
   RestoreOptions options;
   absl::Time deadline = absl::InfiniteFuture();
-  std::string peer;        // who asks; the queue is fair between requests, and will be between peers
+  std::string peer;  // who asks; the queue is fair between requests, and will be between peers
   std::stop_token cancel;  // request_stop() at any time, from any thread: the call ends soon, with
                            // CANCELLED, or DEADLINE_EXCEEDED where the deadline has passed
 };

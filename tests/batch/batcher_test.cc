@@ -80,7 +80,7 @@ class Hold {
   void Release() { released_.Raise(); }
 
  private:
-  const Signal released_;
+  Signal released_;
 };
 
 class BatcherTest : public testing::Test {
@@ -316,6 +316,7 @@ TEST_F(BatcherTest, ConcurrentCallersAreAllAnsweredOnce) {
       return RestoreAll(tiles);
     });
     std::vector<std::thread> callers;
+    callers.reserve(kThreads);
     for (int thread = 0; thread < kThreads; ++thread) {
       callers.emplace_back([&, thread] {
         for (int i = 0; i < kCalls; ++i) {
@@ -328,7 +329,7 @@ TEST_F(BatcherTest, ConcurrentCallersAreAllAnsweredOnce) {
       });
     }
     for (std::thread& caller : callers) caller.join();
-    answers_.Await(kThreads * kCalls * kTiles);
+    answers_.Await(size_t{kThreads} * kCalls * kTiles);
     EXPECT_EQ(batcher.Depth().tiles, 0);
   }
   for (int i = 0; i < kThreads * kCalls * kTiles; ++i) ASSERT_EQ(answers_.count(i), 1u) << i;

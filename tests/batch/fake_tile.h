@@ -36,6 +36,7 @@ inline Tile MakeTile(std::shared_ptr<const Call> call, std::shared_ptr<const Res
 
 inline std::vector<int> IndicesOf(const std::vector<Tile>& tiles) {
   std::vector<int> indices;
+  indices.reserve(tiles.size());
   for (const Tile& tile : tiles) indices.push_back(tile.rect.x);
   return indices;
 }

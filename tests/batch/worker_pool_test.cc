@@ -88,6 +88,7 @@ TEST(WorkerPoolTest, ManyThreadsMayPost) {
   {
     WorkerPool pool(4);
     std::vector<std::thread> posters;
+    posters.reserve(4);
     for (int i = 0; i < 4; ++i) {
       posters.emplace_back([&] {
         for (int j = 0; j < 500; ++j) pool.Post([&ran] { ++ran; });

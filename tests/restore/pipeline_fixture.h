@@ -95,8 +95,8 @@ class Gate {
   void Open() const { opened_.Raise(); }
 
  private:
-  const Signal reached_;
-  const Signal opened_;
+  Signal reached_;
+  Signal opened_;
 };
 
 class PipelineTest : public testing::Test {

@@ -34,7 +34,7 @@ class RestoreErrorsTest : public PipelineTest {
     request.image = Png(NoiseImage(300, 200, 2));
     request.cancel = std::move(cancel);
     request.deadline = deadline;
-    const Reply reply = Start(std::move(request));
+    Reply reply = Start(std::move(request));
     gate.AwaitModel();
     return reply;
   }

@@ -183,17 +183,18 @@ TEST_F(RestoreTest, TokensOfALayerAddUpInReplyAndMetrics) {
   constexpr int kKept = 2;
   SetUpPipeline({.layers = kLayers, .experts = kExperts, .kept = kKept});
   std::vector<Reply> replies;
+  replies.reserve(3);
   for (int i = 0; i < 3; ++i) {
     replies.push_back(Start(Png(NoiseImage(90 + 31 * i, 70, static_cast<uint32_t>(i)))));
   }
-  std::vector<int64_t> sums(kLayers * kExperts);
+  std::vector<int64_t> sums(size_t{kLayers} * kExperts);
   for (const Reply& reply : replies) {
     const auto result = reply.Wait();
     ASSERT_TRUE(result.ok()) << result.status();
     const RoutingSummary& routing = result->routing;
     EXPECT_EQ(routing.tiles, result->timings.tiles);
     EXPECT_EQ(routing.units, routing.tiles * (32 / 8) * (32 / 8));
-    for (int layer = 0; layer < kLayers; ++layer) {
+    for (ptrdiff_t layer = 0; layer < kLayers; ++layer) {
       const auto row = routing.tokens.begin() + layer * kExperts;
       EXPECT_EQ(std::accumulate(row, row + kExperts, int64_t{0}), routing.units * kKept);
       const auto gate = routing.gate.begin() + layer * kExperts;

@@ -60,11 +60,13 @@ TEST(EvaluateTest, ModelThatDarkensScoresBetter) {
   const std::string path = pairs + "/dark.safetensors";
   ASSERT_TRUE(SaveCheckpoint(path, config, parameters, {}).ok());
   EXPECT_GT(Evaluate(path, pairs, OnCpu())->restored.psnr_rgb, 99);
-  EXPECT_EQ(Evaluate(pairs + "/absent", pairs, OnCpu()).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(Evaluate(pairs + "/absent", pairs, OnCpu()).status().code(),
+            absl::StatusCode::kNotFound);
 }
 
 TEST(EvaluateTest, FolderWithoutPairs) {
-  EXPECT_EQ(Evaluate("identity", NewFolder(), OnCpu()).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(Evaluate("identity", NewFolder(), OnCpu()).status().code(),
+            absl::StatusCode::kNotFound);
 }
 
 }  // namespace
