@@ -76,7 +76,7 @@ TEST_F(RpcServerTest, ReflectionListsServices) {
   EXPECT_THAT(reply, HasSubstr("grpc.health.v1.Health"));
 }
 
-TEST_F(RpcServerTest, ShutdownWaitsForTheCallInFlight) {
+TEST_F(RpcServerTest, ShutdownFinishesTheCallInFlight) {
   ModelGate gate;
   const FakeModel fake = {.on_run = gate.OnRun()};
   Serve({}, &fake);
@@ -88,6 +88,16 @@ TEST_F(RpcServerTest, ShutdownWaitsForTheCallInFlight) {
   EXPECT_TRUE(call.get().ok());
   shutdown.join();
   EXPECT_EQ(calls_.count(), 0);
+}
+
+TEST_F(RpcServerTest, ShutdownServesUntilTheLastCallHasEnded) {
+  Serve();
+  auto call = std::make_unique<Occupancy::Place>(calls_);
+  std::thread shutdown([this] { Shutdown(server_, calls_, absl::Seconds(60)); });
+  for (int i = 0; i < 50; ++i) ExpectStillServes();
+  call.reset();
+  shutdown.join();
+  EXPECT_FALSE(Restore(Png(NoiseImage(8, 8))).ok());
 }
 
 TEST_F(RpcServerTest, ShutdownCancelsWhatIsLeft) {
