@@ -97,8 +97,13 @@ class ClientTest(TestCase):
         np.testing.assert_array_equal(decode(done.stdout), self.pixels)
 
     def test_full_disk(self):
+        small = self.write("small.png", encode(noise(4, 4)))  # fails only when it is flushed
+        for path in (self.input, small):
+            self.check_full_disk(path)
+
+    def check_full_disk(self, path):
         with open("/dev/full", "wb") as full:
-            done = subprocess.run([program("deweather"), "restore", self.input, "-o", "-"],
+            done = subprocess.run([program("deweather"), "restore", path, "-o", "-"],
                                   stdout=full, stderr=subprocess.PIPE, env=self.env, check=False)
         self.assertEqual(done.returncode, 1)
         self.assertIn(b"No space left", done.stderr)

@@ -124,6 +124,7 @@ TEST_F(RpcTest, DeadlineEndsTheCall) {
   EXPECT_EQ(status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
   gate.Open();
   ExpectStillServes();
+  EXPECT_EQ(metrics_.requests(absl::StatusCode::kDeadlineExceeded).Value(), 1);
 }
 
 TEST_F(RpcTest, PastDeadlineNeverReachesTheModel) {
