@@ -34,8 +34,8 @@ void Answer(Tile& tile, absl::StatusOr<RestoredTile> result) {
 
 }  // namespace
 
-Batcher::Batcher(int max_batch, RunBatch run)
-    : run_(std::move(run)), queue_(max_batch), executor_([this] { Loop(); }) {}
+Batcher::Batcher(BatcherOptions options, std::vector<RunBatch> devices)
+    : options_(std::move(options)), devices_(std::move(devices)), queue_(options_.max_batch), executor_([this] { Loop(); }) {}
 
 Batcher::~Batcher() {
   {
@@ -131,7 +131,7 @@ void Batcher::RunAndAnswer(std::vector<Tile> batch) {
 // One result for each tile, whatever `run_` does.
 std::vector<absl::StatusOr<RestoredTile>> Batcher::Run(absl::Span<const Tile> tiles) {
   std::vector<absl::StatusOr<RestoredTile>> results;
-  absl::Status status = Guarded([&] { results = run_(tiles); });
+  absl::Status status = Guarded([&] { results = devices_.front()(tiles); });
   if (status.ok() && results.size() == tiles.size()) return results;
   if (status.ok()) {
     status = absl::InternalError(

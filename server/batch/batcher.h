@@ -23,9 +23,19 @@
 
 namespace deweather {
 
+struct BatcherOptions {
+  int max_batch = 8;  // tiles, at most; >= 1
+  // An idle executor waits so long for more tiles when those that wait do not fill the largest batch.
+  absl::Duration max_batch_delay = absl::ZeroDuration();
+  // Called once, on an executor thread and under no lock, when a run fails with IsDeviceFailure
+  // (model/base/device_failure.h). From then on nothing runs and every tile is answered UNAVAILABLE.
+  std::function<void(const absl::Status&)> on_device_failure = {};
+};
+
 class Batcher {
  public:
-  Batcher(int max_batch, RunBatch run);
+  // One executor thread for each of `devices`; all of them serve one queue. REQUIRES: at least one.
+  Batcher(BatcherOptions options, std::vector<RunBatch> devices);
 
   // Finishes the running batch, runs the posted tasks, answers what waits.
   // REQUIRES: nobody pushes or posts any more.
@@ -58,7 +68,8 @@ class Batcher {
   std::vector<absl::StatusOr<RestoredTile>> Run(absl::Span<const Tile> tiles);
   absl::StatusOr<RestoredTile> RunAlone(const Tile& tile);
 
-  const RunBatch run_;
+  const BatcherOptions options_;
+  const std::vector<RunBatch> devices_;
   int64_t batches_ = 0;  // executor thread only
 
   mutable Mutex mutex_;

@@ -11,10 +11,14 @@
 
 namespace deweather {
 
+// kBackground waits while kNormal has tiles, but for a small share that keeps it from starving.
+enum class Priority { kNormal, kBackground };
+
 // Threads  thread-safe: constant but for `cancelled`, which only ever becomes true
 struct Call {
   absl::Time deadline = absl::InfiniteFuture();
-  std::string peer;  // who asks
+  std::string caller;  // who asks: turns are fair between callers, then between their calls
+  Priority priority = Priority::kNormal;
   std::atomic<bool> cancelled = false;
 };
 

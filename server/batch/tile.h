@@ -12,6 +12,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "model/image/tiling.h"
+#include "server/batch/batch_cost.h"
 #include "server/batch/call.h"
 
 namespace deweather {
@@ -39,6 +40,7 @@ using TileDone = std::function<void(absl::StatusOr<RestoredTile>)>;
 struct Tile {
   std::shared_ptr<const Call> call;
   std::shared_ptr<const Restorer> model;  // that the request pinned; the queue only compares it
+  std::shared_ptr<BatchCost> cost = nullptr;  // of that model; null: nothing is known or learnt
   const TileSource* source = nullptr;     // valid until `done` is called
   TileRect rect;
   bool expert_map = false;

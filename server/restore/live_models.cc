@@ -103,7 +103,7 @@ absl::StatusOr<Restorer> LiveModels::Read(const std::string& what) const {
 LiveModelInfo LiveModels::Install(Restorer model, const Executor& executor) {
   const LiveModelInfo info = InfoOf(model.spec);
   metrics_.DeclareRouting(info.layers, info.experts);
-  PinnedModel next{std::make_shared<const Restorer>(std::move(model)), info};
+  PinnedModel next{std::make_shared<const Restorer>(std::move(model)), std::make_shared<BatchCost>(), info};
   MutexLock lock(mutex_);
   Versions& versions = models_[info.name];
   std::swap(versions.live, next);

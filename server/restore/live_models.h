@@ -22,6 +22,7 @@
 #include "model/base/mutex.h"
 #include "model/base/precision.h"
 #include "model/base/tile_spec.h"
+#include "server/batch/batch_cost.h"
 #include "server/restore/restore.h"
 
 namespace deweather {
@@ -44,6 +45,7 @@ struct LiveModelInfo {
 
 struct PinnedModel {
   std::shared_ptr<const Restorer> restorer;
+  std::shared_ptr<BatchCost> cost;  // never null
   LiveModelInfo info;
 };
 

@@ -124,7 +124,7 @@ struct RestorePipeline::Parts {
         metrics(server_metrics),
         budget(wanted.max_inflight_bytes, wanted.max_inflight_tiles),
         workers(wanted.workers),
-        batcher(wanted.max_batch, MakeRunBatch(server_metrics)) {}
+        batcher({.max_batch = wanted.max_batch}, {MakeRunBatch(server_metrics)}) {}
 
   const RestorePipelineOptions options;
   LiveModels& models;
@@ -208,7 +208,8 @@ class RestorePipeline::Restoration : public std::enable_shared_from_this<Restora
 RestorePipeline::Restoration::Restoration(Parts& parts, RestoreRequest request, RestoreDone done)
     : parts_(parts), place_(parts.occupancy), request_(std::move(request)), done_(std::move(done)) {
   call_->deadline = request_.deadline;
-  call_->peer = request_.peer;
+  call_->caller = request_.caller;
+  call_->priority = request_.options.priority;
 }
 
 // The last pin of a retired version is given up on the executor: freeing it takes time.
@@ -363,6 +364,7 @@ void RestorePipeline::Restoration::PushTiles() {
 Tile RestorePipeline::Restoration::MakeTile(int index) {
   return {.call = call_,
           .model = model_.restorer,
+          .cost = model_.cost,
           .source = &*source_,
           .rect = grid_->tile(index),
           .expert_map = request_.options.expert_map,
@@ -440,6 +442,11 @@ void RestorePipeline::CountRefused(absl::StatusCode code) {
 }
 
 void RestorePipeline::BeginDrain() { parts_->draining = true; }
+
+absl::StatusOr<Reservation> RestorePipeline::Reserve(const std::string&, int64_t bytes) {
+  DW_ASSIGN_OR_RETURN(Budget::Share share, parts_->budget.Take(bytes, 1));
+  return std::make_shared<Budget::Share>(std::move(share));
+}
 
 int RestorePipeline::in_flight() const { return parts_->occupancy.count(); }
 

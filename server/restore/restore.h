@@ -19,6 +19,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <stop_token>
@@ -29,6 +30,7 @@
 #include "absl/time/time.h"
 #include "model/image/codec.h"
 #include "model/image/image.h"
+#include "server/batch/call.h"
 #include "server/restore/error_reason.h"
 
 namespace deweather {
@@ -47,13 +49,22 @@ struct RestoreOptions {
   std::string task = {};         // of a model with one gate per task; empty: none
   bool expert_map = false;       // fill RestoreResult::expert_map_png
   bool uncertainty_map = false;  // UNIMPLEMENTED so far
+  Priority priority = Priority::kNormal;
 };
+
+// Holds room in the budgets; given back when the last copy goes.
+using Reservation = std::shared_ptr<void>;
 
 struct RestoreRequest {
   std::string image;  // an encoded picture
   RestoreOptions options;
   absl::Time deadline = absl::InfiniteFuture();
-  std::string peer;  // who asks; the queue is fair between requests, and will be between peers
+  std::string caller;  // who asks: the queue and the quotas are fair between callers
+  Reservation reservation = {};  // made while the picture arrived; given back when it is admitted
+  // Largest reply, its picture and maps together; a larger one is RESOURCE_EXHAUSTED.
+  int64_t max_reply_bytes = std::numeric_limits<int64_t>::max();
+  // Tiles restored so far and in all; called on a worker, ascending, `total` at the end. May be empty.
+  std::function<void(int done, int total)> progress = {};
   std::stop_token cancel;  // request_stop() at any time, from any thread: the call ends soon, with
                            // CANCELLED, or DEADLINE_EXCEEDED where the deadline has passed
 };
@@ -129,6 +140,10 @@ class RestorePipeline {
 
   // Posts the first step and returns. Whatever goes wrong reaches `done`.
   void Start(RestoreRequest request, RestoreDone done);
+
+  // Room for the bytes of a picture that arrives in pieces, before they do: RESOURCE_EXHAUSTED or
+  // UNAVAILABLE as a request of that size would get.
+  absl::StatusOr<Reservation> Reserve(const std::string& caller, int64_t bytes);
 
   // Counts a request that its transport refused, so that the metrics know of every one.
   void CountRefused(absl::StatusCode code);

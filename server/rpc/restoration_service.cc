@@ -87,7 +87,7 @@ grpc::ServerUnaryReactor* RestorationService::Restore(grpc::CallbackServerContex
   work.image = std::move(*const_cast<v1::RestoreRequest*>(request)->mutable_image());
   work.options = *std::move(options);
   work.deadline = DeadlineOf(*context);
-  work.peer = context->peer();
+  work.caller = context->peer();
   work.cancel = call->cancelled();
   pipeline_.Start(std::move(work), [call](absl::StatusOr<RestoreResult> result) {
     call->Answer(std::move(result));

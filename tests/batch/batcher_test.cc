@@ -95,7 +95,7 @@ class BatcherTest : public testing::Test {
 
   // Runs `count` tiles in one batch and waits for their answers.
   void RunTogether(const RunBatch& run, int count) {
-    Batcher batcher(8, run);
+    Batcher batcher({.max_batch = 8}, {run});
     Hold hold(batcher);
     batcher.Push(Tiles(MakeCall(), 0, count));
     hold.Release();
@@ -184,7 +184,7 @@ TEST_F(BatcherTest, SurvivesWhateverIsThrown) {
 }
 
 TEST_F(BatcherTest, SurvivesAnAnswerThatThrows) {
-  Batcher batcher(8, RestoreAll);
+  Batcher batcher({.max_batch = 8}, {RestoreAll});
   std::vector<Tile> tiles;
   tiles.push_back(MakeTile(MakeCall(), model_, 0, 8, [](const absl::StatusOr<RestoredTile>&) {
     throw std::runtime_error("planted");
@@ -208,7 +208,7 @@ TEST_F(BatcherTest, LateTileNeverEntersABatch) {
 }
 
 TEST_F(BatcherTest, DropAnswersWhatWaitsAtOnce) {
-  Batcher batcher(8, RestoreAll);
+  Batcher batcher({.max_batch = 8}, {RestoreAll});
   Hold hold(batcher);
   const auto call = MakeCall();
   batcher.Push(Tiles(call, 0, 3));
@@ -280,7 +280,7 @@ TEST_F(BatcherTest, TasksRunBetweenBatchesOnTheSameThread) {
 }
 
 TEST_F(BatcherTest, SurvivesATaskThatThrows) {
-  Batcher batcher(8, RestoreAll);
+  Batcher batcher({.max_batch = 8}, {RestoreAll});
   batcher.Post([] { throw std::runtime_error("planted"); });
   batcher.Push(Tiles(MakeCall(), 0, 1));
   answers_.Await(1);
@@ -291,7 +291,7 @@ TEST_F(BatcherTest, DestructionAnswersWhatWaitsAndRunsTasks) {
   std::atomic<int> tasks = 0;
   std::thread releaser;
   {
-    Batcher batcher(1, RestoreAll);
+    Batcher batcher({.max_batch = 1}, {RestoreAll});
     Hold hold(batcher);
     batcher.Push(Tiles(MakeCall(), 0, 3));
     for (int i = 0; i < 3; ++i) batcher.Post([&tasks] { ++tasks; });
