@@ -29,7 +29,7 @@
 #include "model/base/server_options.h"
 #include "model/base/status_macros.h"
 #include "proto/config/config.h"
-#include "server/restore/admission.h"
+#include "server/restore/occupancy.h"
 #include "server/restore/live_models.h"
 #include "server/restore/metrics.h"
 #include "server/restore/restore.h"

@@ -1,73 +1,195 @@
 #include "server/restore/admission.h"
 
+#include <algorithm>
+
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "model/base/status_macros.h"
 #include "server/restore/error_reason.h"
 
 namespace deweather {
 namespace {
 
-absl::Status OverBudget(const char* what, int64_t wanted, int64_t held, int64_t limit,
-                        const char* reason) {
-  return WithReason(
-      absl::ResourceExhaustedError(absl::StrFormat(
-          "the picture needs %d %s; requests in flight hold %d of %d", wanted, what, held, limit)),
-      reason);
+constexpr absl::Duration kLeastDelay = absl::Milliseconds(100);
+constexpr absl::Duration kMostDelay = absl::Seconds(60);
+constexpr double kForget = 0.95;   // weight of what was learnt before, at each new request
+constexpr double kMostLate = 4.0;
+
+absl::Status Refuse(std::string message, const char* reason, absl::Duration delay) {
+  return WithRetryDelay(WithReason(absl::ResourceExhaustedError(message), reason),
+                        std::clamp(delay, kLeastDelay, kMostDelay));
+}
+
+// Whether `wanted` more fit beside what is held. Whoever holds nothing may exceed the limit.
+bool Fits(int64_t wanted, int64_t held, int64_t limit) {
+  return held == 0 || wanted <= limit - held;
+}
+
+double Excess(int64_t wanted, int64_t held, int64_t limit) {
+  return std::min(1.0, static_cast<double>(held + wanted - limit) / static_cast<double>(held));
+}
+
+std::string OverBudget(const char* what, int64_t wanted, int64_t held, int64_t limit) {
+  return absl::StrFormat("the picture needs %d %s; requests in flight hold %d of %d", wanted, what,
+                         held, limit);
+}
+
+std::string OverQuota(const char* what, int64_t wanted, int64_t held, int64_t limit, int percent) {
+  return absl::StrFormat(
+      "the picture needs %d %s; the caller's requests in flight hold %d of %d (%d %% of the server's)",
+      wanted, what, held, limit, percent);
+}
+
+std::string Rounded(absl::Duration duration) {
+  return absl::FormatDuration(absl::Trunc(duration, absl::Milliseconds(1)));
 }
 
 }  // namespace
 
-absl::StatusOr<Budget::Share> Budget::Take(int64_t bytes, int64_t tiles) {
-  MutexLock lock(mutex_);
-  const bool alone = tiles_ == 0;
-  if (!alone && bytes_ + bytes > max_bytes_) {
-    return OverBudget("bytes", bytes, bytes_, max_bytes_, "BYTE_BUDGET");
+absl::StatusOr<std::unique_ptr<Admission::Share>> Admission::Admit(
+    const Demand& demand, absl::Time now, std::unique_ptr<Share> reserved) {
+  if (demand.deadline <= now) {
+    return absl::DeadlineExceededError(absl::StrFormat(
+        "the deadline passed %s before the request was looked at", Rounded(now - demand.deadline)));
   }
-  if (!alone && tiles_ + tiles > max_tiles_) {
-    return OverBudget("tiles", tiles, tiles_, max_tiles_, "TILE_BUDGET");
+  // Its room is free while the budgets are looked at, under one lock.
+  MutexLock lock(mutex_);
+  if (reserved != nullptr) Hold(reserved->caller_->second, *reserved->entry_, -1);
+  absl::Status status = CheckRoom(demand);
+  if (status.ok()) status = CheckQuota(demand);
+  const absl::Duration predicted = Predict(demand);
+  if (status.ok()) status = CheckDeadline(demand, predicted, now);
+  if (reserved != nullptr) Hold(reserved->caller_->second, *reserved->entry_, +1);
+  if (!status.ok()) return status;
+  const auto caller = callers_.try_emplace(demand.caller).first;
+  std::list<Entry>& entries = caller->second.entries;
+  entries.push_back({demand, now, predicted, Work(demand)});
+  Hold(caller->second, entries.back(), +1);
+  return std::unique_ptr<Share>(new Share(*this, caller, std::prev(entries.end())));
+}
+
+Admission::Held Admission::held() const {
+  MutexLock lock(mutex_);
+  return held_;
+}
+
+absl::Status Admission::CheckRoom(const Demand& demand) const {
+  if (!Fits(demand.bytes, held_.bytes, options_.max_bytes)) {
+    return Refuse(OverBudget("bytes", demand.bytes, held_.bytes, options_.max_bytes), "BYTE_BUDGET",
+                  DrainTime(Excess(demand.bytes, held_.bytes, options_.max_bytes)));
   }
-  bytes_ += bytes;
-  tiles_ += tiles;
-  return Share(this, bytes, tiles);
-}
-
-void Budget::Return(int64_t bytes, int64_t tiles) {
-  MutexLock lock(mutex_);
-  bytes_ -= bytes;
-  tiles_ -= tiles;
-}
-
-int Occupancy::count() const {
-  MutexLock lock(mutex_);
-  return count_;
-}
-
-void Occupancy::WaitUntilEmpty() {
-  MutexLock lock(mutex_);
-  while (count_ > 0) empty_.Wait(mutex_);
-}
-
-bool Occupancy::WaitUntilEmptyFor(absl::Duration timeout) {
-  const absl::Time deadline = absl::Now() + timeout;
-  MutexLock lock(mutex_);
-  while (count_ > 0) {
-    const absl::Duration left = deadline - absl::Now();
-    if (left <= absl::ZeroDuration()) return false;
-    empty_.WaitFor(mutex_, left);
+  if (!Fits(demand.window_tiles, held_.tiles, options_.max_tiles)) {
+    return Refuse(OverBudget("tiles", demand.window_tiles, held_.tiles, options_.max_tiles),
+                  "TILE_BUDGET",
+                  DrainTime(Excess(demand.window_tiles, held_.tiles, options_.max_tiles)));
   }
-  return true;
+  return absl::OkStatus();
 }
 
-void Occupancy::Enter() {
-  MutexLock lock(mutex_);
-  ++count_;
+absl::Status Admission::CheckQuota(const Demand& demand) const {
+  const auto found = callers_.find(demand.caller);
+  if (found == callers_.end()) return absl::OkStatus();
+  const Caller& caller = found->second;
+  const int percent = options_.max_caller_percent;
+  const int64_t max_bytes = options_.max_bytes / 100 * percent;
+  const int64_t max_tiles = std::max<int64_t>(1, options_.max_tiles * percent / 100);
+  if (!Fits(demand.bytes, caller.bytes, max_bytes)) {
+    return Refuse(OverQuota("bytes", demand.bytes, caller.bytes, max_bytes, percent),
+                  "CALLER_QUOTA", DrainTime(Excess(demand.bytes, caller.bytes, max_bytes)));
+  }
+  if (!Fits(demand.window_tiles, caller.tiles, max_tiles)) {
+    return Refuse(OverQuota("tiles", demand.window_tiles, caller.tiles, max_tiles, percent),
+                  "CALLER_QUOTA", DrainTime(Excess(demand.window_tiles, caller.tiles, max_tiles)));
+  }
+  return absl::OkStatus();
 }
 
-// Notifies under the lock: whoever waits may destroy this object as soon as it is free.
-void Occupancy::Leave() {
+absl::Status Admission::CheckDeadline(const Demand& demand, absl::Duration predicted,
+                                      absl::Time now) const {
+  const absl::Duration expected = predicted * Lateness();
+  const bool hopeful = !demand.cost.known() || now + expected <= demand.deadline;
+  if (hopeful || held_.requests == 0) return absl::OkStatus();
+  return Refuse(absl::StrFormat("the deadline is in %s; behind what is in flight the picture's %d "
+                                "tiles take about %s",
+                                Rounded(demand.deadline - now), demand.tiles, Rounded(expected)),
+                "DEADLINE_TOO_SHORT", expected - (demand.deadline - now));
+}
+
+absl::Duration Admission::Work(const Demand& demand) const {
+  const auto batches = (demand.tiles + options_.max_batch - 1) / options_.max_batch;
+  return demand.cost.Of(demand.tiles * demand.tile_pixels) +
+         demand.cost.fixed * static_cast<double>(std::max<int64_t>(batches - 1, 0));
+}
+
+absl::Duration Admission::Predict(const Demand& demand) const {
+  if (!demand.cost.known()) return absl::ZeroDuration();
+  const auto level = static_cast<size_t>(demand.priority);
+  const absl::Duration work = Work(demand);
+  absl::Duration own = work;  // until it ends, if its caller were alone
+  absl::Duration ahead;       // of higher priority
+  const auto mine = callers_.find(demand.caller);
+  if (mine != callers_.end()) {
+    for (const Entry& entry : mine->second.entries) {
+      if (entry.demand.priority == demand.priority) own += std::min(entry.work_left, work);
+    }
+  }
+  absl::Duration others;
+  for (auto caller = callers_.begin(); caller != callers_.end(); ++caller) {
+    if (caller != mine) others += std::min(caller->second.work_left[level], own);
+    for (size_t higher = 0; higher < level; ++higher) ahead += caller->second.work_left[higher];
+  }
+  return own + others + ahead;
+}
+
+// Until so large a share of what is in flight is done.
+absl::Duration Admission::DrainTime(double share) const {
+  absl::Duration work;
+  for (const auto& [name, caller] : callers_) {
+    for (const absl::Duration left : caller.work_left) work += left;
+  }
+  return work * share;
+}
+
+void Admission::Hold(Caller& caller, const Entry& entry, int sign) {
+  held_.requests += sign;
+  held_.bytes += sign * entry.demand.bytes;
+  held_.tiles += sign * entry.demand.window_tiles;
+  caller.bytes += sign * entry.demand.bytes;
+  caller.tiles += sign * entry.demand.window_tiles;
+  caller.work_left[static_cast<size_t>(entry.demand.priority)] += sign * entry.work_left;
+}
+
+void Admission::Release(const Share& share) {
+  const absl::Time now = absl::Now();
   MutexLock lock(mutex_);
-  if (--count_ == 0) empty_.NotifyAll();
+  Hold(share.caller_->second, *share.entry_, -1);
+  Learn(*share.entry_, now);
+  share.caller_->second.entries.erase(share.entry_);
+  if (share.caller_->second.entries.empty()) callers_.erase(share.caller_);
+}
+
+void Admission::TileDone(const Share& share) {
+  MutexLock lock(mutex_);
+  Entry& entry = *share.entry_;
+  const absl::Duration tile =
+      std::min(entry.work_left, Work(entry.demand) / std::max<int64_t>(1, entry.demand.tiles));
+  entry.work_left -= tile;
+  share.caller_->second.work_left[static_cast<size_t>(entry.demand.priority)] -= tile;
+}
+
+// One that ran out of time took at least so long; one that was cancelled early says nothing.
+void Admission::Learn(const Entry& entry, absl::Time now) {
+  const absl::Duration taken = now - entry.start;
+  const bool ended = entry.work_left <= absl::ZeroDuration();
+  if (!entry.demand.cost.known() || (!ended && taken < entry.predicted)) return;
+  predicted_ = predicted_ * kForget + entry.predicted;
+  taken_ = taken_ * kForget + taken;
+}
+
+double Admission::Lateness() const {
+  if (predicted_ <= absl::ZeroDuration()) return 1.0;
+  return std::clamp(absl::FDivDuration(taken_, predicted_), 1.0, kMostLate);
 }
 
 }  // namespace deweather

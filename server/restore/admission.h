@@ -1,96 +1,130 @@
-// Who may come in: a budget of bytes and tiles, and a count of those inside.
+// Who may come in: budgets of bytes and tiles, a quota for each caller, and no request whose deadline
+// the work ahead of it makes hopeless. Nobody waits for a place: refusals are immediate.
+//
+// Math     A request of work w (tiles · time of a tile in a full batch) ends about
+//            f · (own + Σ_callers min(V, own)), own = w + Σ_requests min(v, w)
+//          after now: its caller's other requests (work left v) take turns with it, and so do the
+//          other callers (work left V) with its caller. Background counts all normal work as ahead.
+//          f, in [1, 4], is how much longer than predicted the last requests took. Nothing in flight
+//          means no refusal by deadline, so that a wrong prediction is always found out.
+// Threads  thread-safe
+// Errors   RESOURCE_EXHAUSTED, with a delay after which to try again (RetryDelay) and a reason:
+//          BYTE_BUDGET, TILE_BUDGET, CALLER_QUOTA, DEADLINE_TOO_SHORT · DEADLINE_EXCEEDED
 
 #ifndef DEWEATHER_SERVER_RESTORE_ADMISSION_H_
 #define DEWEATHER_SERVER_RESTORE_ADMISSION_H_
 
+#include <array>
 #include <cstdint>
-#include <utility>
+#include <list>
+#include <map>
+#include <memory>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "model/base/mutex.h"
+#include "server/batch/batch_cost.h"
+#include "server/batch/call.h"
 
 namespace deweather {
 
-// Shares of a budget never exceed it, but for one request that is alone: a photo larger than the
-// budget is still served, through its window of tiles.
-//
-// Threads  thread-safe
-// Errors   RESOURCE_EXHAUSTED, at once: nobody waits for a share
-class Budget {
- public:
-  // Gives back what it holds when destroyed. The budget must outlive it.
-  class Share {
-   public:
-    Share() = default;
-    Share(Share&& other) noexcept { Swap(other); }
-    Share& operator=(Share&& other) noexcept {
-      Swap(other);
-      return *this;
-    }
-    ~Share() {
-      if (budget_ != nullptr) budget_->Return(bytes_, tiles_);
-    }
-
-   private:
-    friend class Budget;
-    Share(Budget* budget, int64_t bytes, int64_t tiles)
-        : budget_(budget), bytes_(bytes), tiles_(tiles) {}
-    void Swap(Share& other) {
-      std::swap(budget_, other.budget_);
-      std::swap(bytes_, other.bytes_);
-      std::swap(tiles_, other.tiles_);
-    }
-
-    Budget* budget_ = nullptr;
-    int64_t bytes_ = 0;
-    int64_t tiles_ = 0;
-  };
-
-  Budget(int64_t max_bytes, int64_t max_tiles) : max_bytes_(max_bytes), max_tiles_(max_tiles) {}
-
-  // REQUIRES: bytes and tiles are positive.
-  absl::StatusOr<Share> Take(int64_t bytes, int64_t tiles);
-
- private:
-  void Return(int64_t bytes, int64_t tiles);
-
-  const int64_t max_bytes_;
-  const int64_t max_tiles_;
-
-  Mutex mutex_;
-  int64_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
-  int64_t tiles_ ABSL_GUARDED_BY(mutex_) = 0;
+struct AdmissionOptions {
+  int64_t max_bytes = int64_t{2} << 30;  // encoded bytes, pixels and accumulators in flight
+  int64_t max_tiles = 16384;             // that wait or run, of all requests together
+  int max_caller_percent = 50;           // of either budget, that one caller may hold; 1..100
+  int max_batch = 8;                     // tiles; for predictions
 };
 
-// Counts what is inside, and lets others wait until nothing is.
-//
-// Threads  thread-safe
-class Occupancy {
+class Admission {
  public:
-  class Place {
-   public:
-    explicit Place(Occupancy& occupancy) : occupancy_(occupancy) { occupancy_.Enter(); }
-    ~Place() { occupancy_.Leave(); }
-    Place(const Place&) = delete;
-    Place& operator=(const Place&) = delete;
-
-   private:
-    Occupancy& occupancy_;
+  // What a request would hold and cost. One that is larger than a budget or a quota is still served
+  // while nobody (or nothing else of its caller) holds anything.
+  struct Demand {
+    std::string caller;
+    Priority priority = Priority::kNormal;
+    int64_t bytes = 0;
+    int64_t window_tiles = 0;  // at most so many wait or run at a time
+    int64_t tiles = 0;         // in all
+    int64_t tile_pixels = 0;
+    CostFit cost = {};  // of its model; unknown: no prediction, no refusal by deadline
+    absl::Time deadline = absl::InfiniteFuture();
   };
 
-  int count() const;
-  void WaitUntilEmpty();
-  // Whether it was empty in time.
-  bool WaitUntilEmptyFor(absl::Duration timeout);
+  struct Held {
+    int64_t requests = 0;
+    int64_t bytes = 0;
+    int64_t tiles = 0;
+  };
+
+  // What one request holds, given back when destroyed.
+  class Share;
+
+  explicit Admission(const AdmissionOptions& options) : options_(options) {}
+
+  // `reserved`, if any, is given up for the share in the same step.
+  absl::StatusOr<std::unique_ptr<Share>> Admit(const Demand& demand, absl::Time now,
+                                               std::unique_ptr<Share> reserved = nullptr);
+
+  Held held() const;
 
  private:
-  void Enter();
-  void Leave();
+  // An admitted request, in its caller's list.
+  struct Entry {
+    Demand demand;
+    absl::Time start;
+    absl::Duration predicted;  // as computed at `start`, without the factor f
+    absl::Duration work_left;
+  };
+  struct Caller {
+    int64_t bytes = 0;
+    int64_t tiles = 0;
+    std::array<absl::Duration, 2> work_left = {};  // by Priority
+    std::list<Entry> entries = {};
+  };
+  using Callers = std::map<std::string, Caller>;
+
+  absl::Status CheckRoom(const Demand& demand) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status CheckQuota(const Demand& demand) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status CheckDeadline(const Demand& demand, absl::Duration predicted, absl::Time now) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Duration Predict(const Demand& demand) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Duration Work(const Demand& demand) const;
+  absl::Duration DrainTime(double share) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Hold(Caller& caller, const Entry& entry, int sign) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Release(const Share& share);
+  void TileDone(const Share& share);
+  void Learn(const Entry& entry, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  double Lateness() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const AdmissionOptions options_;
 
   mutable Mutex mutex_;
-  CondVar empty_;
-  int count_ ABSL_GUARDED_BY(mutex_) = 0;
+  Held held_ ABSL_GUARDED_BY(mutex_);
+  Callers callers_ ABSL_GUARDED_BY(mutex_);
+  // Of the requests that ended lately, weighted towards the last ones.
+  absl::Duration predicted_ ABSL_GUARDED_BY(mutex_);
+  absl::Duration taken_ ABSL_GUARDED_BY(mutex_);
+};
+
+// Threads  one at a time; the Admission must outlive it
+class Admission::Share {
+ public:
+  ~Share() { admission_.Release(*this); }
+  Share(const Share&) = delete;
+  Share& operator=(const Share&) = delete;
+
+  // One of its tiles less is ahead of others.
+  void TileDone() { admission_.TileDone(*this); }
+
+ private:
+  friend class Admission;
+  Share(Admission& admission, Callers::iterator caller, std::list<Entry>::iterator entry)
+      : admission_(admission), caller_(caller), entry_(entry) {}
+
+  Admission& admission_;
+  const Callers::iterator caller_;
+  const std::list<Entry>::iterator entry_;
 };
 
 }  // namespace deweather

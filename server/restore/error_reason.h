@@ -3,19 +3,26 @@
 #ifndef DEWEATHER_SERVER_RESTORE_ERROR_REASON_H_
 #define DEWEATHER_SERVER_RESTORE_ERROR_REASON_H_
 
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 
 namespace deweather {
 
 // The reason of a failed request, UPPER_SNAKE for google.rpc.ErrorInfo: INVALID_IMAGE, PIXEL_LIMIT,
 // INVALID_OPTION, UNSUPPORTED_OPTION, UNKNOWN_MODEL, NO_LIVE_MODEL, BYTE_BUDGET, TILE_BUDGET,
-// DRAINING, MODEL_FAILED, NOT_ENCODABLE, REPLY_SIZE; else the name of the code (DEADLINE_EXCEEDED, CANCELLED).
+// CALLER_QUOTA, DEADLINE_TOO_SHORT, DRAINING, MODEL_FAILED, NOT_ENCODABLE, REPLY_SIZE; else the name
+// of the code (DEADLINE_EXCEEDED, CANCELLED).
 std::string ErrorReason(const absl::Status& status);
 
 // `status` with `reason`, unless it has one already. An OK status stays as it is.
 absl::Status WithReason(absl::Status status, const char* reason);
+
+// When the same request may succeed, if trying again makes sense; nullopt: none was set.
+std::optional<absl::Duration> RetryDelay(const absl::Status& status);
+absl::Status WithRetryDelay(absl::Status status, absl::Duration delay);
 
 }  // namespace deweather
 

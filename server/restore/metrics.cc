@@ -26,6 +26,12 @@ const Histogram::BucketBoundaries& LatencyBuckets() {
   return *kSeconds;
 }
 
+const Histogram::BucketBoundaries& PromptBuckets() {
+  static const Histogram::BucketBoundaries* const kSeconds = new Histogram::BucketBoundaries{
+      0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1};
+  return *kSeconds;
+}
+
 const Histogram::BucketBoundaries& BatchBuckets() {
   static const Histogram::BucketBoundaries* const kTiles =
       new Histogram::BucketBoundaries{1, 2, 4, 8, 16, 32, 64};
@@ -113,14 +119,21 @@ Metrics::Metrics(MetricsOptions options)
       restore_seconds(HistogramFamily(*registry, "deweather_restore_seconds",
                                       "Time of a successful request, from its bytes to its reply.")
                           .Add({}, LatencyBuckets())),
+      refusal_seconds(HistogramFamily(*registry, "deweather_refusal_seconds",
+                                      "Time of a refused request, from its bytes to its reply.")
+                          .Add({}, PromptBuckets())),
+      cancel_seconds(HistogramFamily(*registry, "deweather_cancel_seconds",
+                                     "Time from a cancel until no tile of the request waits.")
+                         .Add({}, PromptBuckets())),
       batch_tiles(HistogramFamily(*registry, "deweather_batch_tiles", "Tiles in a batch.")
                       .Add({}, BatchBuckets())),
       options_(std::move(options)),
       requests_(RequestCounters(*registry)),
-      refused_(LabelledCounters<4>(
+      refused_(LabelledCounters<6>(
           CounterFamily(*registry, "deweather_restore_refused_total",
                         "Requests refused before they were decoded, by reason."),
-          "reason", {"byte_budget", "tile_budget", "draining", "no_live_model"})),
+          "reason", {"byte_budget", "tile_budget", "caller_quota",
+                                               "deadline_too_short", "draining", "no_live_model"})),
       tiles_dropped_(LabelledCounters<3>(
           CounterFamily(*registry, "deweather_tiles_dropped_total",
                         "Tiles that went in and did not come out restored, by reason."),
@@ -140,6 +153,12 @@ Metrics::Metrics(MetricsOptions options)
       queue_oldest_seconds_(GaugeFamily(*registry, "deweather_queue_oldest_seconds",
                                         "Wait of the tile that has waited longest.")
                                 .Add({})),
+      inflight_requests_(
+          GaugeFamily(*registry, "deweather_inflight_requests", "Requests that were let in.")
+              .Add({})),
+      inflight_bytes_(GaugeFamily(*registry, "deweather_inflight_bytes",
+                                  "What they hold, by the estimate that admission goes by.")
+                          .Add({})),
       model_info_(GaugeFamily(*registry, "deweather_model_info",
                               "1 for each model and version that is live.")),
       expert_tokens_(CounterFamily(*registry, "deweather_expert_tokens_total",
@@ -163,7 +182,7 @@ std::vector<prometheus::MetricFamily> Metrics::Collect() const {
   {
     MutexLock lock(scrape_mutex_);
     RefreshProcess();
-    RefreshQueue();
+    RefreshLoad();
   }
   return registry->Collect();
 }
@@ -216,9 +235,9 @@ void Metrics::RemoveModel(const std::string& name, const std::string& version) {
   model_info_.Remove(&model_info_.Add({{"model", name}, {"version", version}}));
 }
 
-void Metrics::SetQueueProbe(std::function<QueueDepth()> probe) {
+void Metrics::SetLoadProbe(std::function<Load()> probe) {
   MutexLock lock(scrape_mutex_);
-  queue_probe_ = std::move(probe);
+  load_probe_ = std::move(probe);
 }
 
 void Metrics::RefreshProcess() const {
@@ -230,10 +249,12 @@ void Metrics::RefreshProcess() const {
   }
 }
 
-void Metrics::RefreshQueue() const {
-  const QueueDepth depth = queue_probe_ ? queue_probe_() : QueueDepth{};
-  queue_tiles_.Set(static_cast<double>(depth.tiles));
-  queue_oldest_seconds_.Set(absl::ToDoubleSeconds(depth.oldest));
+void Metrics::RefreshLoad() const {
+  const Load load = load_probe_ ? load_probe_() : Load{};
+  queue_tiles_.Set(static_cast<double>(load.queue.tiles));
+  queue_oldest_seconds_.Set(absl::ToDoubleSeconds(load.queue.oldest));
+  inflight_requests_.Set(static_cast<double>(load.requests));
+  inflight_bytes_.Set(static_cast<double>(load.bytes));
 }
 
 }  // namespace deweather

@@ -31,7 +31,14 @@
 namespace deweather {
 
 enum class Stage { kDecode, kQueue, kInfer, kBlend, kEncode };
-enum class Refusal { kByteBudget, kTileBudget, kDraining, kNoLiveModel };
+enum class Refusal {
+  kByteBudget,
+  kTileBudget,
+  kCallerQuota,
+  kDeadlineTooShort,
+  kDraining,
+  kNoLiveModel
+};
 enum class TileDrop { kDeadline, kCancelled, kFailed };
 
 // Routing of one batch, summed over its tiles (padding tiles left out).
@@ -41,6 +48,13 @@ struct BatchRouting {
   std::vector<int64_t> tokens;  // [layers][experts]
   std::vector<double> gate;     // [layers][experts]
   std::vector<double> entropy;  // [layers]: mean over the batch's tiles
+};
+
+// What is in flight at one moment.
+struct Load {
+  QueueDepth queue;
+  int64_t requests = 0;
+  int64_t bytes = 0;  // that they hold, as admission counts
 };
 
 struct MetricsOptions {
@@ -77,13 +91,15 @@ class Metrics final : public prometheus::Collectable {
   void AddModel(const std::string& name, const std::string& version);
   void RemoveModel(const std::string& name, const std::string& version);
 
-  // Asked at each scrape; empty: an empty queue. Does not return while the old probe is running.
-  void SetQueueProbe(std::function<QueueDepth()> probe);
+  // Asked at each scrape; empty: nothing in flight. Does not return while the old probe is running.
+  void SetLoadProbe(std::function<Load()> probe);
 
   // Other folders add their families here.
   const std::shared_ptr<prometheus::Registry> registry;
   prometheus::Counter& padding_tiles;
   prometheus::Histogram& restore_seconds;
+  prometheus::Histogram& refusal_seconds;
+  prometheus::Histogram& cancel_seconds;
   prometheus::Histogram& batch_tiles;
 
  private:
@@ -92,12 +108,12 @@ class Metrics final : public prometheus::Collectable {
   void DeclareLayer(int layer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(routing_mutex_);
   void DeclareExpert(int layer, int expert) ABSL_EXCLUSIVE_LOCKS_REQUIRED(routing_mutex_);
   void RefreshProcess() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(scrape_mutex_);
-  void RefreshQueue() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(scrape_mutex_);
+  void RefreshLoad() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(scrape_mutex_);
 
   // Constant after construction.
   const MetricsOptions options_;
   std::array<prometheus::Counter*, 17> requests_;  // by absl::StatusCode
-  std::array<prometheus::Counter*, 4> refused_;    // by Refusal
+  std::array<prometheus::Counter*, 6> refused_;    // by Refusal
   std::array<prometheus::Counter*, 3> tiles_dropped_;
   std::array<prometheus::Histogram*, 5> stage_seconds_;
   prometheus::Counter& cpu_seconds_;
@@ -106,13 +122,15 @@ class Metrics final : public prometheus::Collectable {
   prometheus::Gauge* gpu_memory_bytes_ = nullptr;
   prometheus::Gauge& queue_tiles_;
   prometheus::Gauge& queue_oldest_seconds_;
+  prometheus::Gauge& inflight_requests_;
+  prometheus::Gauge& inflight_bytes_;
   prometheus::Family<prometheus::Gauge>& model_info_;
   prometheus::Family<prometheus::Counter>& expert_tokens_;
   prometheus::Family<prometheus::Counter>& expert_gate_;
   prometheus::Family<prometheus::Gauge>& router_entropy_;
 
   mutable Mutex scrape_mutex_;
-  std::function<QueueDepth()> queue_probe_ ABSL_GUARDED_BY(scrape_mutex_);
+  std::function<Load()> load_probe_ ABSL_GUARDED_BY(scrape_mutex_);
 
   // [layer][expert]; they only grow.
   Mutex routing_mutex_;

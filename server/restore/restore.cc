@@ -23,6 +23,7 @@
 #include "server/restore/expert_map.h"
 #include "server/restore/live_models.h"
 #include "server/restore/metrics.h"
+#include "server/restore/occupancy.h"
 #include "server/restore/run_batch.h"
 
 namespace deweather {
@@ -77,6 +78,14 @@ int64_t BytesInFlight(int64_t encoded_bytes, const ImageInfo& info, const TileGr
   return encoded_bytes + info.DecodedBytes() + band_rows * info.width * 3 * int64_t{sizeof(float)};
 }
 
+absl::Status CheckReply(const RestoreResult& result, int64_t limit) {
+  const auto bytes = static_cast<int64_t>(result.image.size() + result.expert_map_png.size());
+  if (bytes <= limit) return absl::OkStatus();
+  return WithReason(absl::ResourceExhaustedError(absl::StrFormat(
+                        "the reply has %d bytes; the server sends at most %d", bytes, limit)),
+                    "REPLY_SIZE");
+}
+
 // A model that calls its input wrong is our fault, not the caller's.
 absl::Status ModelFailure(const absl::Status& status) {
   if (absl::IsDeadlineExceeded(status) || absl::IsCancelled(status)) return status;
@@ -93,6 +102,8 @@ std::optional<Refusal> RefusalReason(const absl::Status& status) {
   const std::string reason = ErrorReason(status);
   if (reason == "BYTE_BUDGET") return Refusal::kByteBudget;
   if (reason == "TILE_BUDGET") return Refusal::kTileBudget;
+  if (reason == "CALLER_QUOTA") return Refusal::kCallerQuota;
+  if (reason == "DEADLINE_TOO_SHORT") return Refusal::kDeadlineTooShort;
   if (reason == "DRAINING") return Refusal::kDraining;
   if (reason == "NO_LIVE_MODEL") return Refusal::kNoLiveModel;
   return std::nullopt;
@@ -122,25 +133,38 @@ struct RestorePipeline::Parts {
       : options(wanted),
         models(live_models),
         metrics(server_metrics),
-        budget(wanted.max_inflight_bytes, wanted.max_inflight_tiles),
+        admission({.max_bytes = wanted.max_inflight_bytes,
+                   .max_tiles = wanted.max_inflight_tiles,
+                   .max_caller_percent = wanted.max_caller_percent,
+                   .max_batch = wanted.max_batch}),
         workers(wanted.workers),
-        batcher({.max_batch = wanted.max_batch}, {MakeRunBatch(server_metrics)}) {}
+        batcher({.max_batch = wanted.max_batch,
+                 .max_batch_delay = wanted.max_batch_delay,
+                 .on_device_failure = wanted.on_device_failure},
+                {wanted.decorate_run ? wanted.decorate_run(MakeRunBatch(server_metrics))
+                                     : MakeRunBatch(server_metrics)}) {}
+
+  absl::Status CheckServing() const {
+    if (!draining) return absl::OkStatus();
+    return WithReason(absl::UnavailableError("the server is draining"), "DRAINING");
+  }
 
   const RestorePipelineOptions options;
   LiveModels& models;
   Metrics& metrics;
   std::atomic<bool> draining = false;
-  Budget budget;
+  Admission admission;
   Occupancy occupancy;
   WorkerPool workers;
   Batcher batcher;
 };
 
-// Each step is a task of the workers that does its part, hands over to the next and returns; no
-// two steps of one request run at once.
+// Each step does its part, hands over to the next, a task of the workers, and returns; no two steps
+// of one request run at once.
 //
 // Owns     everything of the request; the tasks and tiles under way keep it alive
-// Threads  steps: a worker; OnTile: the executor or whoever drops the tile; Cancel: the caller's
+// Threads  Admit: the caller's; the other steps: a worker; OnTile: the executor or whoever drops the
+//          tile; Cancel: the caller's
 class RestorePipeline::Restoration : public std::enable_shared_from_this<Restoration> {
  public:
   Restoration(Parts& parts, RestoreRequest request, RestoreDone done);
@@ -163,11 +187,12 @@ class RestorePipeline::Restoration : public std::enable_shared_from_this<Restora
   absl::Status Encode();
   void Finish(absl::StatusOr<RestoreResult> result);
 
-  absl::Status Refuse();
   void Cancel();
   void Then(Step step, TaskLength length = TaskLength::kShort);
   void Run(Step step);
   void Measure(Stage stage, absl::Time start, absl::Duration* total);
+  void CountRefusal(Refusal reason);
+  Admission::Demand Demand() const;
 
   void PushTiles();
   Tile MakeTile(int index);
@@ -187,7 +212,7 @@ class RestorePipeline::Restoration : public std::enable_shared_from_this<Restora
 
   // Touched by one step at a time.
   PinnedModel model_;
-  Budget::Share share_;
+  std::unique_ptr<Admission::Share> share_;
   ImageInfo info_;
   Image image_;
   std::optional<TileGrid> grid_;
@@ -223,21 +248,33 @@ void RestorePipeline::Restoration::Begin() {
   on_cancel_.emplace(request_.cancel, [weak = weak_from_this()] {
     if (const auto self = weak.lock()) self->Cancel();
   });
-  Then(parts_.draining ? &Restoration::Refuse : &Restoration::Admit);
+  Run(&Restoration::Admit);
 }
 
 absl::Status RestorePipeline::Restoration::Admit() {
   const RestoreOptions& options = request_.options;
+  DW_RETURN_IF_ERROR(parts_.CheckServing());
   DW_RETURN_IF_ERROR(Validate(options));
   DW_ASSIGN_OR_RETURN(model_, parts_.models.Pin(options.model));
   DW_RETURN_IF_ERROR(CheckOffered(options, model_.info));
   DW_ASSIGN_OR_RETURN(info_, Inspect(request_.image, parts_.options.decode_limits));
   grid_.emplace(info_.width, info_.height, model_.info.tile);
-  const auto encoded_bytes = static_cast<int64_t>(request_.image.size());
-  DW_ASSIGN_OR_RETURN(
-      share_, parts_.budget.Take(BytesInFlight(encoded_bytes, info_, *grid_), grid_->size()));
+  DW_ASSIGN_OR_RETURN(share_,
+                      parts_.admission.Admit(Demand(), absl::Now(), std::move(request_.reservation)));
   Then(&Restoration::Decode, LengthFor(info_));
   return absl::OkStatus();
+}
+
+Admission::Demand RestorePipeline::Restoration::Demand() const {
+  const auto encoded_bytes = static_cast<int64_t>(request_.image.size());
+  return {.caller = request_.caller,
+          .priority = request_.options.priority,
+          .bytes = BytesInFlight(encoded_bytes, info_, *grid_),
+          .window_tiles = std::min(grid_->size(), parts_.options.window_tiles),
+          .tiles = grid_->size(),
+          .tile_pixels = int64_t{grid_->tile_width()} * grid_->tile_height(),
+          .cost = model_.cost->Fit(),
+          .deadline = request_.deadline};
 }
 
 absl::Status RestorePipeline::Restoration::Decode() {
@@ -268,6 +305,7 @@ absl::Status RestorePipeline::Restoration::Cut() {
 // Runs whenever tiles have come back: blends them and lets as many others go.
 absl::Status RestorePipeline::Restoration::Blend() {
   for (const FinishedTile& finished : TakeFinished()) DW_RETURN_IF_ERROR(BlendOne(finished));
+  if (request_.progress) request_.progress(blender_->added_count(), grid_->size());
   if (blender_->done()) {
     Then(&Restoration::Encode, LengthFor(info_));
     return absl::OkStatus();
@@ -287,6 +325,7 @@ absl::Status RestorePipeline::Restoration::Encode() {
   if (expert_map_.has_value()) {
     DW_ASSIGN_OR_RETURN(result_.expert_map_png, expert_map_->EncodePng());
   }
+  DW_RETURN_IF_ERROR(CheckReply(result_, request_.max_reply_bytes));
   Measure(Stage::kEncode, start, &result_.timings.encode);
   result_.format = options.format.value_or(image_.format);
   result_.width = image_.width;
@@ -311,19 +350,22 @@ void RestorePipeline::Restoration::Finish(absl::StatusOr<RestoreResult> result) 
   } else {
     parts_.batcher.Drop(*call_, status);
     const std::optional<Refusal> refusal = RefusalReason(status);
-    if (refusal.has_value()) parts_.metrics.refused(*refusal).Increment();
+    if (refusal.has_value()) CountRefusal(*refusal);
   }
   done_(std::move(result));
 }
 
-absl::Status RestorePipeline::Restoration::Refuse() {
-  return WithReason(absl::UnavailableError("the server is draining"), "DRAINING");
+void RestorePipeline::Restoration::CountRefusal(Refusal reason) {
+  parts_.metrics.refused(reason).Increment();
+  parts_.metrics.refusal_seconds.Observe(absl::ToDoubleSeconds(absl::Now() - start_));
 }
 
 // Queued tiles go at once; the reply is a worker's.
 void RestorePipeline::Restoration::Cancel() {
+  const absl::Time start = absl::Now();
   call_->cancelled = true;
-  parts_.batcher.Drop(*call_, StillWanted(*call_, absl::Now()));
+  parts_.batcher.Drop(*call_, StillWanted(*call_, start));
+  parts_.metrics.cancel_seconds.Observe(absl::ToDoubleSeconds(absl::Now() - start));
   parts_.workers.Post(
       [self = shared_from_this()] { self->Finish(StillWanted(*self->call_, absl::Now())); });
 }
@@ -408,12 +450,12 @@ absl::Status RestorePipeline::Restoration::BlendOne(const FinishedTile& finished
 }
 
 void RestorePipeline::Restoration::Account(int index, const RestoredTile& tile) {
+  share_->TileDone();
   AddTo(result_.routing, tile);
   StageTimings& timings = result_.timings;
   timings.queue += tile.wait;
   timings.infer += tile.infer;
   if (std::exchange(last_batch_, tile.batch) != tile.batch) ++timings.batches;
-  parts_.metrics.stage_seconds(Stage::kQueue).Observe(absl::ToDoubleSeconds(tile.wait));
   if (tile.expert_map.empty()) return;
   const TileRect rect = grid_->tile(index);
   if (!expert_map_.has_value()) {
@@ -425,27 +467,39 @@ void RestorePipeline::Restoration::Account(int index, const RestoredTile& tile) 
 RestorePipeline::RestorePipeline(const RestorePipelineOptions& options, LiveModels& models,
                                  Metrics& metrics)
     : parts_(std::make_unique<Parts>(options, models, metrics)) {
-  metrics.SetQueueProbe([this] { return parts_->batcher.Depth(); });
+  metrics.SetLoadProbe([this] {
+    const Admission::Held held = parts_->admission.held();
+    return Load{parts_->batcher.Depth(), held.requests, held.bytes};
+  });
 }
 
 RestorePipeline::~RestorePipeline() {
   parts_->occupancy.WaitUntilEmpty();
-  parts_->metrics.SetQueueProbe(nullptr);
+  parts_->metrics.SetLoadProbe(nullptr);
 }
 
 void RestorePipeline::Start(RestoreRequest request, RestoreDone done) {
   std::make_shared<Restoration>(*parts_, std::move(request), std::move(done))->Begin();
 }
 
-void RestorePipeline::CountRefused(absl::StatusCode code) {
-  parts_->metrics.requests(code).Increment();
+void RestorePipeline::CountRefused(const absl::Status& status) {
+  parts_->metrics.requests(status.code()).Increment();
+  const std::optional<Refusal> refusal = RefusalReason(status);
+  if (refusal.has_value()) parts_->metrics.refused(*refusal).Increment();
 }
 
 void RestorePipeline::BeginDrain() { parts_->draining = true; }
 
-absl::StatusOr<Reservation> RestorePipeline::Reserve(const std::string&, int64_t bytes) {
-  DW_ASSIGN_OR_RETURN(Budget::Share share, parts_->budget.Take(bytes, 1));
-  return std::make_shared<Budget::Share>(std::move(share));
+absl::StatusOr<Reservation> RestorePipeline::Reserve(const std::string& caller, int64_t bytes) {
+  const absl::Time start = absl::Now();
+  absl::Status status = parts_->CheckServing();
+  if (status.ok()) {
+    auto share = parts_->admission.Admit({.caller = caller, .bytes = bytes}, start);
+    if (share.ok()) return Reservation(*std::move(share));
+    status = share.status();
+  }
+  CountRefused(status);
+  return status;
 }
 
 int RestorePipeline::in_flight() const { return parts_->occupancy.count(); }

@@ -5,7 +5,7 @@
 //
 // Owns     RestorePipeline owns the workers, the batcher with its executor thread, and every
 //          request in flight; a request pins its model version until it ends
-// Threads  thread-safe; `done` runs on a worker or executor thread, never under a lock
+// Threads  thread-safe; `done` runs on a worker, on the executor or inside Start, never under a lock
 // Errors   INVALID_ARGUMENT not a picture, over the pixel limit, or a bad option
 //          NOT_FOUND no such model · UNIMPLEMENTED an option no model offers yet
 //          RESOURCE_EXHAUSTED a budget is spent · UNAVAILABLE draining, or no live model
@@ -31,6 +31,8 @@
 #include "model/image/codec.h"
 #include "model/image/image.h"
 #include "server/batch/call.h"
+#include "server/batch/tile.h"
+#include "server/restore/admission.h"
 #include "server/restore/error_reason.h"
 
 namespace deweather {
@@ -52,8 +54,8 @@ struct RestoreOptions {
   Priority priority = Priority::kNormal;
 };
 
-// Holds room in the budgets; given back when the last copy goes.
-using Reservation = std::shared_ptr<void>;
+// Room in the budgets, given back when destroyed (server/restore/admission.h).
+using Reservation = std::unique_ptr<Admission::Share>;
 
 struct RestoreRequest {
   std::string image;  // an encoded picture
@@ -123,7 +125,11 @@ struct RestorePipelineOptions {
   // Budgets over all requests in flight. A request that exceeds one is refused at once, unless it is
   // the only one.
   int64_t max_inflight_bytes = int64_t{2} << 30;  // encoded bytes, pixels, accumulator band
-  int64_t max_inflight_tiles = 16384;
+  int64_t max_inflight_tiles = 16384;             // that wait or run
+  int max_caller_percent = 50;                    // of either, that one caller may hold
+  absl::Duration max_batch_delay = absl::ZeroDuration();  // see BatcherOptions
+  std::function<void(const absl::Status&)> on_device_failure = {};  // see BatcherOptions
+  std::function<RunBatch(RunBatch)> decorate_run = {};  // around the model, for tests to plant faults
 };
 
 class RestorePipeline {
@@ -138,7 +144,8 @@ class RestorePipeline {
   RestorePipeline(const RestorePipeline&) = delete;
   RestorePipeline& operator=(const RestorePipeline&) = delete;
 
-  // Posts the first step and returns. Whatever goes wrong reaches `done`.
+  // Admits or refuses on the calling thread, then posts the first step and returns. Whatever goes wrong
+  // reaches `done`, a refusal before Start returns.
   void Start(RestoreRequest request, RestoreDone done);
 
   // Room for the bytes of a picture that arrives in pieces, before they do: RESOURCE_EXHAUSTED or
@@ -146,7 +153,7 @@ class RestorePipeline {
   absl::StatusOr<Reservation> Reserve(const std::string& caller, int64_t bytes);
 
   // Counts a request that its transport refused, so that the metrics know of every one.
-  void CountRefused(absl::StatusCode code);
+  void CountRefused(const absl::Status& status);
 
   // From now on Start answers UNAVAILABLE; what is in flight goes on. Idempotent.
   void BeginDrain();

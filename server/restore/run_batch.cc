@@ -147,6 +147,9 @@ Results RestoreBatch(Metrics& metrics, absl::Span<const Tile> tiles) {
   const absl::Time start = absl::Now();
   const absl::StatusOr<Restored> restored = RunModel(model, tiles);
   metrics.batch_tiles.Observe(static_cast<double>(tiles.size()));
+  for (const Tile& tile : tiles) {
+    metrics.stage_seconds(Stage::kQueue).Observe(absl::ToDoubleSeconds(start - tile.enqueued));
+  }
   metrics.stage_seconds(Stage::kInfer).Observe(absl::ToDoubleSeconds(absl::Now() - start));
   if (!restored.ok()) return Results(tiles.size(), restored.status());
   Results results;

@@ -78,7 +78,7 @@ grpc::ServerUnaryReactor* RestorationService::Restore(grpc::CallbackServerContex
   auto* const call = new RestoreCall(calls_, context->peer(), response, max_send_bytes_);
   absl::StatusOr<RestoreOptions> options = ToOptions(request->options());
   if (!options.ok()) {
-    pipeline_.CountRefused(options.status().code());
+    pipeline_.CountRefused(options.status());
     call->Answer(options.status());
     return call;
   }

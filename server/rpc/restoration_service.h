@@ -10,7 +10,7 @@
 #include <cstdint>
 
 #include "deweather/v1/restoration.grpc.pb.h"
-#include "server/restore/admission.h"
+#include "server/restore/occupancy.h"
 #include "server/restore/restore.h"
 
 namespace deweather {

@@ -12,7 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "model/base/server_options.h"
-#include "server/restore/admission.h"
+#include "server/restore/occupancy.h"
 
 namespace deweather {
 
