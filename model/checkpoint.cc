@@ -2,14 +2,12 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/isfinite.h>
-#include <openssl/evp.h>
 
 #include <array>
 #include <cstring>
 #include <functional>
 #include <set>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -17,6 +15,7 @@
 #include "model/base/file.h"
 #include "model/base/status_macros.h"
 #include "model/parameters.h"
+#include "model/sha256.h"
 #include "model/torch_errors.h"
 
 namespace deweather {
@@ -98,15 +97,7 @@ absl::StatusOr<Parameters> ReadParameters(const ModelConfig& config, const Safet
   return parameters;
 }
 
-std::string Sha256Hex(std::string_view bytes) {
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest = {};
-  unsigned int length = 0;
-  EVP_Digest(bytes.data(), bytes.size(), digest.data(), &length, EVP_sha256(), nullptr);
-  return absl::BytesToHexString(
-      absl::string_view(reinterpret_cast<const char*>(digest.data()), length));
-}
-
-absl::StatusOr<Checkpoint> ParseCheckpoint(std::string_view file) {
+absl::StatusOr<Checkpoint> Parse(std::string_view file) {
   DW_ASSIGN_OR_RETURN(Safetensors content, ParseSafetensors(file));
   Checkpoint checkpoint;
   DW_ASSIGN_OR_RETURN(checkpoint.config, ConfigFromMetadata(content.metadata));
@@ -159,17 +150,21 @@ absl::StatusOr<ModelConfig> ConfigFromMetadata(const Metadata& metadata) {
   return config;
 }
 
+absl::StatusOr<Checkpoint> ParseCheckpoint(std::string_view file) {
+  return CatchTorch("cannot read the weights", [&] { return Parse(file); });
+}
+
 absl::StatusOr<Checkpoint> LoadCheckpoint(const std::string& path) {
   DW_ASSIGN_OR_RETURN(const std::string file, ReadFile(path));
-  absl::StatusOr<Checkpoint> checkpoint =
-      CatchTorch("cannot read the weights", [&] { return ParseCheckpoint(file); });
+  absl::StatusOr<Checkpoint> checkpoint = ParseCheckpoint(file);
   if (!checkpoint.ok()) return Annotate(checkpoint.status(), path);
   return checkpoint;
 }
 
-absl::Status SaveCheckpoint(const std::string& path, const ModelConfig& config,
-                            const Parameters& parameters, const Metadata& provenance) {
-  return CatchTorch("cannot write the weights", [&]() -> absl::Status {
+absl::StatusOr<std::string> SerializeCheckpoint(const ModelConfig& config,
+                                                const Parameters& parameters,
+                                                const Metadata& provenance) {
+  return CatchTorch("cannot write the weights", [&]() -> absl::StatusOr<std::string> {
     Safetensors content;
     content.metadata = ToMetadata(config);
     content.metadata.insert(provenance.begin(), provenance.end());
@@ -178,8 +173,14 @@ absl::Status SaveCheckpoint(const std::string& path, const ModelConfig& config,
       contiguous[name] = tensor.detach().cpu().contiguous();
       content.tensors[name] = ToView(contiguous[name]);
     }
-    return WriteFileAtomically(path, SerializeSafetensors(content));
+    return SerializeSafetensors(content);
   });
+}
+
+absl::Status SaveCheckpoint(const std::string& path, const ModelConfig& config,
+                            const Parameters& parameters, const Metadata& provenance) {
+  DW_ASSIGN_OR_RETURN(const std::string file, SerializeCheckpoint(config, parameters, provenance));
+  return WriteFileAtomically(path, file);
 }
 
 absl::StatusOr<at::Tensor> ToTensor(std::string_view name, const SafetensorView& view) {

@@ -33,11 +33,18 @@ struct Checkpoint {
 
 absl::StatusOr<Checkpoint> LoadCheckpoint(const std::string& path);
 
+// The same of a file in memory; its messages cannot name it.
+absl::StatusOr<Checkpoint> ParseCheckpoint(std::string_view file);
+
 // The configuration alone, from the header; for tools that need no weights.
 absl::StatusOr<ModelConfig> ConfigFromMetadata(const std::map<std::string, std::string>& metadata);
 
+// The whole file; `provenance` joins the metadata: the command, figures, data.
+absl::StatusOr<std::string> SerializeCheckpoint(
+    const ModelConfig& config, const Parameters& parameters,
+    const std::map<std::string, std::string>& provenance);
+
 // Atomic: `path` is either the old file or the new one (WriteFileAtomically).
-// `provenance` joins the metadata: the command, figures, data.
 absl::Status SaveCheckpoint(const std::string& path, const ModelConfig& config,
                             const Parameters& parameters,
                             const std::map<std::string, std::string>& provenance);

@@ -129,11 +129,16 @@ int RunEvaluate(const std::vector<std::string>& models, const std::vector<std::s
 
 // --- import, inspect, synthesize ---
 
-int RunImport(const std::string& source, const std::string& destination) {
-  const auto unused = ImportFile(source, destination);
-  if (!unused.ok()) return Fail(unused.status());
-  for (const std::string& name : *unused) Say("unused: %s\n", name);
-  Say("wrote %s\n", destination);
+int RunImport(const std::string& source, const std::string& destination, const std::string& name) {
+  const absl::StatusOr<ImportedModel> model = ImportFile(source, destination, name);
+  if (!model.ok()) return Fail(model.status());
+  for (const std::string& tensor : model->unused) Say("unused: %s\n", tensor);
+  if (model->added) {
+    Say("wrote %s\n", model->path);
+  } else {
+    Say("%s is there already\n", model->path);
+  }
+  Say("model %s version %s\n", model->name, model->version);
   return 0;
 }
 
@@ -306,11 +311,21 @@ void AddEvaluate(CLI::App& app, int& exit_code) {
 }
 
 void AddImport(CLI::App& app, int& exit_code) {
-  auto* command = app.add_subcommand("import", "Turn weights under the authors' names into ours");
-  auto paths = std::make_shared<std::pair<std::string, std::string>>();
-  command->add_option("SRC", paths->first, "safetensors file with their metadata")->required();
-  command->add_option("DST", paths->second, "checkpoint to write")->required();
-  command->callback([=, &exit_code] { exit_code = RunImport(paths->first, paths->second); });
+  struct Flags {
+    std::string source, destination, name;
+  };
+  auto* command = app.add_subcommand(
+      "import", "Turn weights under the authors' names into ours, or store a checkpoint of ours");
+  auto flags = std::make_shared<Flags>();
+  command->add_option("SRC", flags->source, "safetensors file: the authors', or a checkpoint")
+      ->required();
+  command
+      ->add_option("DST", flags->destination,
+                   "Checkpoint to write, or a data folder that gets a version of the model")
+      ->required();
+  command->add_option("--name", flags->name, "Name of the model; default: its own");
+  command->callback(
+      [=, &exit_code] { exit_code = RunImport(flags->source, flags->destination, flags->name); });
 }
 
 void AddInspect(CLI::App& app, int& exit_code) {

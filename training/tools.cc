@@ -6,13 +6,16 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
 #include "model/base/file.h"
+#include "model/base/name.h"
 #include "model/base/status_macros.h"
 #include "model/checkpoint.h"
 #include "model/image/codec.h"
 #include "model/import.h"
 #include "model/parameters.h"
 #include "model/safetensors.h"
+#include "model/version_store.h"
 
 namespace deweather {
 namespace {
@@ -21,9 +24,37 @@ absl::Status Annotate(const absl::Status& status, const std::string& path) {
   return absl::Status(status.code(), absl::StrFormat("'%s': %s", path, status.message()));
 }
 
-absl::StatusOr<Imported> ImportBytes(const std::string& file) {
-  DW_ASSIGN_OR_RETURN(const Safetensors content, ParseSafetensors(file));
-  return ImportAuthors(content);
+// A checkpoint in memory, and where it came from.
+struct CheckpointFile {
+  std::string bytes;
+  std::vector<std::string> unused;  // the authors' tensors that are not in it
+};
+
+// Bytes stay as they are unless the name changes: they are what the version is made of.
+absl::StatusOr<CheckpointFile> Rename(std::string file, Safetensors content,
+                                      const std::string& name) {
+  if (name.empty() || content.metadata["name"] == name) return CheckpointFile{std::move(file), {}};
+  content.metadata["name"] = name;
+  return CheckpointFile{SerializeSafetensors(content), {}};
+}
+
+absl::StatusOr<CheckpointFile> ToCheckpoint(std::string file, const std::string& name) {
+  DW_ASSIGN_OR_RETURN(Safetensors content, ParseSafetensors(file));
+  if (content.metadata.contains("format")) return Rename(std::move(file), content, name);
+  DW_ASSIGN_OR_RETURN(Imported imported, ImportAuthors(content));
+  if (!name.empty()) imported.config.name = name;
+  CheckpointFile ours{"", std::move(imported.unused)};
+  DW_ASSIGN_OR_RETURN(ours.bytes, SerializeCheckpoint(imported.config, imported.parameters, {}));
+  return ours;
+}
+
+bool IsFolder(const std::string& path) {
+  std::error_code ignored;
+  return std::filesystem::is_directory(path, ignored);
+}
+
+std::string SourceOf(const std::string& path) {
+  return absl::StrFormat("import of %s", std::filesystem::path(path).filename().string());
 }
 
 // Eight bits, colour; alpha is dropped.
@@ -55,13 +86,23 @@ Image FromRgb(const RgbImage& rgb, const Image& like) {
 
 }  // namespace
 
-absl::StatusOr<std::vector<std::string>> ImportFile(const std::string& source,
-                                                    const std::string& destination) {
-  DW_ASSIGN_OR_RETURN(const std::string file, ReadFile(source));
-  absl::StatusOr<Imported> imported = ImportBytes(file);
-  if (!imported.ok()) return Annotate(imported.status(), source);
-  DW_RETURN_IF_ERROR(SaveCheckpoint(destination, imported->config, imported->parameters, {}));
-  return std::move(imported->unused);
+absl::StatusOr<ImportedModel> ImportFile(const std::string& source, const std::string& destination,
+                                         const std::string& name) {
+  if (!name.empty()) DW_RETURN_IF_ERROR(ValidateName("name", name));
+  DW_ASSIGN_OR_RETURN(std::string file, ReadFile(source));
+  const absl::StatusOr<CheckpointFile> ours = ToCheckpoint(std::move(file), name);
+  if (!ours.ok()) return Annotate(ours.status(), source);
+  const absl::StatusOr<Checkpoint> checkpoint = ParseCheckpoint(ours->bytes);
+  if (!checkpoint.ok()) return Annotate(checkpoint.status(), source);
+  const std::string& model = checkpoint->config.name;
+  if (!IsFolder(destination)) {
+    DW_RETURN_IF_ERROR(WriteFileAtomically(destination, ours->bytes));
+    return ImportedModel{destination, model, checkpoint->version, true, ours->unused};
+  }
+  DW_ASSIGN_OR_RETURN(
+      const AddedVersion version,
+      AddVersion(destination + "/models", model, ours->bytes, SourceOf(source), absl::Now()));
+  return ImportedModel{version.path, model, checkpoint->version, version.added, ours->unused};
 }
 
 absl::StatusOr<Inspection> InspectFile(const std::string& path) {

@@ -16,10 +16,19 @@
 
 namespace deweather {
 
-// Turns a safetensors file under the authors' names into a checkpoint of ours.
-// Returns the names of their tensors that nothing uses.
-absl::StatusOr<std::vector<std::string>> ImportFile(const std::string& source,
-                                                    const std::string& destination);
+struct ImportedModel {
+  std::string path;                 // of the checkpoint
+  std::string name;                 // of the model
+  std::string version;              // of the checkpoint
+  bool added = true;                // false: the data folder holds this very version already
+  std::vector<std::string> unused;  // tensors of the authors' that nothing uses
+};
+
+// Turns a safetensors file under the authors' names into a checkpoint of ours; one of ours is
+// checked and copied. `destination` is a data folder that exists, where the checkpoint becomes a
+// version of its model (model/version_store.h), or the path of a file. `name` overrides the model's.
+absl::StatusOr<ImportedModel> ImportFile(const std::string& source, const std::string& destination,
+                                         const std::string& name = "");
 
 struct Inspection {
   ModelConfig config;

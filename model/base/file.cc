@@ -39,17 +39,6 @@ absl::Status WriteAndSync(const std::string& path, std::string_view bytes) {
   return status;
 }
 
-absl::Status SyncFolder(const std::string& path) {
-  const std::string folder = std::filesystem::path(path).parent_path().string();
-  const std::string name = folder.empty() ? "." : folder;
-  const int file = open(name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (file < 0) return ErrnoStatus("cannot open folder", name);
-  const absl::Cleanup close_file = [file] { close(file); };
-  // Some file systems cannot sync a folder; the rename stands all the same.
-  if (fsync(file) != 0 && errno != EINVAL) return ErrnoStatus("cannot sync folder", name);
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 absl::StatusOr<std::string> ReadFile(const std::string& path) {
@@ -75,6 +64,17 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
   return bytes;
 }
 
+absl::Status SyncFolderOf(const std::string& path) {
+  const std::string folder = std::filesystem::path(path).parent_path().string();
+  const std::string name = folder.empty() ? "." : folder;
+  const int file = open(name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (file < 0) return ErrnoStatus("cannot open folder", name);
+  const absl::Cleanup close_file = [file] { close(file); };
+  // Some file systems cannot sync a folder; the rename stands all the same.
+  if (fsync(file) != 0 && errno != EINVAL) return ErrnoStatus("cannot sync folder", name);
+  return absl::OkStatus();
+}
+
 absl::Status WriteFileAtomically(const std::string& given, std::string_view bytes) {
   std::error_code error;
   const std::filesystem::path target = std::filesystem::canonical(given, error);
@@ -92,7 +92,7 @@ absl::Status WriteFileAtomically(const std::string& given, std::string_view byte
     unlink(partial.c_str());
     return status;
   }
-  return SyncFolder(path);
+  return SyncFolderOf(path);
 }
 
 }  // namespace deweather

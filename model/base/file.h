@@ -20,6 +20,9 @@ absl::StatusOr<std::string> ReadFile(const std::string& path);
 // regular file.
 absl::Status WriteFileAtomically(const std::string& path, std::string_view bytes);
 
+// fsync of the folder that holds `path`: what was renamed to it survives a power cut.
+absl::Status SyncFolderOf(const std::string& path);
+
 }  // namespace deweather
 
 #endif  // DEWEATHER_MODEL_BASE_FILE_H_

@@ -8,6 +8,7 @@
 
 #include "model/parameters.h"
 #include "model/safetensors.h"
+#include "model/version_store.h"
 #include "tests/training/pictures.h"
 
 namespace deweather {
@@ -21,15 +22,64 @@ std::string Fixture(const std::string& name) {
 
 TEST(ToolsTest, ImportedCheckpointIsInspected) {
   const std::string path = NewFolder() + "/imported.safetensors";
-  const auto unused = ImportFile(Fixture("fme_top4of8"), path);
-  ASSERT_TRUE(unused.ok()) << unused.status();
-  EXPECT_FALSE(unused->empty());
+  const auto imported = ImportFile(Fixture("fme_top4of8"), path);
+  ASSERT_TRUE(imported.ok()) << imported.status();
+  EXPECT_FALSE(imported->unused.empty());
+  EXPECT_EQ(imported->path, path);
   const auto inspection = InspectFile(path);
   ASSERT_TRUE(inspection.ok()) << inspection.status();
   EXPECT_EQ(inspection->config.experts, 8);
   EXPECT_EQ(inspection->config.kept, 4);
   EXPECT_EQ(inspection->config.first_expert, FirstExpert::kGelu);
   EXPECT_EQ(inspection->version.size(), 12);
+  EXPECT_EQ(imported->version, inspection->version);
+  EXPECT_EQ(imported->name, inspection->config.name);
+}
+
+TEST(ToolsTest, ImportIntoADataFolderMakesAVersion) {
+  const std::string data = NewFolder();
+  const auto imported = ImportFile(Fixture("fme"), data, "tiny");
+  ASSERT_TRUE(imported.ok()) << imported.status();
+  EXPECT_TRUE(imported->added);
+  EXPECT_EQ(imported->name, "tiny");
+  EXPECT_EQ(imported->path, data + "/models/tiny/" + imported->version + "/model.safetensors");
+  EXPECT_EQ(InspectFile(imported->path)->config.name, "tiny");
+  const auto manifest = ReadManifest(data + "/models", "tiny", imported->version);
+  ASSERT_TRUE(manifest.ok()) << manifest.status();
+  EXPECT_EQ(manifest->source, "import of fme.safetensors");
+  const auto again = ImportFile(Fixture("fme"), data, "tiny");
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_FALSE(again->added);
+}
+
+TEST(ToolsTest, ACheckpointOfOursIsCopied) {
+  const std::string folder = NewFolder(), ours = folder + "/ours.safetensors";
+  ASSERT_TRUE(ImportFile(Fixture("fme"), ours).ok());
+  const auto copy = ImportFile(ours, folder);
+  ASSERT_TRUE(copy.ok()) << copy.status();
+  EXPECT_EQ(ReadFile(copy->path).value(), ReadFile(ours).value());
+  const auto renamed = ImportFile(ours, folder, "other");
+  ASSERT_TRUE(renamed.ok()) << renamed.status();
+  EXPECT_EQ(renamed->name, "other");
+  EXPECT_NE(renamed->version, copy->version);
+  EXPECT_EQ(InspectFile(renamed->path)->config.name, "other");
+  // The same as when the name is given at once.
+  EXPECT_EQ(ImportFile(Fixture("fme"), folder, "other")->version, renamed->version);
+}
+
+TEST(ToolsTest, ImportRefusesABadNameAndABrokenCheckpoint) {
+  const std::string folder = NewFolder(), ours = folder + "/ours.safetensors";
+  EXPECT_EQ(ImportFile(Fixture("fme"), folder, "../x").status().code(),
+            absl::StatusCode::kInvalidArgument);
+  ASSERT_TRUE(ImportFile(Fixture("fme"), ours).ok());
+  const std::string file = ReadFile(ours).value();
+  Safetensors content = ParseSafetensors(file).value();
+  content.tensors.erase("head.conv.weight");
+  ASSERT_TRUE(WriteFileAtomically(ours, SerializeSafetensors(content)).ok());
+  const absl::Status status = ImportFile(ours, folder).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr(ours));
+  EXPECT_FALSE(std::filesystem::exists(folder + "/models"));
 }
 
 TEST(ToolsTest, BrokenSourcesLeaveNoOutput) {
@@ -42,9 +92,6 @@ TEST(ToolsTest, BrokenSourcesLeaveNoOutput) {
   EXPECT_THAT(std::string(imported.status().message()), HasSubstr(source));
   EXPECT_EQ(ImportFile(folder + "/absent", out).status().code(), absl::StatusCode::kNotFound);
   EXPECT_FALSE(std::filesystem::exists(out));
-  // A checkpoint of ours is not one of theirs.
-  ASSERT_TRUE(ImportFile(Fixture("fme"), out).ok());
-  EXPECT_FALSE(ImportFile(out, folder + "/twice.safetensors").ok());
 }
 
 // The same fixture with one tensor changed.
