@@ -16,11 +16,12 @@ absl::Status CheckRange(std::string_view field, int64_t value, int64_t low, int6
       absl::StrFormat("%s is %d; it must be in [%d, %d]", field, value, low, high));
 }
 
-absl::Status CheckDuration(std::string_view field, absl::Duration value, absl::Duration high) {
-  if (value >= absl::ZeroDuration() && value <= high) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrFormat("%s is %s; it must be in [0s, %s]", field,
-                                                    absl::FormatDuration(value),
-                                                    absl::FormatDuration(high)));
+absl::Status CheckDuration(std::string_view field, absl::Duration value, absl::Duration high,
+                           absl::Duration low = absl::ZeroDuration()) {
+  if (value >= low && value <= high) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrFormat(
+      "%s is %s; it must be in [%s, %s]", field, absl::FormatDuration(value),
+      low == absl::ZeroDuration() ? "0s" : absl::FormatDuration(low), absl::FormatDuration(high)));
 }
 
 bool IsNumber(std::string_view text, int high) {
@@ -62,8 +63,25 @@ absl::Status CheckLimits(const LimitOptions& limits) {
   DW_RETURN_IF_ERROR(CheckRange("limits.max_send_bytes", limits.max_send_bytes, 1024, kMessage));
   DW_RETURN_IF_ERROR(
       CheckRange("limits.max_concurrent_streams", limits.max_concurrent_streams, 1, 65536));
-  return CheckRange("limits.max_transport_bytes", limits.max_transport_bytes, int64_t{64} << 20,
-                    int64_t{1} << 40);
+  DW_RETURN_IF_ERROR(CheckRange("limits.max_transport_bytes", limits.max_transport_bytes,
+                                int64_t{64} << 20, int64_t{1} << 40));
+  DW_RETURN_IF_ERROR(
+      CheckRange("limits.max_large_bytes", limits.max_large_bytes, 1024, int64_t{64} << 30));
+  return CheckDuration("limits.max_stream_idle", limits.max_stream_idle, absl::Hours(1),
+                       absl::Seconds(1));
+}
+
+absl::Status CheckAdmission(const AdmissionOptions& admission) {
+  DW_RETURN_IF_ERROR(
+      CheckRange("admission.max_bytes", admission.max_bytes, int64_t{1} << 20, int64_t{1} << 40));
+  DW_RETURN_IF_ERROR(CheckRange("admission.max_tiles", admission.max_tiles, 1, 1 << 20));
+  return CheckRange("admission.max_caller_percent", admission.max_caller_percent, 1, 100);
+}
+
+absl::Status CheckBatching(const BatchingOptions& batching) {
+  DW_RETURN_IF_ERROR(CheckRange("batching.max_tiles", batching.max_tiles, 1, 256));
+  DW_RETURN_IF_ERROR(CheckDuration("batching.max_delay", batching.max_delay, absl::Seconds(1)));
+  return CheckRange("batching.window_tiles", batching.window_tiles, 1, 4096);
 }
 
 }  // namespace
@@ -77,6 +95,8 @@ absl::Status Validate(const ServerOptions& options) {
   DW_RETURN_IF_ERROR(CheckRange("threads.model", options.threads.model, 0, 1024));
   DW_RETURN_IF_ERROR(CheckRange("threads.workers", options.threads.workers, 0, 1024));
   DW_RETURN_IF_ERROR(CheckLimits(options.limits));
+  DW_RETURN_IF_ERROR(CheckAdmission(options.admission));
+  DW_RETURN_IF_ERROR(CheckBatching(options.batching));
   DW_RETURN_IF_ERROR(CheckDuration("drain.delay", options.drain.delay, absl::Hours(1)));
   return CheckDuration("drain.timeout", options.drain.timeout, absl::Hours(1));
 }

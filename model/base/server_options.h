@@ -21,10 +21,12 @@ struct ThreadOptions {
 
 struct LimitOptions {
   int64_t max_image_pixels = 200'000'000;
-  int64_t max_receive_bytes = int64_t{64} << 20;      // of one request
-  int64_t max_send_bytes = int64_t{256} << 20;        // of one reply
-  int max_concurrent_streams = 64;                    // calls at a time on one connection
-  int64_t max_transport_bytes = int64_t{1024} << 20;  // that gRPC holds for all connections
+  int64_t max_receive_bytes = int64_t{64} << 20;       // of one request
+  int64_t max_send_bytes = int64_t{256} << 20;         // of one reply
+  int max_concurrent_streams = 64;                     // calls at a time on one connection
+  int64_t max_transport_bytes = int64_t{1024} << 20;   // that gRPC holds for all connections
+  int64_t max_large_bytes = int64_t{1024} << 20;       // of one picture that comes in chunks
+  absl::Duration max_stream_idle = absl::Seconds(60);  // for a message to arrive, or to be read
 
   friend bool operator==(const LimitOptions&, const LimitOptions&) = default;
 };
@@ -34,6 +36,23 @@ struct DrainOptions {
   absl::Duration timeout = absl::Seconds(30);  // then, for the calls in flight
 
   friend bool operator==(const DrainOptions&, const DrainOptions&) = default;
+};
+
+struct AdmissionOptions {
+  int64_t max_bytes =
+      int64_t{2} << 30;         // that requests in flight hold: files, pixels, accumulators
+  int64_t max_tiles = 16384;    // of them, that wait or run
+  int max_caller_percent = 50;  // of either, that one caller may hold
+
+  friend bool operator==(const AdmissionOptions&, const AdmissionOptions&) = default;
+};
+
+struct BatchingOptions {
+  int max_tiles = 8;  // of a batch
+  absl::Duration max_delay = absl::ZeroDuration();
+  int window_tiles = 32;  // of one picture, that wait or run
+
+  friend bool operator==(const BatchingOptions&, const BatchingOptions&) = default;
 };
 
 struct ServerOptions {
@@ -46,6 +65,8 @@ struct ServerOptions {
   ThreadOptions threads;
   LimitOptions limits;
   DrainOptions drain;
+  AdmissionOptions admission;
+  BatchingOptions batching;
 
   friend bool operator==(const ServerOptions&, const ServerOptions&) = default;
 };

@@ -27,6 +27,22 @@ void Copy(const v1::ServerConfig::Limits& message, LimitOptions* options) {
   DW_COPY(max_send_bytes);
   DW_COPY(max_concurrent_streams);
   DW_COPY(max_transport_bytes);
+  DW_COPY(max_large_bytes);
+  if (message.has_max_stream_idle()) {
+    options->max_stream_idle = ToDuration(message.max_stream_idle());
+  }
+}
+
+void Copy(const v1::ServerConfig::Admission& message, AdmissionOptions* options) {
+  DW_COPY(max_bytes);
+  DW_COPY(max_tiles);
+  DW_COPY(max_caller_percent);
+}
+
+void Copy(const v1::ServerConfig::Batching& message, BatchingOptions* options) {
+  DW_COPY(max_tiles);
+  DW_COPY(window_tiles);
+  if (message.has_max_delay()) options->max_delay = ToDuration(message.max_delay());
 }
 
 void Copy(const v1::ServerConfig::Drain& message, DrainOptions* options) {
@@ -174,6 +190,8 @@ absl::StatusOr<ServerOptions> ToOptions(const v1::ServerConfig& message) {
   Copy(message.threads(), &options.threads);
   Copy(message.limits(), &options.limits);
   Copy(message.drain(), &options.drain);
+  Copy(message.admission(), &options.admission);
+  Copy(message.batching(), &options.batching);
   return options;
 }
 

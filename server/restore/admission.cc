@@ -117,7 +117,7 @@ absl::Status Admission::CheckDeadline(const Demand& demand, absl::Duration predi
 }
 
 absl::Duration Admission::Work(const Demand& demand) const {
-  const auto batches = (demand.tiles + options_.max_batch - 1) / options_.max_batch;
+  const auto batches = (demand.tiles + max_batch_ - 1) / max_batch_;
   return demand.cost.Of(demand.tiles * demand.tile_pixels) +
          demand.cost.fixed * static_cast<double>(std::max<int64_t>(batches - 1, 0));
 }

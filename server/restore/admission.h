@@ -24,17 +24,11 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "model/base/mutex.h"
+#include "model/base/server_options.h"
 #include "server/batch/batch_cost.h"
 #include "server/batch/call.h"
 
 namespace deweather {
-
-struct AdmissionOptions {
-  int64_t max_bytes = int64_t{2} << 30;  // encoded bytes, pixels and accumulators in flight
-  int64_t max_tiles = 16384;             // that wait or run, of all requests together
-  int max_caller_percent = 50;           // of either budget, that one caller may hold; 1..100
-  int max_batch = 8;                     // tiles; for predictions
-};
 
 class Admission {
  public:
@@ -60,7 +54,9 @@ class Admission {
   // What one request holds, given back when destroyed.
   class Share;
 
-  explicit Admission(const AdmissionOptions& options) : options_(options) {}
+  // Batches are predicted to be of `max_batch` tiles. REQUIRES: max_batch >= 1.
+  Admission(const AdmissionOptions& options, int max_batch)
+      : options_(options), max_batch_(max_batch) {}
 
   // `reserved`, if any, is given up for the share in the same step.
   absl::StatusOr<std::unique_ptr<Share>> Admit(const Demand& demand, absl::Time now,
@@ -98,6 +94,7 @@ class Admission {
   double Lateness() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const AdmissionOptions options_;
+  const int max_batch_;
 
   mutable Mutex mutex_;
   Held held_ ABSL_GUARDED_BY(mutex_);

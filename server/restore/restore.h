@@ -122,11 +122,7 @@ struct RestorePipelineOptions {
   int max_batch = 8;                // tiles a batch, at most; >= 1
   int window_tiles = 32;            // of one request, queued or being restored; >= 1
   DecodeLimits decode_limits = {};  // pixel limit of one picture
-  // Budgets over all requests in flight. A request that exceeds one is refused at once, unless it is
-  // the only one.
-  int64_t max_inflight_bytes = int64_t{2} << 30;  // encoded bytes, pixels, accumulator band
-  int64_t max_inflight_tiles = 16384;             // that wait or run
-  int max_caller_percent = 50;                    // of either, that one caller may hold
+  AdmissionOptions admission = {};
   absl::Duration max_batch_delay = absl::ZeroDuration();  // see BatcherOptions
   std::function<void(const absl::Status&)> on_device_failure = {};  // see BatcherOptions
   std::function<RunBatch(RunBatch)> decorate_run = {};  // around the model, for tests to plant faults

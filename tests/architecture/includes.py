@@ -62,15 +62,19 @@ TARGETS = {
         ("dw_proto", "dw_config", "dw_restore", "dw_jobs"),
         ("protobuf", "grpc"),
     ),
-    "dw_client": Target("client", ("dw_proto",), ("protobuf", "grpc", "json", "flags")),
+    "dw_server": Target(
+        "server",
+        ("dw_rpc", "dw_proto", "dw_config", "dw_restore", "dw_batch"),
+        ("protobuf", "grpc"),
+        ("prometheus", "flags"),
+    ),
+    "dw_client": Target("client", ("dw_proto", "dw_image"), ("protobuf", "grpc", "json", "flags")),
 }
 
 # A main.cc belongs to its program and may include what it wires; none may see Torch.
 MAIN_LIBRARIES = ("protobuf", "grpc", "prometheus", "json", "flags", "jemalloc")
 PROGRAMS = {
-    "server/main.cc": Target(
-        "server", ("dw_rpc", "dw_proto", "dw_config", "dw_restore", "dw_batch"), MAIN_LIBRARIES
-    ),
+    "server/main.cc": Target("server", ("dw_server",), MAIN_LIBRARIES),
     "training/main.cc": Target(
         "training", ("dw_training", "dw_config"), MAIN_LIBRARIES
     ),
@@ -241,7 +245,7 @@ def rule_of(path):
         unseen |= set(target.private)
     else:
         libraries |= set(target.private)
-    if name in ("dw_rpc", "dw_client"):
+    if name in ("dw_rpc", "dw_server", "dw_client"):
         unseen.add("torch")
     return Rule(name, targets, libraries, unseen)
 

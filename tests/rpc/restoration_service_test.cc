@@ -165,7 +165,7 @@ TEST_F(RpcTest, OversizeReplyNamesTheLimit) {
 TEST_F(RpcTest, FullServerSaysWhenToTryAgain) {
   ModelGate gate;
   const FakeModel fake = {.on_run = gate.OnRun()};
-  Serve({}, &fake, {.workers = 2, .max_batch = 1, .max_inflight_tiles = 1});
+  Serve({}, &fake, {.workers = 2, .max_batch = 1, .admission = {.max_tiles = 1}});
   std::thread first([this] { EXPECT_TRUE(Restore(Png(NoiseImage(32, 32))).ok()); });
   gate.AwaitModel();
   const grpc::Status status = Restore(Png(NoiseImage(32, 32)));

@@ -1,0 +1,115 @@
+#include "server/program.h"
+
+#include <spdlog/cfg/env.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_format.h"
+#include "model/base/server_options.h"
+#include "model/base/status_macros.h"
+#include "proto/config/config.h"
+
+namespace deweather {
+namespace {
+
+struct CommandLine {
+  std::string config;
+  bool check_config = false;
+  std::optional<std::string> listen, metrics_listen, model, data_dir, device, precision;
+};
+
+void Declare(CLI::App& app, CommandLine& line) {
+  app.set_version_flag("--version", "deweather-server " DW_VERSION);
+  app.add_option("--config", line.config, "ServerConfig in protobuf's text format")
+      ->type_name("FILE");
+  app.add_flag("--check-config", line.check_config, "Check the configuration and exit");
+  app.add_option("--listen", line.listen, "gRPC; port 0 is any free one [127.0.0.1:50051]")
+      ->type_name("HOST:PORT");
+  app.add_option("--metrics-listen", line.metrics_listen,
+                 "/metrics for Prometheus; '' for none [127.0.0.1:9464]")
+      ->type_name("HOST:PORT");
+  app.add_option("--model", line.model, "The default model [the shipped deweather-rain]")
+      ->type_name("PATH|NAME|identity");
+  app.add_option("--data-dir", line.data_dir, "Folder of what the server keeps")->type_name("DIR");
+  app.add_option("--device", line.device, "Where the model computes [auto]")
+      ->type_name("auto|cpu|cuda[:N]");
+  app.add_option("--precision", line.precision, "What it computes in [auto]")
+      ->type_name("auto|f32|bf16");
+  app.footer("Flags override --config. Exit status: 0, 1 for a failure, 2 for wrong usage.");
+}
+
+// The configuration file with the flags on top.
+absl::StatusOr<ServerOptions> OptionsOf(const CommandLine& line) {
+  ServerOptions options;
+  if (!line.config.empty()) {
+    DW_ASSIGN_OR_RETURN(options, LoadServerConfig(line.config));
+  }
+  if (line.listen) options.listen = *line.listen;
+  if (line.metrics_listen) options.metrics_listen = *line.metrics_listen;
+  if (line.model) options.model = *line.model;
+  if (line.data_dir) options.data_dir = *line.data_dir;
+  if (line.device) options.device = *line.device;
+  if (line.precision) {
+    DW_ASSIGN_OR_RETURN(options.precision, ParsePrecision(*line.precision));
+  }
+  DW_RETURN_IF_ERROR(Validate(options));
+  std::error_code ignored;
+  if (!options.data_dir.empty() && !std::filesystem::is_directory(options.data_dir, ignored)) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("data_dir is '%s'; there is no such folder", options.data_dir));
+  }
+  return options;
+}
+
+void SetUpLogging() {
+  auto logger = spdlog::stderr_color_mt("deweather-server");
+  logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %^%l%$ %v");
+  spdlog::set_default_logger(std::move(logger));
+  spdlog::cfg::load_env_levels();  // SPDLOG_LEVEL
+}
+
+int Run(int argc, char** argv, const DecorateRun& decorate_run) {
+  CLI::App app("Restores pictures: takes rain out of them, over gRPC.", "deweather-server");
+  CommandLine line;
+  Declare(app, line);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  const absl::StatusOr<ServerOptions> options = OptionsOf(line);
+  if (!options.ok()) {
+    absl::FPrintF(stderr, "deweather-server: %s\n", options.status().message());
+    return 2;
+  }
+  if (line.check_config) return 0;
+  const absl::Status served = Serve(*options, decorate_run);
+  if (served.ok()) return 0;
+  absl::FPrintF(stderr, "deweather-server: %s\n", served.message());
+  return 1;
+}
+
+}  // namespace
+
+int RunServerProgram(int argc, char** argv, const DecorateRun& decorate_run) {
+  BlockStopSignals();
+  try {
+    SetUpLogging();
+    return Run(argc, argv, decorate_run);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "deweather-server: %s\n", error.what());
+    return 1;
+  }
+}
+
+}  // namespace deweather

@@ -1,0 +1,215 @@
+#include "server/serve.h"
+
+#include <grpc/support/log.h>
+#include <prometheus/exposer.h>
+#include <pthread.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <exception>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/time.h"
+#include "model/base/mutex.h"
+#include "model/base/processors.h"
+#include "model/base/status_macros.h"
+#include "server/restore/live_models.h"
+#include "server/restore/metrics.h"
+#include "server/restore/occupancy.h"
+#include "server/restore/restore.h"
+#include "server/rpc/address.h"
+#include "server/rpc/restoration_service.h"
+#include "server/rpc/rpc_server.h"
+
+// Read by jemalloc at its start. Freed activations stay mapped for a while, whatever their size,
+// because mapping them again for the next batch costs more than computing it.
+extern "C" const char* malloc_conf;
+const char* malloc_conf =
+    "background_thread:true,oversize_threshold:0,dirty_decay_ms:5000,muzzy_decay_ms:5000";
+
+namespace deweather {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr char kShippedModel[] = "deweather-rain";
+
+// For the last replies of a server whose device failed.
+constexpr absl::Duration kLastReplies = absl::Seconds(5);
+
+void LogOfGrpc(gpr_log_func_args* args) {
+  spdlog::debug("grpc {}:{}: {}", args->file, args->line, args->message);
+}
+
+// Where NAME.safetensors is looked for: the caller's own first, then what is installed beside the
+// program, then the source tree that it was built from.
+std::vector<std::string> ModelFolders(const std::string& data_dir) {
+  std::vector<std::string> folders;
+  if (!data_dir.empty()) folders.push_back(absl::StrCat(data_dir, "/models"));
+  std::error_code error;
+  const fs::path program = fs::read_symlink("/proc/self/exe", error);
+  if (!error) {
+    const fs::path prefix = program.parent_path().parent_path();
+    folders.push_back((prefix / "share/deweather/models").string());
+  }
+  folders.emplace_back(DW_MODEL_DIR);
+  return folders;
+}
+
+int ThreadsOr(int threads, int automatic) { return threads > 0 ? threads : automatic; }
+
+LiveModelsOptions ModelOptionsOf(const ServerOptions& options) {
+  return {.folders = ModelFolders(options.data_dir),
+          .device = options.device,
+          .precision = options.precision,
+          .threads = ThreadsOr(options.threads.model, UsableProcessors())};
+}
+
+RestorePipelineOptions PipelineOptionsOf(const ServerOptions& options) {
+  RestorePipelineOptions pipeline;
+  pipeline.workers = ThreadsOr(options.threads.workers, std::max(2, UsableProcessors()));
+  pipeline.max_batch = options.batching.max_tiles;
+  pipeline.max_batch_delay = options.batching.max_delay;
+  pipeline.window_tiles = options.batching.window_tiles;
+  pipeline.decode_limits.max_pixels = options.limits.max_image_pixels;
+  pipeline.admission = options.admission;
+  return pipeline;
+}
+
+absl::Status CheckAddresses(const ServerOptions& options) {
+  DW_RETURN_IF_ERROR(CheckCanListen(options.listen));
+  return options.metrics_listen.empty() ? absl::OkStatus() : CheckCanListen(options.metrics_listen);
+}
+
+struct MetricsEndpoint {
+  std::unique_ptr<prometheus::Exposer> exposer;  // none if there is no address
+  std::string address;                           // HOST:PORT, port 0 resolved
+};
+
+absl::StatusOr<MetricsEndpoint> Expose(const std::string& listen,
+                                       const std::shared_ptr<Metrics>& metrics) {
+  MetricsEndpoint endpoint;
+  if (listen.empty()) return endpoint;
+  try {
+    // A connection that says nothing holds a thread until it times out: more of them than the two
+    // that the library starts, and a short patience.
+    endpoint.exposer = std::make_unique<prometheus::Exposer>(std::vector<std::string>{
+        "listening_ports", listen, "num_threads", "8", "request_timeout_ms", "2000"});
+  } catch (const std::exception& error) {
+    return absl::UnavailableError(absl::StrFormat("cannot listen on %s: %s", listen, error.what()));
+  }
+  endpoint.exposer->RegisterCollectable(metrics);
+  endpoint.address = absl::StrCat(listen.substr(0, listen.rfind(':')), ":",
+                                  endpoint.exposer->GetListeningPorts().front());
+  return endpoint;
+}
+
+sigset_t StopSignals() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGINT);
+  return set;
+}
+
+// Until this process is told to stop; a second signal then ends it at once.
+void WaitForStop() {
+  const sigset_t stop = StopSignals();
+  int received = 0;
+  sigwait(&stop, &received);
+  pthread_sigmask(SIG_UNBLOCK, &stop, nullptr);
+  spdlog::info("stopping on {}", strsignal(received));
+}
+
+// What broke for good while the server served: wakes WaitForStop and is the server's result.
+//
+// Threads  thread-safe
+class Breakdown {
+ public:
+  void Report(const absl::Status& status) {
+    {
+      MutexLock lock(mutex_);
+      status_.Update(status);
+    }
+    spdlog::critical("{}", status.ToString());
+    kill(getpid(), SIGTERM);
+  }
+  absl::Status status() const {
+    MutexLock lock(mutex_);
+    return status_;
+  }
+
+ private:
+  mutable Mutex mutex_;
+  absl::Status status_ ABSL_GUARDED_BY(mutex_);
+};
+
+void Drain(RpcServer& server, RestorePipeline& pipeline, Occupancy& calls,
+           const DrainOptions& drain) {
+  spdlog::info("health says NOT_SERVING; calls are served for another {}",
+               absl::FormatDuration(drain.delay));
+  std::this_thread::sleep_for(absl::ToChronoNanoseconds(drain.delay));
+  pipeline.BeginDrain();
+  spdlog::info("waiting up to {} for {} calls in flight", absl::FormatDuration(drain.timeout),
+               calls.count());
+  Shutdown(server, calls, drain.timeout);
+}
+
+}  // namespace
+
+void BlockStopSignals() {
+  const sigset_t stop = StopSignals();
+  pthread_sigmask(SIG_BLOCK, &stop, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+}
+
+absl::Status Serve(const ServerOptions& options, const DecorateRun& decorate_run) {
+  DW_RETURN_IF_ERROR(CheckAddresses(options));
+  gpr_set_log_function(LogOfGrpc);
+  const auto metrics = std::make_shared<Metrics>(
+      MetricsOptions{.build_version = DW_VERSION,
+                     .data_dir = options.data_dir.empty() ? "." : options.data_dir,
+                     .gpu_memory_bytes = GpuMemoryProbe()});
+  Breakdown breakdown;
+  LiveModels models(ModelOptionsOf(options), *metrics);
+  RestorePipelineOptions pipeline_options = PipelineOptionsOf(options);
+  pipeline_options.on_device_failure = [&](const absl::Status& why) { breakdown.Report(why); };
+  pipeline_options.decorate_run = decorate_run;
+  RestorePipeline pipeline(pipeline_options, models, *metrics);
+  DW_ASSIGN_OR_RETURN(const LiveModelInfo model,
+                      models.Load(options.model.empty() ? kShippedModel : options.model,
+                                  pipeline.batch_sizes(), pipeline.executor()));
+  spdlog::info("model {} version {} is live", model.name, model.version);
+
+  Occupancy calls;
+  RestorationService restoration(pipeline, calls, options.limits);
+  DW_ASSIGN_OR_RETURN(
+      RpcServer server,
+      StartRpcServer(options.listen, options.limits,
+                     {{v1::RestorationService::service_full_name(), &restoration}}));
+  DW_ASSIGN_OR_RETURN(const MetricsEndpoint endpoint, Expose(options.metrics_listen, metrics));
+  absl::PrintF("grpc listening on %s\n", server.address);
+  if (endpoint.exposer != nullptr) absl::PrintF("metrics listening on %s\n", endpoint.address);
+  std::fflush(stdout);
+
+  WaitForStop();
+  SetServing(server, false);
+  const absl::Status broken = breakdown.status();
+  // A broken server has nothing to wait for: every tile is answered at once.
+  Drain(server, pipeline, calls,
+        broken.ok() ? options.drain : DrainOptions{absl::ZeroDuration(), kLastReplies});
+  return broken;
+}
+
+}  // namespace deweather

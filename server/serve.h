@@ -1,0 +1,28 @@
+// A whole server: wires the parts in the order in which they need each other, serves until it is told
+// to stop, drains.
+
+#ifndef DEWEATHER_SERVER_SERVE_H_
+#define DEWEATHER_SERVER_SERVE_H_
+
+#include <functional>
+
+#include "absl/status/status.h"
+#include "model/base/server_options.h"
+#include "server/batch/tile.h"
+
+namespace deweather {
+
+// Goes around the model: tests plant faults there.
+using DecorateRun = std::function<RunBatch(RunBatch)>;
+
+// Leaves SIGTERM and SIGINT to Serve. Call it before any thread exists.
+void BlockStopSignals();
+
+// Prints where it listens. Returns OK after SIGTERM or SIGINT, once what was in flight has ended or
+// drain.timeout is over; a second signal ends the process at once. An error: it could not start, or
+// the device failed, after which health says NOT_SERVING and calls are answered UNAVAILABLE.
+absl::Status Serve(const ServerOptions& options, const DecorateRun& decorate_run = {});
+
+}  // namespace deweather
+
+#endif  // DEWEATHER_SERVER_SERVE_H_
