@@ -18,11 +18,12 @@ constexpr int kMaxReplyBytes = 1 << 30;
 
 }  // namespace
 
-std::shared_ptr<grpc::Channel> OpenChannel(const ServerFlags& flags) {
+std::shared_ptr<grpc::Channel> OpenChannel(const ServerFlags& flags, Connection connection) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(kMaxReplyBytes);
   arguments.SetMaxSendMessageSize(-1);  // the server's limit counts, and its error names it
   arguments.SetUserAgentPrefix("deweather");
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, connection == Connection::kOwn ? 1 : 0);
   return grpc::CreateCustomChannel(flags.server, grpc::InsecureChannelCredentials(), arguments);
 }
 

@@ -20,8 +20,12 @@ struct ServerFlags {
   absl::Duration timeout = absl::Seconds(30);  // of one call
 };
 
+// gRPC shares one connection among a program's channels to a server, unless one wants its own.
+enum class Connection { kShared, kOwn };
+
 // Connects lazily. Replies of up to 1 GiB are taken: gRPC's own limit of 4 MiB is less than a photo.
-std::shared_ptr<grpc::Channel> OpenChannel(const ServerFlags& flags);
+std::shared_ptr<grpc::Channel> OpenChannel(const ServerFlags& flags,
+                                           Connection connection = Connection::kShared);
 
 void SetDeadline(const ServerFlags& flags, grpc::ClientContext& context);
 

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "absl/time/time.h"
+#include "client/bench_command.h"
 #include "client/channel.h"
 #include "client/health_command.h"
 #include "client/restore_command.h"
@@ -31,14 +32,13 @@ void AddServerFlags(CLI::App& command, ServerFlags& flags) {
       ->type_name("HOST:PORT")
       ->envname("DEWEATHER_SERVER")
       ->capture_default_str();
+  const auto set_timeout = [&flags](const std::string& text) {
+    const std::string error = ParseTimeout(text, &flags.timeout);
+    if (!error.empty()) throw CLI::ValidationError("--timeout", error);
+  };
   command
-      .add_option_function<std::string>(
-          "--timeout",
-          [&flags](const std::string& text) {
-            const std::string error = ParseTimeout(text, &flags.timeout);
-            if (!error.empty()) throw CLI::ValidationError("--timeout", error);
-          },
-          "Longest time for one picture [30s]")
+      .add_option_function<std::string>("--timeout", set_timeout,
+                                        "Longest time for one picture [30s]")
       ->type_name("TIME");
 }
 
@@ -63,6 +63,43 @@ CLI::App* AddRestore(CLI::App& app, RestoreFlags& flags) {
   return command;
 }
 
+// A length of time; 0 is one too.
+void AddTime(CLI::App& command, const std::string& name, absl::Duration* time,
+             const std::string& help) {
+  const auto set = [name, time](const std::string& text) {
+    if (absl::ParseDuration(text, time) && *time == absl::ZeroDuration()) return;
+    const std::string error = ParseTimeout(text, time);
+    if (!error.empty()) throw CLI::ValidationError(name, error);
+  };
+  command.add_option_function<std::string>(name, set, help)->type_name("TIME");
+}
+
+CLI::App* AddBench(CLI::App& app, BenchFlags& flags) {
+  CLI::App* const command = app.add_subcommand("bench", "Puts a load on the server, measures it");
+  command->add_option("IN", flags.inputs, "Files, each as often as the others [--mix]");
+  command->add_option("--mix", flags.mix, "Sizes of pictures to make, and files [256x256]")
+      ->type_name("WxH|FILE[=WEIGHT],...");
+  command->add_option("--format", flags.format, "Of the pictures that are made")
+      ->check(CLI::IsMember({"png", "jpeg"}))
+      ->capture_default_str();
+  command->add_option("--model", flags.model, "Name of a live model [the server's default]");
+  command->add_option("--concurrency", flags.concurrency, "Callers, each waits for its reply")
+      ->capture_default_str();
+  command->add_option("--rate", flags.rate, "Requests per second, without waiting for replies")
+      ->type_name("R");
+  command->add_option("--max-outstanding", flags.max_outstanding, "With --rate: that may wait")
+      ->capture_default_str();
+  command->add_option("--connections", flags.connections, "0: as many as --concurrency")
+      ->capture_default_str();
+  AddTime(*command, "--duration", &flags.duration, "Of what is measured [10s]");
+  AddTime(*command, "--warmup", &flags.warmup, "Before that, not measured [1s]");
+  command->add_option("--seed", flags.seed, "Of arrivals and of the mix")->capture_default_str();
+  command->add_flag("--verify", flags.verify, "Fail if a picture is restored in two ways");
+  command->add_flag("--json", flags.json, "Print one JSON object and nothing else");
+  AddServerFlags(*command, flags.server);
+  return command;
+}
+
 CLI::App* AddHealth(CLI::App& app, HealthFlags& flags) {
   CLI::App* const command = app.add_subcommand("health", "Asks whether the server serves");
   command->add_option("--service", flags.service, "Full name of a service [the whole server]");
@@ -79,12 +116,15 @@ int Main(int argc, char** argv) {
   RestoreFlags restore;
   HealthFlags health;
   const CLI::App* const restores = AddRestore(app, restore);
+  BenchFlags bench;
+  const CLI::App* const benches = AddBench(app, bench);
   AddHealth(app, health);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
+  if (benches->parsed()) return RunBench(bench);
   return restores->parsed() ? RunRestore(restore) : RunHealth(health);
 }
 
