@@ -35,7 +35,7 @@ CostFit BatchCost::Fit() const {
   // Batches of one size tell nothing of the fixed part: all of it is taken as the pixels'.
   double slope = variance > 1e-12 ? covariance / variance : mean_y / mean_x;
   slope = std::clamp(slope, 0.0, mean_y / mean_x);
-  return {absl::Seconds(mean_y - slope * mean_x), absl::Seconds(slope)};
+  return {absl::Seconds(std::max(0.0, mean_y - slope * mean_x)), absl::Seconds(slope)};
 }
 
 }  // namespace deweather

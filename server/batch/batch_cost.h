@@ -28,7 +28,7 @@ struct CostFit {
 
 class BatchCost {
  public:
-  // A batch of so many pixels, all tiles together, took so long.
+  // A batch of so many pixels, all tiles together, took so long. REQUIRES: pixels >= 1.
   void Add(int64_t pixels, absl::Duration time);
 
   CostFit Fit() const;

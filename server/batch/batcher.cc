@@ -1,17 +1,27 @@
 #include "server/batch/batcher.h"
 
+#include <algorithm>
 #include <exception>
+#include <iterator>
+#include <new>
+#include <optional>
 #include <utility>
 
-#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "absl/types/span.h"
+#include "model/base/device_failure.h"
 #include "spdlog/spdlog.h"
 
 namespace deweather {
 namespace {
 
-// Whatever a caller's function throws stops here: the executor thread must survive it.
+using Results = std::vector<absl::StatusOr<RestoredTile>>;
+
+// Whatever the queue says: a delay without end, or a clock that was set back.
+constexpr absl::Duration kLongestWait = absl::Minutes(1);
+
+// Whatever a caller's function throws stops here: the executor threads must survive it.
 template <typename Function>
 absl::Status Guarded(Function&& function) {
   try {
@@ -32,10 +42,69 @@ void Answer(Tile& tile, absl::StatusOr<RestoredTile> result) {
   if (!status.ok()) spdlog::error("a tile's answer failed: {}", status.ToString());
 }
 
+void RunTask(const std::function<void()>& task) {
+  const absl::Status status = Guarded(task);
+  if (!status.ok()) spdlog::error("a task on the executor failed: {}", status.ToString());
+}
+
+// One result for each tile, whatever `run` does.
+Results RunGuarded(const RunBatch& run, absl::Span<const Tile> tiles) {
+  Results results;
+  absl::Status status = Guarded([&] { results = run(tiles); });
+  if (status.ok() && results.size() == tiles.size()) return results;
+  if (status.ok()) {
+    status = absl::InternalError(
+        absl::StrCat("a batch of ", tiles.size(), " tiles gave ", results.size(), " results"));
+  }
+  return Results(tiles.size(), status);
+}
+
+// The first failure of the device among the results; OK if there is none.
+absl::Status DeviceFailureIn(const Results& results) {
+  for (const absl::StatusOr<RestoredTile>& result : results) {
+    if (!result.ok() && IsDeviceFailure(result.status())) return result.status();
+  }
+  return absl::OkStatus();
+}
+
+bool AllRanOutOfMemory(const Results& results) {
+  return std::ranges::all_of(results, [](const absl::StatusOr<RestoredTile>& result) {
+    return absl::IsResourceExhausted(result.status());
+  });
+}
+
+void Learn(const std::vector<Tile>& batch, absl::Duration elapsed) {
+  const Tile& tile = batch.front();
+  if (tile.cost == nullptr) return;
+  const int64_t pixels = int64_t{tile.rect.width} * tile.rect.height;
+  tile.cost->Add(pixels * static_cast<int64_t>(batch.size()), elapsed);
+}
+
+// Takes the first `count` out.
+std::vector<Tile> TakeFirst(std::vector<Tile>& tiles, int count) {
+  const auto end = tiles.begin() + count;
+  std::vector<Tile> first(std::make_move_iterator(tiles.begin()), std::make_move_iterator(end));
+  tiles.erase(tiles.begin(), end);
+  return first;
+}
+
 }  // namespace
 
 Batcher::Batcher(BatcherOptions options, std::vector<RunBatch> devices)
-    : options_(std::move(options)), devices_(std::move(devices)), queue_(options_.max_batch), executor_([this] { Loop(); }) {}
+    : options_(std::move(options)),
+      batch_sizes_(BatchSizes(options_.max_batch)),
+      queue_(options_.max_batch, options_.max_batch_delay),
+      tasks_(devices.size()),
+      busy_(devices.size()) {
+  executors_.reserve(devices.size());
+  for (RunBatch& run : devices) {
+    executors_.push_back({std::move(run), MemoryLimit(batch_sizes_), executors_.size()});
+  }
+  threads_.reserve(executors_.size());
+  for (Executor& executor : executors_) {
+    threads_.emplace_back([this, &executor] { Loop(executor); });
+  }
+}
 
 Batcher::~Batcher() {
   {
@@ -43,16 +112,21 @@ Batcher::~Batcher() {
     stopping_ = true;
   }
   work_.NotifyAll();
-  executor_.join();
+  for (std::thread& thread : threads_) thread.join();
 }
 
 void Batcher::Push(std::vector<Tile> tiles) {
   const absl::Time now = absl::Now();
+  absl::Status refusal;
   {
     MutexLock lock(mutex_);
-    for (Tile& tile : tiles) queue_.Push(std::move(tile), now);
+    refusal = Refusal();
+    for (Tile& tile : tiles) {
+      if (refusal.ok()) queue_.Push(std::move(tile), now);
+    }
   }
-  work_.NotifyOne();
+  if (refusal.ok()) return work_.NotifyAll();
+  for (Tile& tile : tiles) Answer(tile, refusal);
 }
 
 void Batcher::Drop(const Call& call, const absl::Status& status) {
@@ -64,12 +138,12 @@ void Batcher::Drop(const Call& call, const absl::Status& status) {
   for (Tile& tile : dropped) Answer(tile, status);
 }
 
-void Batcher::Post(std::function<void()> task) {
+void Batcher::Post(std::function<void()> task, int device) {
   {
     MutexLock lock(mutex_);
-    tasks_.push_back(std::move(task));
+    tasks_[static_cast<size_t>(device)].push_back(std::move(task));
   }
-  work_.NotifyOne();
+  work_.NotifyAll();
 }
 
 QueueDepth Batcher::Depth() const {
@@ -78,72 +152,152 @@ QueueDepth Batcher::Depth() const {
   return queue_.Depth(now);
 }
 
-void Batcher::Loop() {
+// Why no tile may come in; OK if it may.
+absl::Status Batcher::Refusal() const {
+  if (!device_failure_.ok()) return device_failure_;
+  return stopping_ ? absl::UnavailableError("the server stops") : absl::OkStatus();
+}
+
+void Batcher::Loop(Executor& executor) {
   for (;;) {
-    Work work = WaitForWork();
+    Work work = WaitForWork(executor);
+    if (work.stop) return;
     for (TileQueue::Dropped& dropped : work.popped.dropped) {
       Answer(dropped.tile, std::move(dropped.status));
     }
-    if (work.task) {
-      const absl::Status status = Guarded(work.task);
-      if (!status.ok()) spdlog::error("a task on the executor failed: {}", status.ToString());
-    }
-    if (!work.popped.batch.empty()) RunAndAnswer(std::move(work.popped.batch));
-    if (work.stop) return;
+    if (work.task) RunTask(work.task);
+    if (!work.popped.batch.empty()) RunAndAnswer(executor, std::move(work.popped.batch));
   }
 }
 
-Batcher::Work Batcher::WaitForWork() {
-  Work work;
+// Who is busy may still post tasks to the others, so they stop together.
+Batcher::Work Batcher::WaitForWork(Executor& executor) {
   MutexLock lock(mutex_);
-  while (!stopping_ && queue_.empty() && tasks_.empty()) work_.Wait(mutex_);
-  if (!tasks_.empty()) {
-    work.task = std::move(tasks_.front());
-    tasks_.pop_front();
+  --busy_;
+  if (stopping_) work_.NotifyAll();
+  for (;;) {
+    Work work = NextWork(executor);
+    if (!work.none()) {
+      ++busy_;
+      return work;
+    }
+    work.stop = stopping_ && busy_ == 0;
+    if (work.stop) return work;
+    Wait();
   }
-  if (!stopping_) {
-    work.popped = queue_.PopBatch(absl::Now());
-    return work;
+}
+
+// Tiles and tasks take turns. (A batch is popped when it is to run, and not before a task: it would
+// grow old.)
+Batcher::Work Batcher::NextWork(Executor& executor) {
+  Work work;
+  std::deque<std::function<void()>>& tasks = tasks_[executor.device];
+  if (tasks.empty() || executor.ran_task) work.popped = NextTiles(executor);
+  if (work.none() && !tasks.empty()) {
+    work.task = std::move(tasks.front());
+    tasks.pop_front();
   }
-  for (Tile& tile : queue_.RemoveAll()) {
-    work.popped.dropped.push_back({std::move(tile), absl::UnavailableError("the server stops")});
-  }
-  work.stop = tasks_.empty();
+  executor.ran_task = work.task != nullptr;
   return work;
 }
 
-void Batcher::RunAndAnswer(std::vector<Tile> batch) {
+TileQueue::Popped Batcher::NextTiles(const Executor& executor) {
+  if (!stopping_) return queue_.PopBatch(absl::Now(), executor.memory.tiles());
+  TileQueue::Popped popped;
+  for (Tile& tile : queue_.RemoveAll()) popped.dropped.push_back({std::move(tile), Refusal()});
+  return popped;
+}
+
+void Batcher::Wait() {
+  const std::optional<absl::Time> deadline = queue_.NextDeadline();
+  if (!deadline.has_value()) return work_.Wait(mutex_);
+  work_.WaitFor(mutex_, std::clamp(*deadline - absl::Now(), absl::ZeroDuration(), kLongestWait));
+}
+
+void Batcher::RunAndAnswer(Executor& executor, std::vector<Tile> batch) {
+  const auto size = static_cast<int>(batch.size());
   const absl::Time start = absl::Now();
-  std::vector<absl::StatusOr<RestoredTile>> results = Run(batch);
-  const absl::Duration share = (absl::Now() - start) / static_cast<int64_t>(batch.size());
-  ++batches_;
+  Results results = RunGuarded(executor.run, batch);
+  const absl::Duration elapsed = std::max(absl::Now() - start, absl::ZeroDuration());
+  const absl::Status failure = DeviceFailureIn(results);
+  if (!failure.ok()) return FailDevice(failure, std::move(batch));
+  if (size > 1 && AllRanOutOfMemory(results)) {
+    executor.memory.Failed(size);
+    return RunAgain(executor, std::move(batch), size / 2);
+  }
+  const int64_t number = ++batches_;
+  bool good = true;
+  for (size_t i = 0; i < results.size(); ++i) {
+    good = good && results[i].ok();
+    if (!results[i].ok()) continue;
+    results[i]->batch = number;
+    results[i]->wait = start - batch[i].enqueued;
+    results[i]->infer = elapsed / size;
+  }
+  if (good) {
+    executor.memory.Succeeded(size);
+    Learn(batch, elapsed);
+  }
+  AnswerOrRunAlone(executor, std::move(batch), std::move(results));
+}
+
+// A failed tile that had company runs again alone, so that it is not blamed for another's failure.
+void Batcher::AnswerOrRunAlone(Executor& executor, std::vector<Tile> batch, Results results) {
+  std::vector<Tile> failed;
   for (size_t i = 0; i < batch.size(); ++i) {
-    if (!results[i].ok() && batch.size() > 1) results[i] = RunAlone(batch[i]);
-    if (results[i].ok()) {
-      results[i]->batch = batches_;
-      results[i]->wait = start - batch[i].enqueued;
-      results[i]->infer = share;
+    if (results[i].ok() || batch.size() == 1) {
+      Answer(batch[i], std::move(results[i]));
+    } else {
+      failed.push_back(std::move(batch[i]));
     }
-    Answer(batch[i], std::move(results[i]));
+  }
+  RunAgain(executor, std::move(failed), 1);
+}
+
+// Runs tiles of a failed batch again, at most `most` at a time.
+void Batcher::RunAgain(Executor& executor, std::vector<Tile> tiles, int most) {
+  while (!(tiles = TakeWanted(std::move(tiles))).empty()) {
+    const auto limit = std::min({static_cast<int>(tiles.size()), most, executor.memory.tiles()});
+    RunAndAnswer(executor, TakeFirst(tiles, LargestSize(batch_sizes_, limit)));
   }
 }
 
-// One result for each tile, whatever `run_` does.
-std::vector<absl::StatusOr<RestoredTile>> Batcher::Run(absl::Span<const Tile> tiles) {
-  std::vector<absl::StatusOr<RestoredTile>> results;
-  absl::Status status = Guarded([&] { results = devices_.front()(tiles); });
-  if (status.ok() && results.size() == tiles.size()) return results;
-  if (status.ok()) {
-    status = absl::InternalError(
-        absl::StrCat("a batch of ", tiles.size(), " tiles gave ", results.size(), " results"));
+// Answers the tiles that are not to run any more; the others are returned.
+std::vector<Tile> Batcher::TakeWanted(std::vector<Tile> tiles) {
+  const absl::Time now = absl::Now();
+  absl::Status device_failure;
+  {
+    MutexLock lock(mutex_);
+    device_failure = device_failure_;
   }
-  return std::vector<absl::StatusOr<RestoredTile>>(tiles.size(), status);
+  std::vector<Tile> wanted;
+  for (Tile& tile : tiles) {
+    absl::Status status = device_failure.ok() ? StillWanted(*tile.call, now) : device_failure;
+    if (status.ok()) {
+      wanted.push_back(std::move(tile));
+    } else {
+      Answer(tile, std::move(status));
+    }
+  }
+  return wanted;
 }
 
-absl::StatusOr<RestoredTile> Batcher::RunAlone(const Tile& tile) {
-  absl::Status wanted = StillWanted(*tile.call, absl::Now());
-  if (!wanted.ok()) return wanted;
-  return std::move(Run(absl::MakeConstSpan(&tile, 1)).front());
+// Nothing runs after this: it is reported, if it is the first, before the tiles are answered.
+void Batcher::FailDevice(const absl::Status& failure, std::vector<Tile> batch) {
+  absl::Status answer =
+      absl::UnavailableError(absl::StrCat("the device failed: ", failure.message()));
+  bool first = false;
+  {
+    MutexLock lock(mutex_);
+    first = device_failure_.ok();
+    if (first) device_failure_ = answer;
+    std::ranges::move(queue_.RemoveAll(), std::back_inserter(batch));
+  }
+  if (first && options_.on_device_failure) {
+    const absl::Status status = Guarded([&] { options_.on_device_failure(failure); });
+    if (!status.ok()) spdlog::error("the report of a device failure failed: {}", status.ToString());
+  }
+  for (Tile& tile : batch) Answer(tile, answer);
 }
 
 }  // namespace deweather

@@ -1,23 +1,31 @@
-// The thread that runs the model: takes batches from the queue, runs them, answers their tiles.
-// Idle means empty: it waits only when no tile and no task does.
+// The threads that run the model: one a device, which takes batches from the one queue, runs them
+// and answers their tiles. An executor waits only when no batch and no task may go.
 //
-// Owns     the queue and the executor thread
-// Threads  thread-safe; `run` and posted tasks run on the executor thread, one at a time
-// Errors   a tile whose batch failed runs again alone, and only its own failure is its answer:
-//          what `run` gave, INTERNAL if it threw; UNAVAILABLE a tile that waits at destruction
+// Owns     the queue and the executor threads
+// Threads  thread-safe; each of `devices` and the tasks posted to it run on its executor thread,
+//          one at a time
+// Errors   a batch that runs out of memory runs again in halves, and smaller ones follow for a
+//          while (memory_limit.h); of another that fails, the failed tiles run again alone, and
+//          only its own failure is a tile's answer: what the run gave, INTERNAL if it threw;
+//          UNAVAILABLE for all after a device failure, and for what waits at destruction
 
 #ifndef DEWEATHER_SERVER_BATCH_BATCHER_H_
 #define DEWEATHER_SERVER_BATCH_BATCHER_H_
 
+#include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <functional>
 #include <thread>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "model/base/mutex.h"
 #include "server/batch/call.h"
+#include "server/batch/memory_limit.h"
 #include "server/batch/tile.h"
 #include "server/batch/tile_queue.h"
 
@@ -28,7 +36,8 @@ struct BatcherOptions {
   // An idle executor waits so long for more tiles when those that wait do not fill the largest batch.
   absl::Duration max_batch_delay = absl::ZeroDuration();
   // Called once, on an executor thread and under no lock, when a run fails with IsDeviceFailure
-  // (model/base/device_failure.h). From then on nothing runs and every tile is answered UNAVAILABLE.
+  // (model/base/device_failure.h). From then on no batch starts, on no device, and every tile is
+  // answered UNAVAILABLE; posted tasks still run.
   std::function<void(const absl::Status&)> on_device_failure = {};
 };
 
@@ -37,48 +46,71 @@ class Batcher {
   // One executor thread for each of `devices`; all of them serve one queue. REQUIRES: at least one.
   Batcher(BatcherOptions options, std::vector<RunBatch> devices);
 
-  // Finishes the running batch, runs the posted tasks, answers what waits.
-  // REQUIRES: nobody pushes or posts any more.
+  // Finishes the running batches, runs the posted tasks, answers what waits.
+  // REQUIRES: nobody pushes or posts any more, but for what tasks and answers do.
   ~Batcher();
 
   Batcher(const Batcher&) = delete;
   Batcher& operator=(const Batcher&) = delete;
 
+  // After a device failure, and in destruction, the tiles are answered at once, on this thread.
   void Push(std::vector<Tile> tiles);
 
   // Answers the waiting tiles of a call with `status`, on the calling thread. What is in a batch
   // already runs to its end.
   void Drop(const Call& call, const absl::Status& status);
 
-  // Runs `task` between batches, at most one of them between two.
-  void Post(std::function<void()> task);
+  // Runs `task` on a device's executor between batches, at most one task between two.
+  void Post(std::function<void()> task, int device = 0);
 
   QueueDepth Depth() const;
 
  private:
+  using Results = std::vector<absl::StatusOr<RestoredTile>>;
+
+  // What one executor thread works with; nobody else touches it.
+  struct Executor {
+    RunBatch run;
+    MemoryLimit memory;
+    size_t device = 0;
+    bool ran_task = false;  // and no batch since
+  };
+  // At most one of a task and tiles; `stop`: nothing will come any more.
   struct Work {
     std::function<void()> task;
     TileQueue::Popped popped;
     bool stop = false;
+
+    bool none() const { return !task && popped.batch.empty() && popped.dropped.empty(); }
   };
 
-  void Loop();
-  Work WaitForWork();
-  void RunAndAnswer(std::vector<Tile> batch);
-  std::vector<absl::StatusOr<RestoredTile>> Run(absl::Span<const Tile> tiles);
-  absl::StatusOr<RestoredTile> RunAlone(const Tile& tile);
+  void Loop(Executor& executor);
+  Work WaitForWork(Executor& executor);
+  Work NextWork(Executor& executor) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  TileQueue::Popped NextTiles(const Executor& executor) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Wait() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status Refusal() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  void RunAndAnswer(Executor& executor, std::vector<Tile> batch);
+  void AnswerOrRunAlone(Executor& executor, std::vector<Tile> batch, Results results);
+  void RunAgain(Executor& executor, std::vector<Tile> tiles, int most);
+  std::vector<Tile> TakeWanted(std::vector<Tile> tiles);
+  void FailDevice(const absl::Status& failure, std::vector<Tile> batch);
 
   const BatcherOptions options_;
-  const std::vector<RunBatch> devices_;
-  int64_t batches_ = 0;  // executor thread only
+  const std::vector<int> batch_sizes_;
+  std::atomic<int64_t> batches_ = 0;  // that have run
 
   mutable Mutex mutex_;
   CondVar work_;
   TileQueue queue_ ABSL_GUARDED_BY(mutex_);
-  std::deque<std::function<void()>> tasks_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::deque<std::function<void()>>> tasks_ ABSL_GUARDED_BY(mutex_);  // by device
+  size_t busy_ ABSL_GUARDED_BY(mutex_);  // executors that do not wait for work
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status device_failure_ ABSL_GUARDED_BY(mutex_);  // UNAVAILABLE once a device has failed
 
-  std::thread executor_;  // last: it uses all of the above
+  std::vector<Executor> executors_;   // constant but for what is in them
+  std::vector<std::thread> threads_;  // last: they use all of the above
 };
 
 }  // namespace deweather

@@ -39,9 +39,9 @@ using TileDone = std::function<void(absl::StatusOr<RestoredTile>)>;
 // Holds no pixels: they are gathered when its batch is made.
 struct Tile {
   std::shared_ptr<const Call> call;
-  std::shared_ptr<const Restorer> model;  // that the request pinned; the queue only compares it
+  std::shared_ptr<const Restorer> model;      // that the request pinned; the queue only compares it
   std::shared_ptr<BatchCost> cost = nullptr;  // of that model; null: nothing is known or learnt
-  const TileSource* source = nullptr;     // valid until `done` is called
+  const TileSource* source = nullptr;         // valid until `done` is called
   TileRect rect;
   bool expert_map = false;
   TileDone done = nullptr;   // called exactly once, under no lock; must be quick

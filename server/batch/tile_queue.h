@@ -1,17 +1,30 @@
 // Which tiles make the next batch: policy alone.
-// Calls take turns: each gives one tile, then goes to the back; the front call's model and tile
-// size are the batch's.
+// Callers take turns, a tile each, and inside a caller its calls do. The model and tile size of the
+// tile whose turn it is are the batch's; it takes the largest of BatchSizes that the waiting tiles
+// fill, or a smaller one if that spares a small call (SparesSmallCalls in the .cc).
 //
+// Bounds   in a batch nobody gives two tiles more than another who has some left: no caller more
+//          than another caller, no call more than another call of its caller;
+//          a caller with tiles to give is passed over by no more batches of its priority than it
+//          had callers ahead;
+//          a call by no more than (calls ahead in its caller + 1) times the callers that wait;
+//          kBackground by no more than kBackgroundEvery - 1 batches of kNormal
 // Threads  thread-compatible; no lock, thread or clock of its own
 // Cost     O(waiting calls) a batch
 
 #ifndef DEWEATHER_SERVER_BATCH_TILE_QUEUE_H_
 #define DEWEATHER_SERVER_BATCH_TILE_QUEUE_H_
 
+#include <array>
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <limits>
 #include <list>
+#include <map>
+#include <optional>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -26,6 +39,12 @@ namespace deweather {
 // warmed, and that memory stays bounded. REQUIRES: max_batch >= 1.
 std::vector<int> BatchSizes(int max_batch);
 
+// The largest of `sizes` that is not above `limit`. REQUIRES: sizes of BatchSizes, limit >= 1.
+int LargestSize(const std::vector<int>& sizes, int64_t limit);
+
+// While kNormal always has tiles to give, one batch in so many is kBackground's if it has some.
+inline constexpr int kBackgroundEvery = 8;
+
 struct QueueDepth {
   int64_t tiles = 0;
   absl::Duration oldest;  // wait of the tile that has waited longest
@@ -38,18 +57,23 @@ class TileQueue {
     absl::Status status;  // why
   };
   struct Popped {
-    std::vector<Tile> batch;       // of one model and one size; empty: nothing waits
+    std::vector<Tile> batch;       // of one model, size and priority; empty: nothing to run now
     std::vector<Dropped> dropped;  // whose call is cancelled or too late
   };
 
-  explicit TileQueue(int max_batch);
+  // Tiles that do not fill the largest batch wait for others up to `max_batch_delay`.
+  explicit TileQueue(int max_batch, absl::Duration max_batch_delay = absl::ZeroDuration());
 
   // REQUIRES: all tiles of a call have the same model and size.
   void Push(Tile tile, absl::Time now);
 
-  // Work-conserving: the largest of BatchSizes that the waiting tiles fill. Every tile that went in
-  // comes out exactly once, here or from Remove or RemoveAll.
-  Popped PopBatch(absl::Time now);
+  // The next batch, of at most `max_size` tiles. Work-conserving: what need not wait for
+  // `max_batch_delay` is not held up by what does. Every tile that went in comes out exactly once,
+  // here or from Remove or RemoveAll. REQUIRES: max_size >= 1.
+  Popped PopBatch(absl::Time now, int max_size = std::numeric_limits<int>::max());
+
+  // After PopBatch gave no batch: when it will though nothing else comes. Nullopt: nothing waits.
+  std::optional<absl::Time> NextDeadline() const;
 
   // Takes out what waits of `call`.
   std::vector<Tile> Remove(const Call& call);
@@ -59,21 +83,67 @@ class TileQueue {
   QueueDepth Depth(absl::Time now) const;
 
  private:
-  struct Turn {
+  // Tiles of one kind may share a batch.
+  struct Kind {
+    const Restorer* model = nullptr;
+    int width = 0;
+    int height = 0;
+    friend auto operator<=>(const Kind&, const Kind&) = default;
+  };
+  // What waits of one kind.
+  struct Group {
+    int64_t tiles = 0;
+    int64_t calls = 0;
+    int64_t fewest = std::numeric_limits<int64_t>::max();  // tiles of the call that has fewest
+    absl::Time oldest = absl::InfiniteFuture();
+  };
+
+  struct CallerTurn;
+  using Callers = std::list<CallerTurn>;
+  struct CallTurn {
     const Call* call;
+    Kind kind;
+    Callers::iterator caller;
     std::deque<Tile> tiles;  // never empty, oldest first
   };
-  using Turns = std::list<Turn>;
+  using Calls = std::list<CallTurn>;
+  struct CallerTurn {
+    std::string name;
+    Calls calls;  // never empty; the front call is next
+  };
+  // One priority.
+  struct Line {
+    Callers callers;  // the front caller is next
+    std::unordered_map<std::string, Callers::iterator> by_name;
+  };
+  // What a line has to give.
+  struct Lead {
+    Kind kind;
+    Group group;
+    CostFit cost;
+  };
 
+  static bool SparesSmallCalls(int64_t size, const Lead& lead);
+  static std::map<Kind, Group> Groups(const Line& line);
+  static std::deque<Callers::iterator> CallersWith(Line& line, const Kind& kind);
+  Line& LineOf(const Call& call) { return lines_[static_cast<size_t>(call.priority)]; }
+  Calls::iterator AddCall(const Tile& tile);
   void DropUnwanted(absl::Time now, std::vector<Dropped>* dropped);
-  int BatchSize(const Tile& like) const;
-  Tile TakeNext(const Tile& like);
-  std::deque<Tile> Erase(Turns::iterator turn);
+  bool MayGo(const Group& group, absl::Time now, int largest) const;
+  std::optional<Lead> FindLead(const Line& line, absl::Time now, int largest) const;
+  bool IsBackgroundsTurn(bool normal, bool background);
+  int SizeFor(const Lead& lead, int largest) const;
+  void Deal(Line& line, const Kind& kind, int size, std::vector<Tile>* batch);
+  Tile TakeTile(Calls::iterator call);
+  std::deque<Tile> Erase(Calls::iterator call);
+  absl::Time Oldest() const;
 
   const std::vector<int> batch_sizes_;
-  Turns turns_;  // the front call is next
-  std::unordered_map<const Call*, Turns::iterator> turn_of_;
-  size_t size_ = 0;  // tiles
+  const absl::Duration max_batch_delay_;
+  std::array<Line, 2> lines_;  // by Priority
+  std::unordered_map<const Call*, Calls::iterator> turn_of_;
+  size_t size_ = 0;            // tiles
+  int background_passed_ = 0;  // batches of kNormal that kBackground has let pass
 };
 
 }  // namespace deweather

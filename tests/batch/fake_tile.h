@@ -4,6 +4,8 @@
 #define DEWEATHER_TESTS_BATCH_FAKE_TILE_H_
 
 #include <memory>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -17,6 +19,14 @@ inline absl::Time At(double seconds) { return absl::UnixEpoch() + absl::Seconds(
 inline std::shared_ptr<Call> MakeCall(absl::Time deadline = absl::InfiniteFuture()) {
   auto call = std::make_shared<Call>();
   call->deadline = deadline;
+  return call;
+}
+
+inline std::shared_ptr<Call> MakeCallOf(const std::string& caller,
+                                        Priority priority = Priority::kNormal) {
+  auto call = MakeCall();
+  call->caller = caller;
+  call->priority = priority;
   return call;
 }
 
