@@ -7,7 +7,8 @@
 //          than another caller, no call more than another call of its caller;
 //          a caller with tiles to give is passed over by no more batches of its priority than it
 //          had callers ahead;
-//          a call by no more than (calls ahead in its caller + 1) times the callers that wait;
+//          a call that may go, by no more than (calls ahead in its caller + 1) times the callers
+//          that wait;
 //          kBackground by no more than kBackgroundEvery - 1 batches of kNormal
 // Threads  thread-compatible; no lock, thread or clock of its own
 // Cost     O(waiting calls) a batch

@@ -332,13 +332,14 @@ class QueueCheck {
     }
   }
 
+  // While a call waits for more tiles, others of its caller may have the caller's turn.
   void CountTurn(Waiting& waiting, bool ready, int64_t callers) {
     waiting.most_callers = std::max(waiting.most_callers, callers);
-    if (waiting.given > 0) {
+    if (waiting.given > 0 || !ready) {
       waiting.passed = 0;
       waiting.calls_ahead = StateOf(waiting).calls - 1;
       waiting.most_callers = callers;
-    } else if (ready) {
+    } else {
       Expect(++waiting.passed <= (waiting.calls_ahead + 1) * waiting.most_callers,
              "a call starved");
     }
