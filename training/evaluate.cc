@@ -25,6 +25,14 @@ absl::StatusOr<Restorer> Load(const std::string& model, const LoadOptions& optio
   return LoadRestorer(model, options);
 }
 
+absl::StatusOr<TileSpec> Changed(TileSpec spec, const TilingChange& change) {
+  spec.tile_px = change.tile_px.value_or(spec.tile_px);
+  spec.overlap_px = change.overlap_px.value_or(spec.overlap_px);
+  spec.whole_image = spec.whole_image || change.whole_image;
+  DW_RETURN_IF_ERROR(Validate(spec));
+  return spec;
+}
+
 absl::StatusOr<Image> DecodeFile(const std::string& path) {
   DW_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path));
   absl::StatusOr<Image> image = DecodeImage(bytes, DecodeLimits{});
@@ -83,11 +91,13 @@ absl::StatusOr<Evaluation> Evaluate(const std::string& model, const std::string&
                                     const EvaluationOptions& options) {
   DW_ASSIGN_OR_RETURN(const std::vector<PicturePair> pairs,
                       ListPairs(pairs_dir + "/input", pairs_dir + "/gt"));
-  DW_ASSIGN_OR_RETURN(const Restorer restorer, Load(model, options.load));
+  DW_ASSIGN_OR_RETURN(Restorer restorer, Load(model, options.load));
+  DW_ASSIGN_OR_RETURN(restorer.spec.tile, Changed(restorer.spec.tile, options.tiling));
   if (options.threads > 0) at::set_num_threads(options.threads);
   Evaluation evaluation;
   evaluation.model = restorer.spec.name;
   evaluation.version = restorer.spec.version;
+  evaluation.tile = restorer.spec.tile;
   for (const PicturePair& pair : pairs) {
     DW_ASSIGN_OR_RETURN(EvaluatedPicture picture,
                         EvaluatePair(restorer, pair, options.output_dir, evaluation.seconds));

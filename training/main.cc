@@ -77,9 +77,17 @@ int RunTraining(const std::string& config) {
 
 // --- evaluate ---
 
+json ToJson(const TileSpec& tile) {
+  return {{"tile_px", tile.tile_px},
+          {"overlap_px", tile.overlap_px},
+          {"multiple_px", tile.multiple_px},
+          {"whole_image", tile.whole_image}};
+}
+
 json ToJson(const Evaluation& evaluation) {
   return {{"model", evaluation.model},
           {"version", evaluation.version},
+          {"tiling", ToJson(evaluation.tile)},
           {"images", evaluation.pictures.size()},
           {"psnr_y", evaluation.restored.psnr_y},
           {"psnr_rgb", evaluation.restored.psnr_rgb},
@@ -287,10 +295,21 @@ void AddRun(CLI::App& app, int& exit_code) {
   command->callback([=, &exit_code] { exit_code = RunTraining(*config); });
 }
 
+void AddTiling(CLI::App* command, TilingChange& tiling) {
+  auto* tile =
+      command->add_option("--tile", tiling.tile_px, "Side of a tile, px; default: the model's");
+  auto* overlap = command->add_option("--overlap", tiling.overlap_px,
+                                      "Least overlap of tiles, px; default: the model's");
+  command->add_flag("--whole-image", tiling.whole_image, "Each picture is one tile")
+      ->excludes(tile)
+      ->excludes(overlap);
+}
+
 void AddEvaluate(CLI::App& app, int& exit_code) {
   struct Flags {
     std::vector<std::string> models, pairs;
     LoadFlags load;
+    TilingChange tiling;
     std::string output;
     bool json = false;
   };
@@ -301,12 +320,14 @@ void AddEvaluate(CLI::App& app, int& exit_code) {
   command->add_option("--pairs", flags->pairs, "Folder with input/ and gt/; may be repeated")
       ->required();
   flags->load.AddTo(command);
+  AddTiling(command, flags->tiling);
   command->add_option("-o,--output", flags->output,
                       "Existing folder for the restored pictures, PNG");
   command->add_flag("--json", flags->json, "Print one JSON object");
   command->callback([=, &exit_code] {
-    exit_code = RunEvaluate(flags->models, flags->pairs,
-                            {flags->load.Options(), 0, flags->output, {}}, flags->json);
+    exit_code =
+        RunEvaluate(flags->models, flags->pairs,
+                    {flags->load.Options(), flags->tiling, 0, flags->output, {}}, flags->json);
   });
 }
 

@@ -64,6 +64,45 @@ TEST(EvaluateTest, ModelThatDarkensScoresBetter) {
             absl::StatusCode::kNotFound);
 }
 
+// A network whose answer depends on what else is in the tile.
+std::string SavedTiny(const std::string& folder) {
+  const ModelConfig config = TinyConfig();
+  const std::string path = folder + "/tiny.safetensors";
+  EXPECT_TRUE(SaveCheckpoint(path, config, InitialParameters(config, 1), {}).ok());
+  return path;
+}
+
+TEST(EvaluateTest, TilingIsTheModelsOwnUnlessChanged) {
+  const std::string pairs = BrightPairs();
+  const std::string model = SavedTiny(pairs);
+  EvaluationOptions options = OnCpu();
+  const auto own = Evaluate(model, pairs, options);
+  ASSERT_TRUE(own.ok()) << own.status();
+  EXPECT_EQ(own->tile, TinyConfig().tile());
+  options.tiling = {.tile_px = 64, .overlap_px = 16};
+  const auto wide = Evaluate(model, pairs, options);
+  ASSERT_TRUE(wide.ok()) << wide.status();
+  EXPECT_EQ(wide->tile, (TileSpec{8, 64, 16, false}));
+  EXPECT_NE(wide->restored.psnr_rgb, own->restored.psnr_rgb);
+  options.tiling = {.whole_image = true};
+  const auto whole = Evaluate(model, pairs, options);
+  ASSERT_TRUE(whole.ok()) << whole.status();
+  EXPECT_TRUE(whole->tile.whole_image);
+  EXPECT_NE(whole->restored.psnr_rgb, wide->restored.psnr_rgb);
+}
+
+TEST(EvaluateTest, TilingThatCannotBe) {
+  const std::string pairs = BrightPairs();
+  const std::string model = SavedTiny(pairs);
+  EvaluationOptions options = OnCpu();
+  for (const TilingChange& change :
+       {TilingChange{.tile_px = 20}, TilingChange{.tile_px = 0}, TilingChange{.overlap_px = 17},
+        TilingChange{.overlap_px = -1}}) {
+    options.tiling = change;
+    EXPECT_EQ(Evaluate(model, pairs, options).status().code(), absl::StatusCode::kInvalidArgument);
+  }
+}
+
 TEST(EvaluateTest, FolderWithoutPairs) {
   EXPECT_EQ(Evaluate("identity", NewFolder(), OnCpu()).status().code(),
             absl::StatusCode::kNotFound);
