@@ -155,11 +155,12 @@ class Breakdown {
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
 };
 
-void Drain(RpcServer& server, RestorePipeline& pipeline, Occupancy& calls,
-           const DrainOptions& drain) {
+void Drain(RpcServer& server, RestorationService& restoration, RestorePipeline& pipeline,
+           Occupancy& calls, const DrainOptions& drain) {
   spdlog::info("health says NOT_SERVING; calls are served for another {}",
                absl::FormatDuration(drain.delay));
   std::this_thread::sleep_for(absl::ToChronoNanoseconds(drain.delay));
+  restoration.BeginDrain();
   pipeline.BeginDrain();
   spdlog::info("waiting up to {} for {} calls in flight", absl::FormatDuration(drain.timeout),
                calls.count());
@@ -207,7 +208,7 @@ absl::Status Serve(const ServerOptions& options, const DecorateRun& decorate_run
   SetServing(server, false);
   const absl::Status broken = breakdown.status();
   // A broken server has nothing to wait for: every tile is answered at once.
-  Drain(server, pipeline, calls,
+  Drain(server, restoration, pipeline, calls,
         broken.ok() ? options.drain : DrainOptions{absl::ZeroDuration(), kLastReplies});
   return broken;
 }

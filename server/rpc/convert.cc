@@ -1,6 +1,7 @@
 #include "server/rpc/convert.h"
 
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_format.h"
@@ -65,6 +66,18 @@ absl::StatusOr<MetadataPolicy> ToPolicy(Wire::MetadataPolicy policy) {
   }
 }
 
+absl::StatusOr<Priority> ToPriority(Wire::Priority priority) {
+  switch (priority) {
+    case Wire::PRIORITY_UNSPECIFIED:
+    case Wire::PRIORITY_NORMAL:
+      return Priority::kNormal;
+    case Wire::PRIORITY_BACKGROUND:
+      return Priority::kBackground;
+    default:
+      return UnknownNumber("priority", priority, Wire::Priority_MAX);
+  }
+}
+
 void SetDuration(absl::Duration duration, google::protobuf::Duration* message) {
   absl::Duration rest;
   message->set_seconds(absl::IDivDuration(duration, absl::Seconds(1), &rest));
@@ -107,6 +120,7 @@ absl::StatusOr<RestoreOptions> ToOptions(const v1::RestoreOptions& message) {
   DW_ASSIGN_OR_RETURN(options.metadata, ToPolicy(message.metadata_policy()));
   if (message.has_strength()) options.strength = message.strength();
   options.expert_map = message.expert_map();
+  DW_ASSIGN_OR_RETURN(options.priority, ToPriority(message.priority()));
   return options;
 }
 
@@ -120,6 +134,14 @@ void ToMessage(RestoreResult result, v1::RestoreResponse* message) {
   if (result.routing.layers > 0) SetRouting(result.routing, message->mutable_routing());
   SetTimings(result.timings, message->mutable_timings());
   message->set_expert_map(std::move(result.expert_map_png));
+}
+
+void ToMessage(const absl::Status& error, v1::FrameError* message) {
+  message->set_code(static_cast<int>(error.code()));
+  message->set_message(std::string(error.message()));
+  message->set_reason(ErrorReason(error));
+  const std::optional<absl::Duration> delay = RetryDelay(error);
+  if (delay.has_value()) SetDuration(*delay, message->mutable_retry_delay());
 }
 
 }  // namespace deweather

@@ -7,6 +7,7 @@
 #ifndef DEWEATHER_SERVER_RPC_CONVERT_H_
 #define DEWEATHER_SERVER_RPC_CONVERT_H_
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "deweather/v1/restoration.pb.h"
 #include "server/restore/restore.h"
@@ -17,6 +18,9 @@ absl::StatusOr<RestoreOptions> ToOptions(const v1::RestoreOptions& message);
 
 // Moves the pictures out of `result`.
 void ToMessage(RestoreResult result, v1::RestoreResponse* message);
+
+// REQUIRES: an error.
+void ToMessage(const absl::Status& error, v1::FrameError* message);
 
 }  // namespace deweather
 

@@ -1,6 +1,9 @@
 #include "server/rpc/grpc_status.h"
 
+#include <optional>
+
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "server/restore/error_reason.h"
@@ -9,20 +12,25 @@ namespace deweather {
 namespace {
 
 constexpr char kDomain[] = "deweather";
-constexpr int kRetryDelaySeconds = 1;  // about the time of a small photo on two cores
 
 // The field of the request that an error with this reason is about; empty: none.
 std::string FieldOf(const std::string& reason, const std::string& message) {
   if (reason == "INVALID_IMAGE" || reason == "PIXEL_LIMIT") return "image";
   if (reason == "NOT_ENCODABLE") return "options.format";
+  if (reason == "PICTURE_SIZE") return "start.image_bytes";
+  if (reason == "WINDOW_RANGE") return "start.window";
   if (reason == "INVALID_OPTION" || reason == "UNSUPPORTED_OPTION") {
     return absl::StrCat("options.", message.substr(0, message.find(' ')));
   }
   return "";
 }
 
-bool MayPass(const std::string& reason) {
-  return reason == "BYTE_BUDGET" || reason == "TILE_BUDGET";
+google::rpc::RetryInfo RetryInfo(absl::Duration delay) {
+  absl::Duration rest;
+  google::rpc::RetryInfo retry;
+  retry.mutable_retry_delay()->set_seconds(absl::IDivDuration(delay, absl::Seconds(1), &rest));
+  retry.mutable_retry_delay()->set_nanos(static_cast<int>(absl::ToInt64Nanoseconds(rest)));
+  return retry;
 }
 
 google::rpc::BadRequest BadRequest(const std::string& field, const std::string& description) {
@@ -48,11 +56,8 @@ grpc::Status ToGrpc(const absl::Status& status,
   message.add_details()->PackFrom(info);
   const std::string field = FieldOf(info.reason(), message.message());
   if (!field.empty()) message.add_details()->PackFrom(BadRequest(field, message.message()));
-  if (MayPass(info.reason())) {
-    google::rpc::RetryInfo retry;
-    retry.mutable_retry_delay()->set_seconds(kRetryDelaySeconds);
-    message.add_details()->PackFrom(retry);
-  }
+  const std::optional<absl::Duration> delay = RetryDelay(status);
+  if (delay.has_value()) message.add_details()->PackFrom(RetryInfo(*delay));
   return {static_cast<grpc::StatusCode>(status.code()), message.message(),
           message.SerializeAsString()};
 }

@@ -17,7 +17,8 @@ namespace deweather {
 
 // With ErrorInfo: the status' reason (server/restore/error_reason.h), the domain "deweather" and
 // `metadata`. A request that is wrong has a BadRequest too: the field is the picture, or the option
-// that the message begins with. RESOURCE_EXHAUSTED by a budget has a RetryInfo.
+// that the message begins with (of a stream: that of its `start`). A status with a RetryDelay has a
+// RetryInfo.
 grpc::Status ToGrpc(const absl::Status& status,
                     const std::map<std::string, std::string>& metadata = {});
 

@@ -6,7 +6,9 @@
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server_builder.h>
 
+#include <algorithm>
 #include <chrono>
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -16,6 +18,9 @@ namespace deweather {
 namespace {
 
 constexpr char kReflection[] = "grpc.reflection.v1alpha.ServerReflection";
+
+// The limit of a reply is that of its pictures; all else in a message has room beside them.
+constexpr int64_t kRoomBesidePictures = 1 << 20;
 
 // Time for connections to be told that the server goes, before what is left on them is cancelled.
 constexpr std::chrono::seconds kGoodbye(1);
@@ -35,7 +40,8 @@ void TolerateAndSendPings(grpc::ServerBuilder& builder) {
 
 void SetLimits(const LimitOptions& limits, grpc::ServerBuilder& builder) {
   builder.SetMaxReceiveMessageSize(static_cast<int>(limits.max_receive_bytes));
-  builder.SetMaxSendMessageSize(static_cast<int>(limits.max_send_bytes));
+  builder.SetMaxSendMessageSize(static_cast<int>(std::min<int64_t>(
+      limits.max_send_bytes + kRoomBesidePictures, std::numeric_limits<int>::max())));
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, limits.max_concurrent_streams);
   grpc::ResourceQuota quota("deweather");
   quota.Resize(static_cast<size_t>(limits.max_transport_bytes));
@@ -86,6 +92,7 @@ void SetServing(RpcServer& server, bool serving) {
 void Shutdown(RpcServer& server, Occupancy& calls, absl::Duration timeout) {
   calls.WaitUntilEmptyFor(timeout);
   server.server->Shutdown(std::chrono::system_clock::now() + kGoodbye);
+  calls.WaitUntilEmpty();  // streams leave a moment after gRPC is done with them
 }
 
 }  // namespace deweather

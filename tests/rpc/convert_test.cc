@@ -20,6 +20,7 @@ TEST(ToOptionsTest, EmptyMessageIsTheDefaults) {
   EXPECT_EQ(options->metadata, defaults.metadata);
   EXPECT_EQ(options->strength, 1.0f);
   EXPECT_FALSE(options->expert_map);
+  EXPECT_EQ(options->priority, Priority::kNormal);
 }
 
 TEST(ToOptionsTest, EveryFieldArrives) {
@@ -30,6 +31,7 @@ TEST(ToOptionsTest, EveryFieldArrives) {
   message.set_metadata_policy(v1::RestoreOptions::METADATA_POLICY_STRIP);
   message.set_strength(0);
   message.set_expert_map(true);
+  message.set_priority(v1::RestoreOptions::PRIORITY_BACKGROUND);
   const auto options = ToOptions(message);
   ASSERT_TRUE(options.ok());
   EXPECT_EQ(options->model, "m");
@@ -38,6 +40,7 @@ TEST(ToOptionsTest, EveryFieldArrives) {
   EXPECT_EQ(options->metadata, MetadataPolicy::kStrip);
   EXPECT_EQ(options->strength, 0.0f);
   EXPECT_TRUE(options->expert_map);
+  EXPECT_EQ(options->priority, Priority::kBackground);
 }
 
 TEST(ToOptionsTest, EveryFormatSurvivesTheRoundTrip) {
@@ -59,6 +62,25 @@ TEST(ToOptionsTest, UnknownFormatIsAnInvalidOption) {
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(status.message(), "format is 1000; it must be in 0..5");
   EXPECT_EQ(ErrorReason(status), "INVALID_OPTION");
+}
+
+TEST(ToOptionsTest, UnknownPriorityIsAnInvalidOption) {
+  v1::RestoreOptions message;
+  message.set_priority(static_cast<v1::RestoreOptions::Priority>(3));
+  EXPECT_EQ(ToOptions(message).status().message(), "priority is 3; it must be in 0..2");
+}
+
+TEST(ToMessageTest, ErrorOfAFrame) {
+  const absl::Status full = WithReason(absl::ResourceExhaustedError("full"), "BYTE_BUDGET");
+  v1::FrameError message;
+  ToMessage(full, &message);
+  EXPECT_EQ(message.code(), 8);
+  EXPECT_EQ(message.message(), "full");
+  EXPECT_EQ(message.reason(), "BYTE_BUDGET");
+  EXPECT_FALSE(message.has_retry_delay());
+  ToMessage(WithRetryDelay(full, absl::Milliseconds(1500)), &message);
+  EXPECT_EQ(message.retry_delay().seconds(), 1);
+  EXPECT_EQ(message.retry_delay().nanos(), 500'000'000);
 }
 
 TEST(ToMessageTest, EveryFieldArrives) {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <utility>
+
 #include "google/rpc/status.pb.h"
 #include "server/restore/error_reason.h"
 #include "tests/rpc/rpc_fixture.h"
@@ -39,14 +41,23 @@ TEST(ToGrpcTest, DetailsOfAnOption) {
   EXPECT_FALSE(DetailOf<google::rpc::RetryInfo>(status).has_retry_delay());
 }
 
-TEST(ToGrpcTest, OnlyBudgetsAreWorthARetry) {
-  const absl::Status full = absl::ResourceExhaustedError("full");
-  for (const char* reason : {"BYTE_BUDGET", "TILE_BUDGET"}) {
-    const grpc::Status status = ToGrpc(WithReason(full, reason));
-    EXPECT_TRUE(DetailOf<google::rpc::RetryInfo>(status).has_retry_delay()) << reason;
+TEST(ToGrpcTest, DelayBecomesRetryInfo) {
+  const absl::Status full = WithReason(absl::ResourceExhaustedError("full"), "BYTE_BUDGET");
+  EXPECT_FALSE(DetailOf<google::rpc::RetryInfo>(ToGrpc(full)).has_retry_delay());
+  const auto retry = DetailOf<google::rpc::RetryInfo>(
+      ToGrpc(WithRetryDelay(full, absl::Seconds(3) + absl::Milliseconds(250))));
+  EXPECT_EQ(retry.retry_delay().seconds(), 3);
+  EXPECT_EQ(retry.retry_delay().nanos(), 250'000'000);
+}
+
+TEST(ToGrpcTest, FieldsOfAStart) {
+  for (const auto& [reason, field] :
+       {std::pair{"PICTURE_SIZE", "start.image_bytes"}, {"WINDOW_RANGE", "start.window"}}) {
+    const auto request = DetailOf<google::rpc::BadRequest>(
+        ToGrpc(WithReason(absl::InvalidArgumentError("wrong"), reason)));
+    ASSERT_EQ(request.field_violations_size(), 1);
+    EXPECT_EQ(request.field_violations(0).field(), field);
   }
-  EXPECT_FALSE(
-      DetailOf<google::rpc::RetryInfo>(ToGrpc(WithReason(full, "REPLY_SIZE"))).has_retry_delay());
 }
 
 }  // namespace

@@ -7,11 +7,14 @@
 #include <grpcpp/security/credentials.h>
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <limits>
 #include <memory>
 #include <random>
 #include <string>
+#include <thread>
 
+#include "absl/time/clock.h"
 #include "deweather/v1/restoration.grpc.pb.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
@@ -76,6 +79,16 @@ class ModelGate {
   const Signal opened_;
 };
 
+// Asks again and again: for what no event tells.
+inline bool HappensSoon(const std::function<bool()>& condition) {
+  const absl::Time end = absl::Now() + absl::Seconds(30);
+  while (!condition()) {
+    if (absl::Now() > end) return false;
+    std::this_thread::yield();
+  }
+  return true;
+}
+
 class RpcTest : public testing::Test {
  protected:
   // Starts a server with the identity model, or with `fake`.
@@ -88,7 +101,7 @@ class RpcTest : public testing::Test {
     } else {
       ASSERT_TRUE(models_.Load("identity", {1}, pipeline_->executor()).ok());
     }
-    service_ = std::make_unique<RestorationService>(*pipeline_, calls_, limits.max_send_bytes);
+    service_ = std::make_unique<RestorationService>(*pipeline_, calls_, limits);
     auto server = StartRpcServer("127.0.0.1:0", limits,
                                  {{v1::RestorationService::service_full_name(), service_.get()}});
     ASSERT_TRUE(server.ok()) << server.status();
@@ -130,6 +143,24 @@ class RpcTest : public testing::Test {
     const grpc::Status status = Restore(Png(image), {}, &response);
     ASSERT_TRUE(status.ok()) << status.error_message();
     EXPECT_EQ(DecodeImage(response.image(), {}).value().samples, image.samples);
+  }
+
+  // Of all requests in flight.
+  double ReservedBytes() const {
+    for (const prometheus::MetricFamily& family : metrics_.Collect()) {
+      if (family.name == "deweather_inflight_bytes") return family.metric.front().gauge.value;
+    }
+    return -1;
+  }
+
+  double Requests(absl::StatusCode code) const { return metrics_.requests(code).Value(); }
+
+  // What every test of a call that ended early ends with.
+  void ExpectNothingLeft() {
+    EXPECT_TRUE(calls_.WaitUntilEmptyFor(absl::Seconds(30)));
+    EXPECT_TRUE(HappensSoon([this] { return pipeline_->in_flight() == 0; }));
+    EXPECT_EQ(ReservedBytes(), 0);
+    ExpectStillServes();
   }
 
   Metrics metrics_{{}};

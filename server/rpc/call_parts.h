@@ -1,0 +1,56 @@
+// What all calls of one service share, and what every one of them does alike.
+
+#ifndef DEWEATHER_SERVER_RPC_CALL_PARTS_H_
+#define DEWEATHER_SERVER_RPC_CALL_PARTS_H_
+
+#include <grpcpp/server_context.h>
+#include <grpcpp/support/status.h>
+
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "model/base/server_options.h"
+#include "server/restore/admission.h"
+#include "server/restore/occupancy.h"
+#include "server/restore/restore.h"
+#include "server/rpc/open_calls.h"
+
+namespace deweather {
+
+// Threads  thread-safe
+class UnreadReplies {
+ public:
+  using Share = std::unique_ptr<Admission::Share>;
+
+  explicit UnreadReplies(int64_t max_bytes)
+      : room_({.max_bytes = max_bytes, .max_caller_percent = 100}, 1) {}
+
+  // RESOURCE_EXHAUSTED BYTE_BUDGET, unless nobody else has unread replies.
+  absl::StatusOr<Share> Take(const std::string& caller, int64_t bytes);
+
+ private:
+  Admission room_;
+};
+
+struct CallParts {
+  RestorePipeline& pipeline;
+  Occupancy& calls;  // a call is in it until its reply has been sent
+  const LimitOptions limits;
+  UnreadReplies unread;  // replies of streams are in it until they have been sent
+  OpenCalls open;
+};
+
+absl::Time DeadlineOf(const grpc::CallbackServerContext& context);
+
+// Logs the error of a call, or of a frame of one: as an error if the server is to blame.
+void LogError(const char* method, const std::string& caller, const absl::Status& error);
+
+// UNAVAILABLE, with the reason DRAINING.
+absl::Status Draining();
+
+}  // namespace deweather
+
+#endif  // DEWEATHER_SERVER_RPC_CALL_PARTS_H_

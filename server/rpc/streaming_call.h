@@ -1,0 +1,167 @@
+// What RestoreLarge and RestoreStream have in common: turns instead of locks, the idle limit, the end.
+// Whatever happens to a call, on whatever thread, becomes a turn; turns run one at a time.
+//
+// Owns     itself, from Open until gRPC is done with it; what others hold of it are weak pointers
+// Threads  thread-safe; all but Open and Post is for turns only
+
+#ifndef DEWEATHER_SERVER_RPC_STREAMING_CALL_H_
+#define DEWEATHER_SERVER_RPC_STREAMING_CALL_H_
+
+#include <grpcpp/alarm.h>
+#include <grpcpp/server_context.h>
+#include <grpcpp/support/server_callback.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "server/restore/occupancy.h"
+#include "server/rpc/call_parts.h"
+#include "server/rpc/strand.h"
+
+struct grpc_call;
+
+namespace deweather {
+
+class StreamingCall : public std::enable_shared_from_this<StreamingCall> {
+ public:
+  StreamingCall(const StreamingCall&) = delete;
+  StreamingCall& operator=(const StreamingCall&) = delete;
+
+  // Runs `turn` after those that were posted before. The caller holds the call alive.
+  void Post(std::function<void()> turn);
+
+ protected:
+  StreamingCall(CallParts& parts, grpc::CallbackServerContext& context, const char* method);
+  virtual ~StreamingCall();
+
+  // Whether the server has work for this call, so that its caller's silence is no idleness.
+  virtual bool working() const = 0;
+  virtual void OnDrain() = 0;
+  // The call is over: gives up all that it holds but the message that is being sent.
+  virtual void OnEnd(const absl::Status& status) = 0;
+  virtual void StartFinish(const grpc::Status& status) = 0;
+
+  // The call's answer. The first one counts; what is under way is cancelled.
+  void End(const absl::Status& status);
+
+  CallParts& parts() const { return parts_; }
+  const std::string& caller() const { return caller_; }
+  const char* method() const { return method_; }
+  absl::Time deadline() const { return deadline_; }
+  std::stop_token cancelled() const { return cancel_.get_token(); }
+  bool ended() const { return ended_at_.has_value(); }
+
+  // Something came from the caller or from the model: the time until the idle limit starts again.
+  void Moved();
+  bool reading() const { return reading_; }
+  bool writing() const { return writing_since_.has_value(); }
+
+  // For the reactor below.
+  void Enter();
+  void Cancelled();
+  void Done();
+  void SetReading(bool reading);
+  void SetWriting(bool writing);
+
+ private:
+  struct Unref {
+    void operator()(grpc_call* call) const;
+  };
+
+  absl::Time IdleAt() const;
+  void SetAlarm(absl::Time when);
+  void OnAlarm();
+  void Cut(const absl::Status& status);
+
+  CallParts& parts_;
+  const char* const method_;
+  const std::string caller_;
+  const absl::Time deadline_;
+  Strand strand_;
+
+  // From Enter to Done.
+  std::shared_ptr<StreamingCall> self_;
+  std::optional<Occupancy::Place> place_;
+  int64_t number_ = 0;  // in parts_.open
+
+  // Touched by turns only.
+  std::unique_ptr<grpc_call, Unref> grpc_;  // to cut it, even where gRPC is done with it
+  std::unique_ptr<grpc::Alarm> alarm_;
+  std::stop_source cancel_;
+  absl::Time moved_ = absl::InfinitePast();
+  bool reading_ = false;
+  std::optional<absl::Time> writing_since_;
+  std::optional<absl::Time> ended_at_;
+};
+
+// A call as gRPC sees it: at most one message is read at a time, and at most one is written.
+template <typename Request, typename Response>
+class BidiCall : public grpc::ServerBidiReactor<Request, Response>, public StreamingCall {
+ public:
+  // Begins to read. The result is gRPC's to use and nobody's to delete.
+  grpc::ServerBidiReactor<Request, Response>* Open() {
+    Enter();
+    Post([this] { Read(); });
+    return this;
+  }
+
+ protected:
+  using StreamingCall::StreamingCall;
+
+  virtual void OnMessage(Request message) = 0;
+  virtual void OnHalfClose() = 0;
+  virtual void OnWritten() = 0;
+
+  // REQUIRES: not reading.
+  void Read() {
+    if (ended()) return;
+    SetReading(true);
+    this->StartRead(&request_);
+  }
+
+  // REQUIRES: not writing.
+  void Write(Response response) {
+    if (ended()) return;
+    response_ = std::move(response);
+    SetWriting(true);
+    this->StartWrite(&response_);
+  }
+
+ private:
+  void OnReadDone(bool ok) final {
+    Post([this, ok] {
+      SetReading(false);
+      if (ended()) return;
+      if (ok) return OnMessage(std::move(request_));
+      OnHalfClose();
+    });
+  }
+
+  void OnWriteDone(bool ok) final {
+    Post([this, ok] {
+      SetWriting(false);
+      response_.Clear();
+      if (ended()) return;
+      if (ok) return OnWritten();
+      End(absl::CancelledError("the reply could not be sent"));
+    });
+  }
+
+  void StartFinish(const grpc::Status& status) final { this->Finish(status); }
+  void OnCancel() final { Cancelled(); }
+  void OnDone() final { Done(); }
+
+  Request request_;    // gRPC's while reading
+  Response response_;  // gRPC's while writing
+};
+
+}  // namespace deweather
+
+#endif  // DEWEATHER_SERVER_RPC_STREAMING_CALL_H_
