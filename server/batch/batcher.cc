@@ -170,7 +170,6 @@ void Batcher::Loop(Executor& executor) {
   }
 }
 
-// Who is busy may still post tasks to the others, so they stop together.
 Batcher::Work Batcher::WaitForWork(Executor& executor) {
   MutexLock lock(mutex_);
   --busy_;
@@ -181,10 +180,16 @@ Batcher::Work Batcher::WaitForWork(Executor& executor) {
       ++busy_;
       return work;
     }
-    work.stop = stopping_ && busy_ == 0;
+    work.stop = MayStop();
     if (work.stop) return work;
     Wait();
   }
+}
+
+// Whoever is busy, or will be with a task, may post more of them: the executors stop together.
+bool Batcher::MayStop() const {
+  const auto empty = [](const std::deque<std::function<void()>>& tasks) { return tasks.empty(); };
+  return stopping_ && busy_ == 0 && std::ranges::all_of(tasks_, empty);
 }
 
 // Tiles and tasks take turns. (A batch is popped when it is to run, and not before a task: it would

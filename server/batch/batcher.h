@@ -86,6 +86,7 @@ class Batcher {
 
   void Loop(Executor& executor);
   Work WaitForWork(Executor& executor);
+  bool MayStop() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Work NextWork(Executor& executor) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   TileQueue::Popped NextTiles(const Executor& executor) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Wait() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
