@@ -333,6 +333,10 @@ absl::Status RestorePipeline::Restoration::Encode() {
   result_.timings.queue /= grid_->size();
   result_.timings.tiles = grid_->size();
   result_.timings.total = absl::Now() - start_;
+  // Given back before the reply, so that the caller's next request finds the room.
+  blender_.reset();
+  image_ = Image();
+  share_.reset();
   Finish(std::move(result_));
   return absl::OkStatus();
 }

@@ -3,92 +3,203 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <optional>
-#include <thread>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
 
+#include "absl/time/clock.h"
 #include "server/restore/error_reason.h"
 
 namespace deweather {
 namespace {
 
 using testing::HasSubstr;
+using Share = std::unique_ptr<Admission::Share>;
 
-TEST(BudgetTest, SharesAddUpToTheLimit) {
-  Budget budget(100, 10);
-  const auto first = budget.Take(60, 5);
-  ASSERT_TRUE(first.ok());
-  const auto second = budget.Take(40, 5);
-  EXPECT_TRUE(second.ok());
-  EXPECT_EQ(budget.Take(1, 1).status().code(), absl::StatusCode::kResourceExhausted);
+constexpr int kMaxBatch = 8;
+
+Admission::Demand Bytes(int64_t bytes, const std::string& caller = "a") {
+  return {.caller = caller, .bytes = bytes, .window_tiles = 1, .tiles = 1};
 }
 
-TEST(BudgetTest, RefusalNamesValueLimitAndReason) {
-  Budget budget(100, 10);
-  const auto first = budget.Take(60, 5);
-  const absl::Status bytes = budget.Take(41, 1).status();
-  EXPECT_EQ(ErrorReason(bytes), "BYTE_BUDGET");
-  EXPECT_THAT(std::string(bytes.message()), HasSubstr("41 bytes"));
-  EXPECT_THAT(std::string(bytes.message()), HasSubstr("60 of 100"));
-  const absl::Status tiles = budget.Take(1, 6).status();
-  EXPECT_EQ(ErrorReason(tiles), "TILE_BUDGET");
-  EXPECT_THAT(std::string(tiles.message()), HasSubstr("5 of 10"));
+Admission::Demand Tiles(int64_t window_tiles, const std::string& caller = "a") {
+  return {.caller = caller, .bytes = 1, .window_tiles = window_tiles, .tiles = window_tiles};
 }
 
-TEST(BudgetTest, ARefusalTakesNothing) {
-  Budget budget(100, 10);
-  const auto first = budget.Take(60, 5);
-  EXPECT_FALSE(budget.Take(41, 1).ok());
-  EXPECT_TRUE(budget.Take(40, 5).ok());
+// Tiles of one megapixel that take a second each.
+Admission::Demand Seconds(int64_t tiles, absl::Time deadline, const std::string& caller = "a",
+                          Priority priority = Priority::kNormal) {
+  return {.caller = caller,
+          .priority = priority,
+          .bytes = 1,
+          .window_tiles = 1,
+          .tiles = tiles,
+          .tile_pixels = 1'000'000,
+          .cost = {.fixed = absl::ZeroDuration(), .per_megapixel = absl::Seconds(1)},
+          .deadline = deadline};
 }
 
-TEST(BudgetTest, WhatIsLargerThanTheBudgetIsServedAlone) {
-  Budget budget(100, 10);
-  auto huge = budget.Take(1000, 1000);
-  ASSERT_TRUE(huge.ok());
-  EXPECT_FALSE(budget.Take(1, 1).ok());
-  huge = Budget::Share();
-  EXPECT_TRUE(budget.Take(1, 1).ok());
-}
-
-TEST(BudgetTest, ASharesReturnIsItsOwn) {
-  Budget budget(100, 10);
-  std::optional<Budget::Share> moved;
-  {
-    auto share = budget.Take(100, 1);
-    ASSERT_TRUE(share.ok());
-    moved.emplace(*std::move(share));
+class AdmissionTest : public testing::Test {
+ protected:
+  // Whether it was let in; its share is kept.
+  bool Admit(const Admission::Demand& demand) {
+    absl::StatusOr<Share> share = admission_.Admit(demand, now_);
+    last_ = share.status();
+    if (share.ok()) shares_.push_back(*std::move(share));
+    return last_.ok();
   }
-  EXPECT_FALSE(budget.Take(1, 1).ok()) << "the moved share still holds";
-  moved.reset();
-  EXPECT_TRUE(budget.Take(100, 10).ok());
+
+  Admission admission_{{.max_bytes = 1000, .max_tiles = 100, .max_caller_percent = 50}, kMaxBatch};
+  const absl::Time now_ = absl::Now();
+  absl::Status last_;
+  std::vector<Share> shares_;
+};
+
+TEST_F(AdmissionTest, SharesAddUpToTheByteBudget) {
+  EXPECT_TRUE(Admit(Bytes(400, "a")));
+  EXPECT_TRUE(Admit(Bytes(400, "b")));
+  EXPECT_FALSE(Admit(Bytes(201, "c")));
+  EXPECT_EQ(last_.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(ErrorReason(last_), "BYTE_BUDGET");
+  EXPECT_THAT(std::string(last_.message()), HasSubstr("201 bytes"));
+  EXPECT_THAT(std::string(last_.message()), HasSubstr("800 of 1000"));
+  EXPECT_TRUE(Admit(Bytes(200, "c"))) << "a refusal takes nothing";
 }
 
-TEST(OccupancyTest, CountsPlaces) {
-  Occupancy occupancy;
-  EXPECT_EQ(occupancy.count(), 0);
-  {
-    const Occupancy::Place first(occupancy);
-    const Occupancy::Place second(occupancy);
-    EXPECT_EQ(occupancy.count(), 2);
+TEST_F(AdmissionTest, SharesAddUpToTheTileBudget) {
+  EXPECT_TRUE(Admit(Tiles(40, "a")));
+  EXPECT_TRUE(Admit(Tiles(40, "b")));
+  EXPECT_FALSE(Admit(Tiles(21, "c")));
+  EXPECT_EQ(ErrorReason(last_), "TILE_BUDGET");
+  EXPECT_THAT(std::string(last_.message()), HasSubstr("80 of 100"));
+  EXPECT_TRUE(Admit(Tiles(20, "c")));
+}
+
+TEST_F(AdmissionTest, OneCallerCannotTakeAll) {
+  EXPECT_TRUE(Admit(Bytes(400)));
+  EXPECT_FALSE(Admit(Bytes(101)));
+  EXPECT_EQ(ErrorReason(last_), "CALLER_QUOTA");
+  EXPECT_THAT(std::string(last_.message()), HasSubstr("400 of 500"));
+  EXPECT_TRUE(Admit(Bytes(101, "another")));
+  EXPECT_TRUE(Admit(Bytes(100)));
+  EXPECT_TRUE(Admit(Tiles(47, "another")));
+  EXPECT_FALSE(Admit(Tiles(3, "another")));
+  EXPECT_EQ(ErrorReason(last_), "CALLER_QUOTA");
+}
+
+TEST_F(AdmissionTest, WhatIsLargerThanABudgetIsServedAlone) {
+  Admission::Demand huge = Bytes(5000);
+  huge.window_tiles = 5000;
+  EXPECT_TRUE(Admit(huge));
+  EXPECT_FALSE(Admit(Bytes(1, "b")));
+  shares_.clear();
+  EXPECT_TRUE(Admit(Bytes(1, "b")));
+  EXPECT_FALSE(Admit(huge)) << "not alone";
+}
+
+TEST_F(AdmissionTest, WhatIsLargerThanAQuotaIsServedBesideOthers) {
+  EXPECT_TRUE(Admit(Bytes(10, "b")));
+  EXPECT_TRUE(Admit(Bytes(900)));
+}
+
+TEST_F(AdmissionTest, EverythingComesBack) {
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(Admit(Tiles(50, "a")));
+    EXPECT_TRUE(Admit(Bytes(500, "b")));
+    EXPECT_EQ(admission_.held().requests, 2);
+    EXPECT_EQ(admission_.held().bytes, 501);
+    EXPECT_EQ(admission_.held().tiles, 51);
+    shares_.clear();
+    EXPECT_EQ(admission_.held().requests, 0);
+    EXPECT_EQ(admission_.held().bytes, 0);
+    EXPECT_EQ(admission_.held().tiles, 0);
   }
-  EXPECT_EQ(occupancy.count(), 0);
-  occupancy.WaitUntilEmpty();
 }
 
-TEST(OccupancyTest, WaitsForTheLastOne) {
-  Occupancy occupancy;
-  auto place = std::make_unique<Occupancy::Place>(occupancy);
-  std::thread leaver([&place] { place.reset(); });
-  occupancy.WaitUntilEmpty();
-  EXPECT_EQ(occupancy.count(), 0);
-  leaver.join();
+TEST_F(AdmissionTest, AReservationIsExchangedInOneStep) {
+  ASSERT_TRUE(Admit({.caller = "a", .bytes = 400}));
+  ASSERT_TRUE(Admit(Bytes(500, "b")));
+  auto share = admission_.Admit(Bytes(450), now_, std::exchange(shares_[0], nullptr));
+  ASSERT_TRUE(share.ok()) << share.status();
+  EXPECT_EQ(admission_.held().bytes, 950);
+  EXPECT_EQ(admission_.held().requests, 2);
 }
 
-TEST(ErrorReasonTest, TheFirstReasonStays) {
-  const absl::Status status = WithReason(absl::InternalError("x"), "MODEL_FAILED");
-  EXPECT_EQ(ErrorReason(WithReason(status, "OTHER")), "MODEL_FAILED");
-  EXPECT_EQ(ErrorReason(absl::CancelledError("x")), "CANCELLED");
-  EXPECT_TRUE(WithReason(absl::OkStatus(), "OTHER").ok());
+TEST_F(AdmissionTest, ARefusedReservationIsGivenBack) {
+  ASSERT_TRUE(Admit({.caller = "a", .bytes = 400}));
+  ASSERT_TRUE(Admit(Bytes(500, "b")));
+  EXPECT_FALSE(admission_.Admit(Bytes(501), now_, std::exchange(shares_[0], nullptr)).ok());
+  EXPECT_EQ(admission_.held().bytes, 500);
+}
+
+TEST_F(AdmissionTest, ADeadlineThatHasPassedIsNotARefusal) {
+  EXPECT_FALSE(Admit(Seconds(1, now_)));
+  EXPECT_EQ(last_.code(), absl::StatusCode::kDeadlineExceeded);
+}
+
+TEST_F(AdmissionTest, TheWorkAheadDecides) {
+  ASSERT_TRUE(Admit(Seconds(10, absl::InfiniteFuture())));
+  EXPECT_FALSE(Admit(Seconds(2, now_ + absl::Milliseconds(3900)))) << "turns: 2 own, 2 of the other";
+  EXPECT_EQ(ErrorReason(last_), "DEADLINE_TOO_SHORT");
+  EXPECT_THAT(std::string(last_.message()), HasSubstr("2 tiles take about 4s"));
+  EXPECT_EQ(RetryDelay(last_), absl::Milliseconds(100));
+  EXPECT_TRUE(Admit(Seconds(2, now_ + absl::Milliseconds(4100))));
+}
+
+TEST_F(AdmissionTest, CallersTakeTurns) {
+  for (int i = 0; i < 20; ++i) ASSERT_TRUE(Admit(Seconds(1, absl::InfiniteFuture(), "many")));
+  EXPECT_TRUE(Admit(Seconds(1, now_ + absl::Milliseconds(2100), "one"))) << "one of theirs, then it";
+  EXPECT_FALSE(Admit(Seconds(1, now_ + absl::Milliseconds(2100), "many")));
+}
+
+TEST_F(AdmissionTest, TheFixedPartCountsForEachBatch) {
+  ASSERT_TRUE(Admit(Tiles(1, "b")));
+  Admission::Demand demand = Seconds(kMaxBatch + 1, now_ + absl::Milliseconds(10'900));
+  demand.cost.fixed = absl::Seconds(1);
+  EXPECT_FALSE(Admit(demand));
+  demand.deadline = now_ + absl::Milliseconds(11'100);
+  EXPECT_TRUE(Admit(demand));
+}
+
+TEST_F(AdmissionTest, BackgroundWaitsForAllThatIsNormal) {
+  ASSERT_TRUE(Admit(Seconds(5, absl::InfiniteFuture(), "a")));
+  EXPECT_FALSE(Admit(Seconds(1, now_ + absl::Milliseconds(5900), "b", Priority::kBackground)));
+  EXPECT_TRUE(Admit(Seconds(1, now_ + absl::Milliseconds(6100), "b", Priority::kBackground)));
+  EXPECT_TRUE(Admit(Seconds(1, now_ + absl::Milliseconds(2100), "c"))) << "it is not in the way";
+}
+
+TEST_F(AdmissionTest, FinishedTilesAreNotAhead) {
+  ASSERT_TRUE(Admit(Seconds(3, absl::InfiniteFuture())));
+  for (int i = 0; i < 2; ++i) shares_[0]->TileDone();
+  EXPECT_TRUE(Admit(Seconds(2, now_ + absl::Milliseconds(3100))));
+}
+
+TEST_F(AdmissionTest, AloneOrUnmeasuredNothingIsHopeless) {
+  EXPECT_TRUE(Admit(Seconds(100, now_ + absl::Seconds(1)))) << "a wrong cost must be found out";
+  Admission::Demand unknown = Seconds(100, now_ + absl::Seconds(1));
+  unknown.cost = {};
+  EXPECT_TRUE(Admit(unknown));
+}
+
+TEST_F(AdmissionTest, PredictionsThatCameTrueLateAreCorrected) {
+  const absl::Time start = now_ - absl::Seconds(3);  // it was predicted to take one
+  absl::StatusOr<Share> late = admission_.Admit(Seconds(1, absl::InfiniteFuture()), start);
+  ASSERT_TRUE(late.ok());
+  (*late)->TileDone();
+  late->reset();
+  ASSERT_TRUE(Admit(Tiles(1, "b")));
+  EXPECT_FALSE(Admit(Seconds(2, now_ + absl::Milliseconds(5900)))) << "three times as long";
+  EXPECT_TRUE(Admit(Seconds(2, now_ + absl::Milliseconds(6500))));
+}
+
+TEST_F(AdmissionTest, ACancelTeachesNothing) {
+  absl::StatusOr<Share> left =
+      admission_.Admit(Seconds(5, absl::InfiniteFuture()), now_ - absl::Seconds(3));
+  ASSERT_TRUE(left.ok());
+  left->reset();
+  ASSERT_TRUE(Admit(Tiles(1, "b")));
+  EXPECT_TRUE(Admit(Seconds(2, now_ + absl::Milliseconds(2100))));
 }
 
 }  // namespace

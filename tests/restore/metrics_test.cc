@@ -125,16 +125,20 @@ TEST(MetricsTest, ARetiredVersionLeaves) {
   EXPECT_THAT(text, HasSubstr("deweather_model_info{model=\"rain\",version=\"2\"} 1\n"));
 }
 
-TEST(MetricsTest, TheQueueIsAskedAtEachScrape) {
+TEST(MetricsTest, TheLoadIsAskedAtEachScrape) {
   Metrics metrics({});
   int64_t tiles = 7;
-  metrics.SetQueueProbe([&tiles] { return QueueDepth{tiles, absl::Milliseconds(1500)}; });
+  metrics.SetLoadProbe([&tiles] {
+    return Load{{tiles, absl::Milliseconds(1500)}, 3, 4096};
+  });
   EXPECT_THAT(Text(metrics), HasSubstr("deweather_queue_tiles 7\n"));
   EXPECT_THAT(Text(metrics), HasSubstr("deweather_queue_oldest_seconds 1.5\n"));
+  EXPECT_THAT(Text(metrics), HasSubstr("deweather_inflight_requests 3\n"));
+  EXPECT_THAT(Text(metrics), HasSubstr("deweather_inflight_bytes 4096\n"));
   tiles = 0;
   EXPECT_THAT(Text(metrics), HasSubstr("deweather_queue_tiles 0\n"));
   tiles = 9;
-  metrics.SetQueueProbe(nullptr);
+  metrics.SetLoadProbe(nullptr);
   EXPECT_THAT(Text(metrics), HasSubstr("deweather_queue_tiles 0\n"));
 }
 

@@ -128,7 +128,7 @@ TEST_F(RestoreErrorsTest, DrainingRefusesWhatIsNewAndServesWhatIsOld) {
 
 TEST_F(RestoreErrorsTest, ASpentByteBudgetRefusesAtOnce) {
   Gate gate;
-  SetUpPipeline({.on_run = gate.OnRun()}, {.max_inflight_bytes = 300'000});
+  SetUpPipeline({.on_run = gate.OnRun()}, {.admission = {.max_bytes = 300'000}});
   const Reply large = StartLarge(gate);  // larger than the budget: served, it is alone
   const absl::Status status = Restore(Png(NoiseImage(50, 40, 1))).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
@@ -141,23 +141,20 @@ TEST_F(RestoreErrorsTest, ASpentByteBudgetRefusesAtOnce) {
 
 TEST_F(RestoreErrorsTest, ASpentTileBudgetRefusesAtOnce) {
   Gate gate;
-  SetUpPipeline({.on_run = gate.OnRun()}, {.max_inflight_tiles = 100});
+  SetUpPipeline({.on_run = gate.OnRun()}, {.window_tiles = 8, .admission = {.max_tiles = 8}});
   const Reply large = StartLarge(gate);
   const absl::Status status = Restore(Png(NoiseImage(50, 40, 1))).status();
   EXPECT_EQ(ErrorReason(status), "TILE_BUDGET");
-  EXPECT_THAT(Message(status), HasSubstr("of 100"));
+  EXPECT_THAT(Message(status), HasSubstr("hold 8 of 8"));
   EXPECT_EQ(Series("deweather_restore_refused_total{reason=\"tile_budget\"}"), 1);
   gate.Open();
   EXPECT_TRUE(large.Wait().ok());
 }
 
 TEST_F(RestoreErrorsTest, TheBudgetComesBack) {
-  SetUpPipeline(FakeModel{}, {.max_inflight_bytes = 1, .max_inflight_tiles = 1});
+  SetUpPipeline(FakeModel{}, {.admission = {.max_bytes = 1, .max_tiles = 1}});
   for (int i = 0; i < 3; ++i) {
-    const Reply reply = Start(Png(NoiseImage(50, 40, 1)));
-    EXPECT_TRUE(reply.Wait().ok());
-    pipeline_.reset();  // its memory is given back
-    SetUpPipeline(RestorePipelineOptions{.max_inflight_bytes = 1, .max_inflight_tiles = 1});
+    EXPECT_TRUE(Restore(Png(NoiseImage(50, 40, 1))).ok()) << "given back before the reply";
   }
 }
 
