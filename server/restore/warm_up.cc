@@ -1,0 +1,79 @@
+#include "server/restore/warm_up.h"
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/isfinite.h>
+#include <ATen/ops/linspace.h>
+
+#include <functional>
+#include <future>
+#include <memory>
+
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "model/base/status_macros.h"
+#include "model/restorer.h"
+#include "model/torch_errors.h"
+#include "server/restore/error_reason.h"
+
+namespace deweather {
+namespace {
+
+// From black to white, so that every weight has something to work on.
+at::Tensor Ramps(int batch, int side) {
+  const at::Tensor ramp = at::linspace(0, 1, int64_t{3} * side * side, at::kFloat);
+  return ramp.view({1, 3, side, side}).repeat({batch, 1, 1, 1});
+}
+
+// Its routing counts nowhere.
+absl::Status RunOnce(const Restorer& model, int batch) {
+  return CatchTorch(model.spec.name, [&]() -> absl::Status {
+    const at::Tensor tiles = Ramps(batch, model.spec.tile.tile_px);
+    DW_ASSIGN_OR_RETURN(const Restored restored, model.forward(tiles, {}));
+    if (restored.tiles.sizes() != tiles.sizes()) {
+      return absl::InternalError(
+          absl::StrFormat("%s changes the shape of its tiles", model.spec.name));
+    }
+    if (at::isfinite(restored.tiles).all().item<bool>()) return absl::OkStatus();
+    return absl::InternalError(absl::StrFormat("%s version %s gives pixels that are not finite",
+                                               model.spec.name, model.spec.version));
+  });
+}
+
+// What `run` returns on the executor.
+absl::Status RunThere(const Executor& executor, std::function<absl::Status()> run) {
+  auto done = std::make_shared<std::promise<absl::Status>>();
+  std::future<absl::Status> status = done->get_future();
+  executor([done = std::move(done), run = std::move(run)] { done->set_value(run()); });
+  try {
+    return status.get();
+  } catch (const std::future_error&) {  // the task was thrown away
+    return absl::UnavailableError("the executor has stopped");
+  }
+}
+
+absl::Status RunMeasured(const Restorer& model, int batch, const WarmUpOptions& options,
+                         BatchCost* cost) {
+  if (options.stop.stop_requested()) return absl::CancelledError("the warm-up was stopped");
+  const int64_t side = model.spec.tile.tile_px;
+  return RunThere(options.executor, [&model, batch, side, cost]() -> absl::Status {
+    const absl::Time start = absl::Now();
+    DW_RETURN_IF_ERROR(RunOnce(model, batch));
+    if (cost != nullptr) cost->Add(batch * side * side, absl::Now() - start);
+    return absl::OkStatus();
+  });
+}
+
+}  // namespace
+
+absl::Status WarmUp(const Restorer& model, const WarmUpOptions& options, BatchCost& cost) {
+  absl::Status status;
+  if (!options.batch_sizes.empty()) {
+    status = RunMeasured(model, options.batch_sizes.front(), options, nullptr);
+  }
+  for (const int size : options.batch_sizes) {
+    if (status.ok()) status = RunMeasured(model, size, options, &cost);
+  }
+  return absl::IsInternal(status) ? WithReason(status, "MODEL_FAILED") : status;
+}
+
+}  // namespace deweather

@@ -1,0 +1,34 @@
+// The first runs of a model, before anybody's picture depends on it.
+//
+// Threads  blocks the caller; the runs are tasks of the executor, one size at a time, so that
+//          batches of live models go in between
+// Errors   INTERNAL the model fails, changes the shape of its tiles or gives pixels that are not
+//          finite; CANCELLED by `stop`, looked at between runs; UNAVAILABLE the executor is gone
+
+#ifndef DEWEATHER_SERVER_RESTORE_WARM_UP_H_
+#define DEWEATHER_SERVER_RESTORE_WARM_UP_H_
+
+#include <stop_token>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "server/batch/batch_cost.h"
+#include "server/restore/restore.h"
+
+namespace deweather {
+
+struct Restorer;
+
+struct WarmUpOptions {
+  std::vector<int> batch_sizes;  // tiles, ascending; none: nothing is run
+  Executor executor;
+  std::stop_token stop = {};
+};
+
+// Runs the first size twice and every other once; what each took goes to `cost`, but for the very
+// first run, which is cold.
+absl::Status WarmUp(const Restorer& model, const WarmUpOptions& options, BatchCost& cost);
+
+}  // namespace deweather
+
+#endif  // DEWEATHER_SERVER_RESTORE_WARM_UP_H_

@@ -1,0 +1,416 @@
+// LiveModels over a folder of versions: promotions, rollbacks, restarts, replicas that follow.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <prometheus/text_serializer.h>
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "model/base/file.h"
+#include "model/version_store.h"
+#include "server/restore/error_reason.h"
+#include "server/restore/live_models.h"
+#include "server/restore/metrics.h"
+#include "tests/batch/signal.h"
+#include "tests/restore/fake_model.h"
+#include "tests/restore/stored_models.h"
+
+namespace deweather {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+
+constexpr char kUnknown[] = "0123456789ab";
+
+// One server's models over a folder.
+struct Replica {
+  explicit Replica(const std::string& folder, int64_t max_model_bytes = int64_t{8} << 30)
+      : models({.folders = {folder},
+                .store = folder,
+                .precision = Precision::kF32,
+                .max_model_bytes = max_model_bytes,
+                .log = [this](const std::string& line) { log.push_back(line); }},
+               metrics) {}
+
+  absl::StatusOr<LiveModelInfo> Promote(const std::string& version) {
+    return models.Promote("tiny", version, {1, 2}, executor);
+  }
+  absl::StatusOr<LiveModelInfo> Rollback() { return models.Rollback("tiny", {1, 2}, executor); }
+  void Follow(absl::Time now = absl::Now()) { models.Follow({1, 2}, executor, {}, now); }
+  // Empty if it is not live.
+  std::string Live(const std::string& name = "tiny") const {
+    const auto pin = models.Pin(name);
+    return pin.ok() ? pin->info.version : "";
+  }
+
+  const Executor executor = [this](const std::function<void()>& task) {
+    ++tasks;
+    task();
+  };
+  int tasks = 0;
+  std::vector<std::string> log;
+  Metrics metrics{{}};
+  LiveModels models;
+};
+
+class PromotionTest : public testing::Test {
+ protected:
+  PromotionTest()
+      : folder_(testing::TempDir() + "/promotion." +
+                testing::UnitTest::GetInstance()->current_test_info()->name()) {
+    fs::remove_all(folder_);
+    fs::create_directories(folder_);
+    replica_ = std::make_unique<Replica>(folder_);
+  }
+  ~PromotionTest() override { fs::remove_all(folder_); }
+
+  std::string Store(const std::string& fixture, const std::string& name = "tiny") const {
+    return StoreFixture(folder_, name, fixture);
+  }
+  LiveRecord Record(const std::string& name = "tiny") const {
+    return ReadLive(folder_, name).value().value_or(LiveRecord{});
+  }
+  void ExpectRecord(const std::string& version, const std::string& previous) const {
+    EXPECT_EQ(Record().version, version);
+    EXPECT_EQ(Record().previous, previous);
+  }
+  // Whatever is refused leaves `live` as it was, in memory and on disk.
+  void ExpectRefused(const absl::Status& status, absl::StatusCode code, const std::string& reason,
+                     const std::string& live) const {
+    EXPECT_EQ(status.code(), code) << status;
+    EXPECT_EQ(ErrorReason(status), reason);
+    EXPECT_EQ(replica_->Live(), live);
+    EXPECT_EQ(Record().version, live);
+  }
+  void Restart() { replica_ = std::make_unique<Replica>(folder_); }
+
+  const std::string folder_;
+  std::unique_ptr<Replica> replica_;
+};
+
+TEST_F(PromotionTest, APromotedVersionIsLiveAndRemembered) {
+  const std::string a = Store("fme"), b = Store("moe");
+  const auto first = replica_->Promote(a);
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_EQ(first->name, "tiny");
+  EXPECT_EQ(first->version, a);
+  EXPECT_TRUE(first->is_default);
+  EXPECT_EQ(replica_->tasks, 3);  // size 1 twice, size 2 once
+  ExpectRecord(a, "");
+  ASSERT_TRUE(replica_->Promote(b).ok());
+  EXPECT_EQ(replica_->Live(), b);
+  ExpectRecord(b, a);
+}
+
+TEST_F(PromotionTest, WarmUpSeedsTheCostOfABatch) {
+  ASSERT_TRUE(replica_->Promote(Store("fme")).ok());
+  const auto first = replica_->models.Pin("tiny");
+  EXPECT_TRUE(first->cost->Fit().known());
+  ASSERT_TRUE(replica_->Promote(Store("moe")).ok());
+  EXPECT_NE(replica_->models.Pin("tiny")->cost, first->cost);
+}
+
+TEST_F(PromotionTest, OnlyTheLiveVersionHasASeries) {
+  const std::string a = Store("fme"), b = Store("moe");
+  ASSERT_TRUE(replica_->Promote(a).ok());
+  ASSERT_TRUE(replica_->Promote(b).ok());
+  const std::string text = prometheus::TextSerializer().Serialize(replica_->metrics.Collect());
+  EXPECT_THAT(text, Not(HasSubstr(a)));
+  EXPECT_THAT(text, HasSubstr(b));
+}
+
+TEST_F(PromotionTest, TheLiveVersionAgainIsNoWork) {
+  const std::string a = Store("fme"), b = Store("moe");
+  ASSERT_TRUE(replica_->Promote(a).ok());
+  ASSERT_TRUE(replica_->Promote(b).ok());
+  const int tasks = replica_->tasks;
+  const auto again = replica_->Promote(b);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(again->version, b);
+  EXPECT_EQ(replica_->tasks, tasks);
+  ExpectRecord(b, a);
+}
+
+TEST_F(PromotionTest, RollbackGoesBackAndForth) {
+  const std::string a = Store("fme"), b = Store("moe");
+  ASSERT_TRUE(replica_->Promote(a).ok());
+  ExpectRefused(replica_->Rollback().status(), absl::StatusCode::kFailedPrecondition,
+                "NO_PREVIOUS_VERSION", a);
+  ASSERT_TRUE(replica_->Promote(b).ok());
+  ASSERT_TRUE(replica_->Rollback().ok());
+  EXPECT_EQ(replica_->Live(), a);
+  ExpectRecord(a, b);
+  Restart();
+  ASSERT_TRUE(replica_->models.LoadAll("tiny", {1}, replica_->executor).ok());
+  ASSERT_TRUE(replica_->Rollback().ok());
+  EXPECT_EQ(replica_->Live(), b);
+  ExpectRecord(b, a);
+}
+
+TEST_F(PromotionTest, AFileThatWasReplacedCanBeRolledBackTo) {
+  const std::string file = folder_ + "/tiny.safetensors";
+  const std::string plain = WriteFixture(file, "tiny", "dense"), a = Store("fme");
+  ASSERT_TRUE(replica_->models.Load("tiny", {1}, replica_->executor).ok());
+  EXPECT_EQ(replica_->Live(), plain);
+  ASSERT_TRUE(replica_->Promote(a).ok());
+  ExpectRecord(a, plain);
+  fs::remove(file);
+  ASSERT_TRUE(replica_->Rollback().ok());
+  EXPECT_EQ(replica_->Live(), plain);
+  EXPECT_EQ(replica_->models.StatusOf("tiny")->versions.size(), 2u);
+}
+
+TEST_F(PromotionTest, AFileThatIsGoneCannotBeRolledBackTo) {
+  const std::string file = folder_ + "/tiny.safetensors";
+  WriteFixture(file, "tiny", "dense");
+  ASSERT_TRUE(replica_->models.Load("tiny", {1}, replica_->executor).ok());
+  WriteFixture(file, "tiny", "moe");
+  const std::string a = Store("fme");
+  ASSERT_TRUE(replica_->Promote(a).ok());
+  EXPECT_THAT(replica_->log, ElementsAre(HasSubstr("its file has changed")));
+  ExpectRefused(replica_->Rollback().status(), absl::StatusCode::kFailedPrecondition,
+                "NO_PREVIOUS_VERSION", a);
+}
+
+TEST_F(PromotionTest, UnknownOnesAreNotFoundAndTheKnownOnesAreNamed) {
+  const std::string a = Store("fme");
+  ASSERT_TRUE(replica_->Promote(a).ok());
+  const absl::Status version = replica_->Promote(kUnknown).status();
+  ExpectRefused(version, absl::StatusCode::kNotFound, "UNKNOWN_VERSION", a);
+  EXPECT_THAT(std::string(version.message()), HasSubstr(a));
+  const absl::Status name =
+      replica_->models.Promote("snow", kUnknown, {1}, replica_->executor).status();
+  ExpectRefused(name, absl::StatusCode::kNotFound, "UNKNOWN_MODEL", a);
+  EXPECT_THAT(std::string(name.message()), HasSubstr("tiny"));
+  for (const std::string& bad : std::vector<std::string>{"", "../../../x", "0123456789AB"}) {
+    ExpectRefused(replica_->Promote(bad).status(), absl::StatusCode::kInvalidArgument,
+                  "INVALID_ARGUMENT", a);
+    EXPECT_EQ(replica_->models.Promote(bad, a, {1}, replica_->executor).status().code() ==
+                  absl::StatusCode::kInvalidArgument,
+              bad != "0123456789AB");
+  }
+}
+
+TEST_F(PromotionTest, ATornVersionIsRefusedAndListsGoOn) {
+  const std::string a = Store("fme"), b = Store("moe"), c = Store("dense");
+  ASSERT_TRUE(replica_->Promote(a).ok());
+  const std::string path = VersionPath(folder_, "tiny", b);
+  std::string bytes = ReadFile(path).value();
+  bytes.back() ^= 1;
+  ASSERT_TRUE(WriteFileAtomically(path, bytes).ok());
+  fs::remove(folder_ + "/tiny/" + c + "/manifest.json");
+  const absl::Status flipped = replica_->Promote(b).status();
+  ExpectRefused(flipped, absl::StatusCode::kDataLoss, "TORN_VERSION", a);
+  EXPECT_THAT(std::string(flipped.message()), HasSubstr(path));
+  const absl::Status bare = replica_->Promote(c).status();
+  ExpectRefused(bare, absl::StatusCode::kDataLoss, "TORN_VERSION", a);
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(replica_->models.StatusOf("tiny").ok());
+  EXPECT_THAT(replica_->log, ElementsAre(HasSubstr("manifest.json")));  // once
+}
+
+TEST_F(PromotionTest, AModelThatGivesNanIsRefused) {
+  const std::string a = Store("fme"), nan = StoreNanModel(folder_, "tiny");
+  ASSERT_TRUE(replica_->Promote(a).ok());
+  const absl::Status status = replica_->Promote(nan).status();
+  ExpectRefused(status, absl::StatusCode::kInternal, "MODEL_FAILED", a);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("tiny version " + nan));
+}
+
+TEST_F(PromotionTest, AnExecutorThatIsGoneIsUnavailable) {
+  const std::string a = Store("fme");
+  const Executor gone = [](const std::function<void()>&) {};
+  const absl::Status status = replica_->models.Promote("tiny", a, {1}, gone).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(replica_->Live(), "");
+  EXPECT_TRUE(replica_->Promote(a).ok());  // the turn was given back
+}
+
+TEST_F(PromotionTest, AStopEndsAWarmUp) {
+  const std::string a = Store("fme");
+  std::stop_source stop;
+  stop.request_stop();
+  const absl::Status status =
+      replica_->models.Promote("tiny", a, {1, 2}, replica_->executor, stop.get_token()).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(replica_->tasks, 0);
+  EXPECT_EQ(Record().version, "");
+}
+
+TEST_F(PromotionTest, NoModelOverTheBudget) {
+  const std::string a = Store("fme"), b = Store("moe");
+  const auto bytes = [&](const std::string& version) {
+    return ReadManifest(folder_, "tiny", version)->bytes;
+  };
+  replica_ = std::make_unique<Replica>(folder_, bytes(a) + bytes(b) - 1);
+  ASSERT_TRUE(replica_->Promote(a).ok());
+  const absl::Status status = replica_->Promote(b).status();
+  ExpectRefused(status, absl::StatusCode::kResourceExhausted, "MODEL_BUDGET", a);
+  EXPECT_THAT(std::string(status.message()), HasSubstr(std::to_string(bytes(b))));
+  EXPECT_THAT(std::string(status.message()), HasSubstr(std::to_string(bytes(a) + bytes(b) - 1)));
+  replica_ = std::make_unique<Replica>(folder_, bytes(a) + bytes(b));
+  ASSERT_TRUE(replica_->models.Load("tiny", {1}, replica_->executor).ok());
+  EXPECT_TRUE(replica_->Promote(b).ok());
+}
+
+TEST_F(PromotionTest, WithoutADataFolderNothingIsPromoted) {
+  Metrics metrics({});
+  LiveModels models({}, metrics);
+  Install(models, {.name = "tiny"}, replica_->executor);
+  for (const absl::Status& status :
+       {models.Promote("tiny", kUnknown, {1}, replica_->executor).status(),
+        models.Rollback("tiny", {1}, replica_->executor).status()}) {
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_EQ(ErrorReason(status), "NO_DATA_FOLDER");
+  }
+  models.Follow({1}, replica_->executor);
+  EXPECT_THAT(models.Names(), ElementsAre("tiny"));
+  EXPECT_THAT(models.StatusOf("tiny")->versions, IsEmpty());
+}
+
+TEST_F(PromotionTest, OnlyOnePromotionAtATime) {
+  const std::string a = Store("fme"), b = Store("moe");
+  Signal reached, go_on;
+  const Executor held = [&](const std::function<void()>& task) {
+    reached.Raise();
+    go_on.Wait();
+    task();
+  };
+  std::thread first([&] { EXPECT_TRUE(replica_->models.Promote("tiny", a, {1}, held).ok()); });
+  reached.Wait();
+  const absl::Status second = replica_->Promote(b).status();
+  EXPECT_EQ(second.code(), absl::StatusCode::kAborted);
+  EXPECT_EQ(ErrorReason(second), "PROMOTION_RUNNING");
+  EXPECT_EQ(replica_->Rollback().status().code(), absl::StatusCode::kAborted);
+  ASSERT_TRUE(WriteLive(folder_, "tiny", {b, ""}).ok());
+  replica_->Follow();
+  EXPECT_EQ(replica_->Live(), "");
+  go_on.Raise();
+  first.join();
+  EXPECT_EQ(replica_->Live(), a);
+  EXPECT_EQ(Record().version, a);
+}
+
+TEST_F(PromotionTest, TheLiveVersionSurvivesARestart) {
+  const std::string a = Store("fme"), b = Store("moe"), other = Store("dense", "other");
+  Store("fme", "asleep");
+  ASSERT_TRUE(replica_->Promote(a).ok());
+  ASSERT_TRUE(replica_->Promote(b).ok());
+  ASSERT_TRUE(replica_->models.Promote("other", other, {1}, replica_->executor).ok());
+  Restart();
+  const auto first = replica_->models.LoadAll("other", {1}, replica_->executor);
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_EQ(first->name, "other");
+  EXPECT_EQ(replica_->Live(), b);
+  EXPECT_EQ(replica_->Live("other"), other);
+  EXPECT_EQ(replica_->models.Pin("")->info.name, "other");
+  EXPECT_EQ(replica_->Live("asleep"), "");
+  EXPECT_THAT(replica_->models.Names(), ElementsAre("asleep", "other", "tiny"));
+}
+
+TEST_F(PromotionTest, ABrokenModelIsLeftOutAtTheStart) {
+  const std::string a = Store("fme"), other = Store("dense", "other");
+  ASSERT_TRUE(replica_->Promote(a).ok());
+  fs::resize_file(VersionPath(folder_, "tiny", a), 100);
+  Restart();
+  ASSERT_TRUE(replica_->models.LoadAll("other", {1}, replica_->executor).ok());
+  EXPECT_EQ(replica_->Live(), "");
+  EXPECT_THAT(replica_->log, ElementsAre(HasSubstr("tiny is left out")));
+  Restart();
+  EXPECT_EQ(replica_->models.LoadAll("tiny", {1}, replica_->executor).status().code(),
+            absl::StatusCode::kDataLoss);
+}
+
+TEST_F(PromotionTest, AnOnlyVersionIsLoadedByItsName) {
+  const std::string a = Store("fme");
+  ASSERT_TRUE(replica_->models.Load("tiny", {1}, replica_->executor).ok());
+  EXPECT_EQ(replica_->Live(), a);
+  Store("moe");
+  Restart();
+  EXPECT_EQ(replica_->models.Load("tiny", {1}, replica_->executor).status().code(),
+            absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_F(PromotionTest, ReplicasFollowEachOther) {
+  const std::string a = Store("fme"), b = Store("moe");
+  Replica other(folder_);
+  ASSERT_TRUE(replica_->Promote(a).ok());
+  other.Follow();
+  EXPECT_EQ(other.Live(), a);
+  ASSERT_TRUE(other.Promote(b).ok());
+  other.Follow();
+  EXPECT_EQ(other.Live(), b);
+  EXPECT_EQ(replica_->Live(), a);
+  replica_->Follow();
+  EXPECT_EQ(replica_->Live(), b);
+  ASSERT_TRUE(replica_->Rollback().ok());
+  replica_->Follow();
+  EXPECT_EQ(replica_->Live(), a);
+  const int tasks = other.tasks;
+  other.Follow();
+  EXPECT_EQ(other.Live(), a);
+  EXPECT_GT(other.tasks, tasks);
+  const int followed = other.tasks;
+  for (int i = 0; i < 3; ++i) other.Follow();
+  EXPECT_EQ(other.tasks, followed);
+}
+
+TEST_F(PromotionTest, WhatWasAskedForAtTheStartIsNotUndoneByFollowing) {
+  const std::string a = Store("fme");
+  ASSERT_TRUE(replica_->Promote(a).ok());
+  const std::string file = folder_ + "/elsewhere.safetensors";
+  const std::string chosen = WriteFixture(file, "tiny", "dense");
+  Restart();
+  ASSERT_TRUE(replica_->models.LoadAll(file, {1}, replica_->executor).ok());
+  replica_->Follow();
+  EXPECT_EQ(replica_->Live(), chosen);
+  ASSERT_TRUE(replica_->Promote(a).ok());
+  ExpectRecord(a, chosen);
+}
+
+TEST_F(PromotionTest, WhatCannotBeFollowedIsLoggedOnceAndTriedAgain) {
+  const std::string a = Store("fme"), b = Store("moe");
+  ASSERT_TRUE(replica_->Promote(a).ok());
+  const std::string weights = VersionPath(folder_, "tiny", b);
+  fs::rename(weights, weights + ".away");
+  ASSERT_TRUE(WriteLive(folder_, "tiny", {b, a}).ok());
+  const absl::Time now = absl::Now();
+  for (int i = 0; i < 3; ++i) replica_->Follow(now + absl::Seconds(i));
+  EXPECT_EQ(replica_->Live(), a);
+  EXPECT_THAT(replica_->log, ElementsAre(HasSubstr(weights)));
+  fs::rename(weights + ".away", weights);
+  replica_->Follow(now + absl::Seconds(30));
+  EXPECT_EQ(replica_->Live(), a);
+  replica_->Follow(now + absl::Seconds(90));
+  EXPECT_EQ(replica_->Live(), b);
+}
+
+TEST_F(PromotionTest, ATornLiveFileIsLoggedAndReplaced) {
+  const std::string a = Store("fme"), b = Store("moe");
+  ASSERT_TRUE(replica_->Promote(a).ok());
+  ASSERT_TRUE(WriteFileAtomically(folder_ + "/tiny/live.json", "{").ok());
+  for (int i = 0; i < 3; ++i) replica_->Follow();
+  EXPECT_THAT(replica_->log, ElementsAre(HasSubstr("live.json")));
+  EXPECT_EQ(replica_->Live(), a);
+  ASSERT_TRUE(replica_->Promote(b).ok());
+  ExpectRecord(b, a);
+}
+
+TEST_F(PromotionTest, AFullDiskLeavesWhatIsLive) {
+  const std::string a = Store("fme"), b = Store("moe");
+  ASSERT_TRUE(replica_->Promote(a).ok());
+  fs::remove(folder_ + "/tiny/live.json");
+  fs::create_directory(folder_ + "/tiny/live.json");  // so that it cannot be written
+  EXPECT_FALSE(replica_->Promote(b).ok());
+  EXPECT_EQ(replica_->Live(), a);
+}
+
+}  // namespace
+}  // namespace deweather
