@@ -95,16 +95,19 @@ def wait_until(condition, seconds=30):
 
 
 class Server:
-    """A deweather-server on free ports. Without `config`, it drains without delay."""
+    """A deweather-server on free ports. Without `config`, it drains without delay.
 
-    def __init__(self, *args, config="drain { delay {} }", env=None):
+    `command` starts another program in its place, or the same one through another.
+    """
+
+    def __init__(self, *args, config="drain { delay {} }", env=None, command=None):
         self.log = tempfile.TemporaryFile("w+")
         self.config = tempfile.NamedTemporaryFile("w", suffix=".textproto")
         self.config.write(config)
         self.config.flush()
         listen = ["--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"]
         self.process = subprocess.Popen(
-            [program("deweather-server"), "--config", self.config.name, *listen, *args],
+            [*(command or [program("deweather-server")]), "--config", self.config.name, *listen, *args],
             stdout=subprocess.PIPE, stderr=self.log, text=True, env={**os.environ, **(env or {})})
         self.address = self.metrics_address = None
         for line in self.process.stdout:
@@ -171,7 +174,8 @@ class Client:
     def method(self, service, name):
         found = self.pool.FindServiceByName(service).FindMethodByName(name)
         reply = message_factory.GetMessageClass(found.output_type)
-        make = self.channel.unary_stream if found.server_streaming else self.channel.unary_unary
+        sides = ("unary", "stream")
+        make = getattr(self.channel, f"{sides[found.client_streaming]}_{sides[found.server_streaming]}")
         return make(f"/{service}/{name}", request_serializer=lambda m: m.SerializeToString(),
                     response_deserializer=reply.FromString)
 

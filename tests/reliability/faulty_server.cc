@@ -6,10 +6,13 @@
 //
 // Environment: FAULTY_MAX_BATCH=N, runs of more than N tiles are out of memory;
 // FAULTY_LEAK_BYTES=N, every run leaks so many bytes.
+//
+// A tile that is to run though its call has expired is told on stderr, one line each.
 
 #include <array>
 #include <chrono>
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
@@ -19,6 +22,8 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "model/base/device_failure.h"
 #include "model/image/tiling.h"
 #include "server/program.h"
@@ -50,6 +55,12 @@ void Leak(int bytes) {
   std::memset(lost, 1, static_cast<size_t>(bytes));
 }
 
+void TellIfExpired(const Tile& tile, absl::Time now) {
+  if (now <= tile.call->deadline) return;
+  std::fprintf(stderr, "expired tile in a batch: late by %.3f ms\n",
+               absl::ToDoubleMilliseconds(now - tile.call->deadline));
+}
+
 void Plant(Fault fault) {
   if (fault == Fault::kThrow) throw std::runtime_error("planted exception");
   if (fault == Fault::kOutOfMemory) throw std::bad_alloc();
@@ -60,6 +71,8 @@ std::vector<absl::StatusOr<RestoredTile>> RunWithFaults(const RunBatch& run,
                                                         absl::Span<const Tile> tiles) {
   static const int max_batch = Setting("FAULTY_MAX_BATCH");
   static const int leak_bytes = Setting("FAULTY_LEAK_BYTES");
+  const absl::Time now = absl::Now();
+  for (const Tile& tile : tiles) TellIfExpired(tile, now);
   Leak(leak_bytes);
   if (max_batch > 0 && static_cast<int>(tiles.size()) > max_batch) throw std::bad_alloc();
   for (const Tile& tile : tiles) {
