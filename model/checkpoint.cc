@@ -186,7 +186,9 @@ absl::Status SaveCheckpoint(const std::string& path, const ModelConfig& config,
 absl::StatusOr<at::Tensor> ToTensor(std::string_view name, const SafetensorView& view) {
   DW_ASSIGN_OR_RETURN(const at::ScalarType dtype, TorchDtype(name, view.dtype));
   at::Tensor tensor = at::empty(view.shape, dtype);
-  std::memcpy(tensor.mutable_data_ptr(), view.bytes.data(), view.bytes.size());
+  if (!view.bytes.empty()) {  // an empty tensor has no address
+    std::memcpy(tensor.mutable_data_ptr(), view.bytes.data(), view.bytes.size());
+  }
   tensor = tensor.to(at::kFloat);
   if (at::isfinite(tensor).all().item<bool>()) return tensor;
   return absl::InvalidArgumentError(
