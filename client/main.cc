@@ -55,6 +55,9 @@ CLI::App* AddRestore(CLI::App& app, RestoreFlags& flags) {
   command->add_option("--metadata", flags.metadata, "EXIF and colour profile")
       ->check(CLI::IsMember({"preserve", "strip"}))
       ->capture_default_str();
+  command->add_option("--priority", flags.priority, "background: after what others wait for")
+      ->check(CLI::IsMember({"normal", "background"}))
+      ->capture_default_str();
   command->add_option("--expert-map", flags.expert_map, "PNG: every token's heaviest expert")
       ->type_name("FILE");
   command->add_flag("--routing", flags.routing, "Print how much every expert worked");

@@ -8,7 +8,6 @@
 #include <filesystem>
 #include <iostream>
 #include <iterator>
-#include <limits>
 #include <nlohmann/json.hpp>
 #include <thread>
 #include <utility>
@@ -18,6 +17,7 @@
 #include "absl/time/clock.h"
 #include "client/plan.h"
 #include "client/report.h"
+#include "client/restore_large.h"
 #include "deweather/v1/restoration.grpc.pb.h"
 #include "model/base/file.h"
 #include "model/base/mutex.h"
@@ -30,19 +30,12 @@ using Stub = v1::RestorationService::Stub;
 
 // Keeps a server busy while files are read and written; each has the whole --timeout.
 constexpr size_t kInFlight = 2;
-// What one protobuf message can hold, less room for the options.
-constexpr size_t kMaxInputBytes = std::numeric_limits<int>::max() - 4096;
+// What is larger goes in chunks.
+constexpr size_t kMaxMessageBytes = size_t{32} << 20;
 
 absl::StatusOr<std::string> ReadInput(const std::string& path) {
-  std::string bytes;
-  if (path == "-") {
-    bytes.assign(std::istreambuf_iterator<char>(std::cin), {});
-  } else {
-    DW_ASSIGN_OR_RETURN(bytes, ReadFile(path));
-  }
-  if (bytes.size() <= kMaxInputBytes) return bytes;
-  return absl::ResourceExhaustedError(
-      absl::StrFormat("%d bytes; one message holds at most %d", bytes.size(), kMaxInputBytes));
+  if (path == "-") return std::string(std::istreambuf_iterator<char>(std::cin), {});
+  return ReadFile(path);
 }
 
 absl::Status WriteOutput(const std::string& path, const std::string& bytes, bool overwrite) {
@@ -83,29 +76,9 @@ v1::RestoreOptions OptionsOf(const RestoreFlags& flags, const PlannedFile& file)
                                   : v1::RestoreOptions::METADATA_POLICY_PRESERVE);
   if (flags.strength) options.set_strength(*flags.strength);
   options.set_expert_map(!flags.expert_map.empty());
+  options.set_priority(flags.priority == "background" ? v1::RestoreOptions::PRIORITY_BACKGROUND
+                                                      : v1::RestoreOptions::PRIORITY_NORMAL);
   return options;
-}
-
-// Fills all of `outcome` but its file and time.
-void RestoreFile(Stub& stub, const RestoreFlags& flags, Outcome* outcome) {
-  absl::StatusOr<std::string> bytes = ReadInput(outcome->file.input);
-  outcome->status = bytes.status();
-  if (!bytes.ok()) return;
-  v1::RestoreRequest request;
-  request.set_image(*std::move(bytes));
-  *request.mutable_options() = OptionsOf(flags, outcome->file);
-  grpc::ClientContext context;
-  SetDeadline(flags.server, context);
-  const grpc::Status status = stub.Restore(&context, request, &outcome->response);
-  outcome->status = FromGrpc(status);
-  if (absl::IsDeadlineExceeded(outcome->status)) {
-    outcome->status = absl::DeadlineExceededError(absl::StrFormat(
-        "not done after %s; --timeout allows more", absl::FormatDuration(flags.server.timeout)));
-  }
-  outcome->reason = ReasonOf(status);
-  if (status.ok()) outcome->status = WriteOutputs(flags, outcome->file, outcome->response);
-  outcome->response.clear_image();
-  outcome->response.clear_expert_map();
 }
 
 // Tells on stderr how far the work is: a line that is written over on a terminal, else one line a
@@ -116,6 +89,13 @@ class Progress {
  public:
   Progress(size_t files, bool quiet)
       : files_(files), quiet_(quiet), terminal_(isatty(STDERR_FILENO) == 1) {}
+
+  // Of one picture among several the line would flicker.
+  void Tiles(const PlannedFile& file, int done, int tiles) {
+    if (!terminal_ || quiet_ || files_ > 1) return;
+    const MutexLock lock(mutex_);
+    Print(absl::StrFormat("\r\033[K%s: %d of %d tiles", file.input, done, tiles));
+  }
 
   void Add(const Outcome& outcome) {
     const MutexLock lock(mutex_);
@@ -144,6 +124,39 @@ class Progress {
   size_t finished_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
+// Fills `response`. In one message, or in chunks if that would be large.
+grpc::Status Restore(Stub& stub, const RestoreFlags& flags, const PlannedFile& file,
+                     std::string image, Progress& progress, v1::RestoreResponse* response) {
+  grpc::ClientContext context;
+  SetDeadline(flags.server, context);
+  if (image.size() > kMaxMessageBytes) {
+    const auto tell = [&](int done, int tiles) { progress.Tiles(file, done, tiles); };
+    return RestoreLarge(stub, context, OptionsOf(flags, file), image, tell, response);
+  }
+  v1::RestoreRequest request;
+  request.set_image(std::move(image));
+  *request.mutable_options() = OptionsOf(flags, file);
+  return stub.Restore(&context, request, response);
+}
+
+// Fills all of `outcome` but its file and time.
+void RestoreFile(Stub& stub, const RestoreFlags& flags, Progress& progress, Outcome* outcome) {
+  absl::StatusOr<std::string> bytes = ReadInput(outcome->file.input);
+  outcome->status = bytes.status();
+  if (!bytes.ok()) return;
+  const grpc::Status status =
+      Restore(stub, flags, outcome->file, *std::move(bytes), progress, &outcome->response);
+  outcome->status = FromGrpc(status);
+  outcome->reason = ReasonOf(status);
+  if (absl::IsDeadlineExceeded(outcome->status) && outcome->reason != "STREAM_IDLE") {
+    outcome->status = absl::DeadlineExceededError(absl::StrFormat(
+        "not done after %s; --timeout allows more", absl::FormatDuration(flags.server.timeout)));
+  }
+  if (status.ok()) outcome->status = WriteOutputs(flags, outcome->file, outcome->response);
+  outcome->response.clear_image();
+  outcome->response.clear_expert_map();
+}
+
 std::vector<Outcome> RestoreAll(const RestoreFlags& flags, std::vector<PlannedFile> files) {
   const std::unique_ptr<Stub> stub = v1::RestorationService::NewStub(OpenChannel(flags.server));
   std::vector<Outcome> outcomes(files.size());
@@ -153,7 +166,7 @@ std::vector<Outcome> RestoreAll(const RestoreFlags& flags, std::vector<PlannedFi
     for (size_t i = next++; i < outcomes.size(); i = next++) {
       const absl::Time start = absl::Now();
       outcomes[i].file = std::move(files[i]);
-      RestoreFile(*stub, flags, &outcomes[i]);
+      RestoreFile(*stub, flags, progress, &outcomes[i]);
       outcomes[i].elapsed = absl::Now() - start;
       progress.Add(outcomes[i]);
     }

@@ -24,6 +24,7 @@ struct RestoreFlags {
   std::optional<float> strength;
   int quality = 0;
   std::string metadata = "preserve";  // or "strip"
+  std::string priority = "normal";    // or "background"
 };
 
 // Exit status: 0, 1 if any picture failed, 2 wrong usage.

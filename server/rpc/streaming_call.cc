@@ -6,7 +6,6 @@
 
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
-#include "server/batch/call.h"
 #include "server/restore/error_reason.h"
 #include "server/rpc/grpc_status.h"
 

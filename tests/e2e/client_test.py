@@ -72,6 +72,19 @@ class ClientTest(TestCase):
         self.deweather("restore", self.input, "-o", out, "--overwrite")
         np.testing.assert_array_equal(decode(out.read_bytes()), self.pixels)
 
+    def test_large_file_goes_in_chunks(self):
+        pixels = noise(3500, 3300)
+        data = encode(pixels, compress_level=0)
+        self.assertGreater(len(data), 32 << 20)
+        out = self.folder / "out.png"
+        done = self.deweather("restore", self.write("large.png", data), "-o", out, "--priority", "background")
+        self.assertEqual(len(done.stderr.splitlines()), 1)
+        np.testing.assert_array_equal(decode(out.read_bytes()), pixels)
+        line = self.refuses(1, "INVALID_ARGUMENT", "restore", self.write("bad.png", bytes(33 << 20)),
+                            "-o", self.folder / "bad-out.png")
+        self.assertIn("bad.png", line)
+        self.assertNotIn("bad-out.png", self.files())
+
     def test_folder(self):
         for i in range(6):
             self.write(f"many/{i}.png", encode(noise(30 + i, 20, seed=i)))
