@@ -29,11 +29,15 @@ std::vector<double> WeightsOf(const std::vector<MixPart>& mix,
 }
 
 std::vector<v1::RestoreRequest> RequestsOf(const std::vector<BenchPicture>& pictures,
-                                           const std::string& model) {
+                                           const BenchFlags& flags) {
+  const v1::RestoreOptions::Priority priority = flags.priority == "background"
+                                                    ? v1::RestoreOptions::PRIORITY_BACKGROUND
+                                                    : v1::RestoreOptions::PRIORITY_NORMAL;
   std::vector<v1::RestoreRequest> requests(pictures.size());
   for (size_t i = 0; i < pictures.size(); ++i) {
     requests[i].set_image(pictures[i].bytes);
-    requests[i].mutable_options()->set_model(model);
+    requests[i].mutable_options()->set_model(flags.model);
+    requests[i].mutable_options()->set_priority(priority);
   }
   return requests;
 }
@@ -63,7 +67,7 @@ BenchLoad::BenchLoad(const BenchFlags& flags, const std::vector<MixPart>& mix,
     : flags_(flags),
       pictures_(pictures),
       stubs_(std::move(stubs)),
-      requests_(RequestsOf(pictures, flags.model)),
+      requests_(RequestsOf(pictures, flags)),
       start_(absl::Now()),
       window_start_(start_ + flags.warmup),
       end_(window_start_ + flags.duration),

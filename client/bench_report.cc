@@ -72,6 +72,7 @@ json SetupJson(const BenchFlags& flags) {
                 {"connections", flags.connections > 0 ? flags.connections : flags.concurrency},
                 {"timeout_ms", Milliseconds(flags.server.timeout)},
                 {"warmup_ms", Milliseconds(flags.warmup)},
+                {"priority", flags.priority},
                 {"seed", flags.seed},
                 {"verify", flags.verify}};
   if (flags.rate > 0) {

@@ -86,6 +86,9 @@ CLI::App* AddBench(CLI::App& app, BenchFlags& flags) {
       ->check(CLI::IsMember({"png", "jpeg"}))
       ->capture_default_str();
   command->add_option("--model", flags.model, "Name of a live model [the server's default]");
+  command->add_option("--priority", flags.priority, "background: after what others wait for")
+      ->check(CLI::IsMember({"normal", "background"}))
+      ->capture_default_str();
   command->add_option("--concurrency", flags.concurrency, "Callers, each waits for its reply")
       ->capture_default_str();
   command->add_option("--rate", flags.rate, "Requests per second, without waiting for replies")

@@ -1,0 +1,173 @@
+#include "client/bench_load.h"
+
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+#include <grpcpp/security/server_credentials.h>
+#include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+
+namespace deweather {
+namespace {
+
+// Never answers; ends when its call is cancelled or expires.
+class SilentCall final : public grpc::ServerUnaryReactor {
+  void OnCancel() override { Finish(grpc::Status::CANCELLED); }
+  void OnDone() override { delete this; }
+};
+
+class FakeService final : public v1::RestorationService::CallbackService {
+ public:
+  using Answer = std::function<grpc::Status(const v1::RestoreRequest&, v1::RestoreResponse*)>;
+
+  // Without an answer it is silent.
+  Answer answer;
+  std::function<void(int)> on_call = [](int) {};  // with the number of calls so far
+  std::atomic<int> calls = 0;
+
+  grpc::ServerUnaryReactor* Restore(grpc::CallbackServerContext* context,
+                                    const v1::RestoreRequest* request,
+                                    v1::RestoreResponse* response) override {
+    on_call(++calls);
+    if (!answer) return new SilentCall;
+    grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+    reactor->Finish(answer(*request, response));
+    return reactor;
+  }
+};
+
+class BenchLoadTest : public testing::Test {
+ protected:
+  BenchLoadTest() {
+    flags_.duration = absl::Milliseconds(100);
+    flags_.warmup = absl::ZeroDuration();
+    flags_.concurrency = 3;
+  }
+
+  BenchResult Run() {
+    int port = 0;
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+    builder.RegisterService(&service_);
+    const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+    BenchLoad::Stubs stubs;
+    stubs.push_back(v1::RestorationService::NewStub(
+        grpc::CreateChannel(absl::StrCat("127.0.0.1:", port), grpc::InsecureChannelCredentials())));
+    BenchLoad load(flags_, mix_, pictures_, std::move(stubs));
+    return load.Run(stop_, false);
+  }
+
+  FakeService service_;
+  std::atomic<bool> stop_ = false;
+  BenchFlags flags_;
+  std::vector<MixPart> mix_ = {{.name = "a"}, {.name = "b", .weight = 3}};
+  std::vector<BenchPicture> pictures_ = {{0, "A"}, {1, "B1"}, {1, "B2"}};
+};
+
+grpc::Status Restored(const v1::RestoreRequest& request, v1::RestoreResponse* response) {
+  response->set_image(request.image());
+  response->set_width_px(20);
+  response->set_height_px(10);
+  response->mutable_model()->set_name("rain");
+  response->mutable_model()->set_version("0123");
+  response->mutable_timings()->mutable_total()->set_nanos(1000);
+  response->mutable_timings()->set_tiles(6);
+  response->mutable_timings()->set_batches(2);
+  return grpc::Status::OK;
+}
+
+TEST_F(BenchLoadTest, ClosedLoopCountsReplies) {
+  service_.answer = Restored;
+  const BenchResult result = Run();
+  const BenchTally& tally = result.tally;
+  EXPECT_EQ(result.window, flags_.duration);
+  EXPECT_GT(tally.ok, 10);
+  EXPECT_EQ(tally.sent, tally.ok);
+  EXPECT_EQ(tally.sent, service_.calls);
+  EXPECT_EQ(tally.pixels, tally.ok * 200);
+  EXPECT_EQ(tally.tiles, tally.ok * 6);
+  EXPECT_EQ(tally.models().at("rain 0123"), tally.ok);
+  EXPECT_EQ(tally.stages().back().max(), absl::Microseconds(1));
+  EXPECT_GT(tally.parts()[1].ok, tally.parts()[0].ok) << "weight 3 and 1";
+}
+
+TEST_F(BenchLoadTest, EveryCallerWaitsForItsReply) {
+  std::atomic<int> most = 0;
+  service_.on_call = [&](int calls) {
+    most = calls;
+    stop_ = calls >= 3;
+  };
+  Run();
+  EXPECT_EQ(most, 3) << "none was answered, so no caller may send a second";
+}
+
+TEST_F(BenchLoadTest, AStopAbandonsWhatIsInFlight) {
+  flags_.duration = absl::Hours(1);
+  service_.on_call = [&](int calls) { stop_ = calls >= 3; };
+  const BenchResult result = Run();
+  EXPECT_EQ(result.tally.abandoned, 3);
+  EXPECT_EQ(result.tally.error_count, 0);
+  EXPECT_LT(result.window, absl::Minutes(1));
+}
+
+TEST_F(BenchLoadTest, RepliesThatDifferAreWrong) {
+  service_.answer = [this](const v1::RestoreRequest& request, v1::RestoreResponse* response) {
+    Restored(request, response);
+    if (service_.calls == 5) response->set_image("another");
+    return grpc::Status::OK;
+  };
+  pictures_ = {{0, "A"}};
+  flags_.verify = true;
+  EXPECT_EQ(Run().tally.wrong, 1);
+  service_.calls = 0;
+  flags_.verify = false;
+  EXPECT_EQ(Run().tally.wrong, 0);
+}
+
+TEST_F(BenchLoadTest, ErrorsByCode) {
+  service_.answer = [](const v1::RestoreRequest&, v1::RestoreResponse*) {
+    return grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "full");
+  };
+  const BenchTally tally = Run().tally;
+  EXPECT_EQ(tally.ok, 0);
+  EXPECT_GT(tally.error_count, 0);
+  EXPECT_EQ(tally.errors().at(absl::StatusCode::kResourceExhausted).latency.count(),
+            tally.error_count);
+}
+
+TEST_F(BenchLoadTest, OpenLoopSendsWhatIsDueThoughNothingIsAnswered) {
+  flags_.rate = 500;
+  flags_.max_outstanding = 7;
+  flags_.server.timeout = absl::Milliseconds(400);
+  const BenchTally tally = Run().tally;
+  EXPECT_EQ(service_.calls, 7);
+  EXPECT_EQ(tally.sent, 7);
+  EXPECT_EQ(tally.errors().at(absl::StatusCode::kDeadlineExceeded).latency.count(), 7);
+  EXPECT_GT(tally.not_sent, 15) << "50 are due, 7 may wait";
+  EXPECT_LT(tally.not_sent, 80);
+}
+
+TEST_F(BenchLoadTest, RequestsCarryModelAndPriority) {
+  std::atomic<int> good = 0;
+  service_.answer = [&](const v1::RestoreRequest& request, v1::RestoreResponse* response) {
+    const v1::RestoreOptions& options = request.options();
+    good +=
+        options.model() == "haze" && options.priority() == v1::RestoreOptions::PRIORITY_BACKGROUND;
+    return Restored(request, response);
+  };
+  flags_.model = "haze";
+  flags_.priority = "background";
+  const BenchTally tally = Run().tally;
+  EXPECT_EQ(good, tally.ok);
+}
+
+}  // namespace
+}  // namespace deweather
