@@ -73,6 +73,27 @@ bool AllRanOutOfMemory(const Results& results) {
   });
 }
 
+bool AllGood(const Results& results) {
+  return std::ranges::all_of(results, &absl::StatusOr<RestoredTile>::ok);
+}
+
+// A batch that ran.
+struct Ran {
+  int64_t number = 0;
+  absl::Time start;
+  absl::Duration elapsed;
+};
+
+void Complete(const std::vector<Tile>& batch, const Ran& ran, Results* results) {
+  for (size_t i = 0; i < batch.size(); ++i) {
+    absl::StatusOr<RestoredTile>& result = (*results)[i];
+    if (!result.ok()) continue;
+    result->batch = ran.number;
+    result->wait = ran.start - batch[i].enqueued;
+    result->infer = ran.elapsed / static_cast<int64_t>(batch.size());
+  }
+}
+
 void Learn(const std::vector<Tile>& batch, absl::Duration elapsed) {
   const Tile& tile = batch.front();
   if (tile.cost == nullptr) return;
@@ -230,16 +251,8 @@ void Batcher::RunAndAnswer(Executor& executor, std::vector<Tile> batch) {
     executor.memory.Failed(size);
     return RunAgain(executor, std::move(batch), size / 2);
   }
-  const int64_t number = ++batches_;
-  bool good = true;
-  for (size_t i = 0; i < results.size(); ++i) {
-    good = good && results[i].ok();
-    if (!results[i].ok()) continue;
-    results[i]->batch = number;
-    results[i]->wait = start - batch[i].enqueued;
-    results[i]->infer = elapsed / size;
-  }
-  if (good) {
+  Complete(batch, {++batches_, start, elapsed}, &results);
+  if (AllGood(results)) {
     executor.memory.Succeeded(size);
     Learn(batch, elapsed);
   }

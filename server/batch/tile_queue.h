@@ -17,7 +17,6 @@
 #define DEWEATHER_SERVER_BATCH_TILE_QUEUE_H_
 
 #include <array>
-#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -26,6 +25,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <unordered_map>
 #include <vector>
 
@@ -89,7 +89,10 @@ class TileQueue {
     const Restorer* model = nullptr;
     int width = 0;
     int height = 0;
-    friend auto operator<=>(const Kind&, const Kind&) = default;
+    friend bool operator==(const Kind&, const Kind&) = default;
+    friend bool operator<(const Kind& a, const Kind& b) {
+      return std::tie(a.model, a.width, a.height) < std::tie(b.model, b.width, b.height);
+    }
   };
   // What waits of one kind.
   struct Group {

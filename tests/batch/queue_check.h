@@ -282,37 +282,53 @@ class QueueCheck {
   void CheckTurns(const std::vector<Tile>& batch, const Groups& groups, int kind) {
     const int priority = kind % 2;
     const int64_t callers_before = WaitingCallers(priority);
-    for (CallerState& state : callers_[static_cast<size_t>(priority)]) {
-      state.given = state.left = 0;
-      state.ready = false;
-    }
-    std::map<int, std::map<int, int64_t>> given;  // by caller and call
-    for (auto& [id, waiting] : waiting_) {
-      waiting.given = 0;
-      CallerState& state = StateOf(waiting);
-      state.ready |= groups[static_cast<size_t>(waiting.kind())].ready;
-    }
-    for (const Tile& tile : batch) {
-      const auto id = call_of_.find(tile.call.get());
-      if (!Expect(id != call_of_.end(), "a tile of no waiting call")) return;
-      const Waiting& of = waiting_.at(id->second);
-      ++StateOf(of).given;
-      ++given[of.caller][id->second];
-      Waiting* const waiting = Answer(tile);
-      if (!failure_.empty()) return;
-      if (waiting != nullptr) ++waiting->given;
-    }
-    for (const auto& [id, waiting] : waiting_) {
-      if (waiting.kind() != kind) continue;
-      StateOf(waiting).left += static_cast<int64_t>(waiting.tiles.size());
-      for (const auto& [other, count] : given[waiting.caller]) {
-        Expect(count <= waiting.given + 1, "calls out of turn");
-      }
-    }
+    BeginTurns(priority, groups);
+    const CallsGiven given = CountGiven(batch);
+    if (!failure_.empty()) return;
+    CheckCalls(given, kind);
     CheckCallers(priority);
     for (auto& [id, waiting] : waiting_) {
       if (waiting.priority() != priority) continue;
       CountTurn(waiting, groups[static_cast<size_t>(waiting.kind())].ready, callers_before);
+    }
+  }
+
+  void BeginTurns(int priority, const Groups& groups) {
+    for (CallerState& state : callers_[static_cast<size_t>(priority)]) {
+      state.given = state.left = 0;
+      state.ready = false;
+    }
+    for (auto& [id, waiting] : waiting_) {
+      waiting.given = 0;
+      StateOf(waiting).ready |= groups[static_cast<size_t>(waiting.kind())].ready;
+    }
+  }
+
+  // Tiles in the batch by caller and call. The tiles are answered.
+  using CallsGiven = std::map<int, std::map<int, int64_t>>;
+  CallsGiven CountGiven(const std::vector<Tile>& batch) {
+    CallsGiven given;
+    for (const Tile& tile : batch) {
+      const auto id = call_of_.find(tile.call.get());
+      if (!Expect(id != call_of_.end(), "a tile of no waiting call")) break;
+      const Waiting& of = waiting_.at(id->second);
+      ++StateOf(of).given;
+      ++given[of.caller][id->second];
+      Waiting* const waiting = Answer(tile);
+      if (waiting != nullptr) ++waiting->given;
+    }
+    return given;
+  }
+
+  void CheckCalls(const CallsGiven& given, int kind) {
+    for (const auto& [id, waiting] : waiting_) {
+      if (waiting.kind() != kind) continue;
+      StateOf(waiting).left += static_cast<int64_t>(waiting.tiles.size());
+      const auto calls = given.find(waiting.caller);
+      if (calls == given.end()) continue;
+      for (const auto& [other, count] : calls->second) {
+        Expect(count <= waiting.given + 1, "calls out of turn");
+      }
     }
   }
 
@@ -370,7 +386,7 @@ class QueueCheck {
 
   static std::shared_ptr<BatchCost> CostOfTiles(absl::Duration fixed, absl::Duration per_tile) {
     auto cost = std::make_shared<BatchCost>();
-    for (const int tiles : {1, 8}) cost->Add(tiles * 64, fixed + tiles * per_tile);
+    for (const int64_t tiles : {1, 8}) cost->Add(tiles * 64, fixed + tiles * per_tile);
     return cost;
   }
 

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -39,7 +40,7 @@ class TileQueueTest : public testing::Test {
   // Of tiles of 8 px: a batch takes `fixed`, and each tile `per_tile`.
   static std::shared_ptr<BatchCost> Cost(absl::Duration fixed, absl::Duration per_tile) {
     auto cost = std::make_shared<BatchCost>();
-    for (const int tiles : {1, 8}) cost->Add(tiles * 64, fixed + tiles * per_tile);
+    for (const int64_t tiles : {1, 8}) cost->Add(tiles * 64, fixed + tiles * per_tile);
     return cost;
   }
   // As on a GPU: only the number of batches counts.
