@@ -7,11 +7,13 @@
 #include <cstdlib>
 #include <exception>
 #include <string>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "client/bench_command.h"
 #include "client/channel.h"
 #include "client/health_command.h"
+#include "client/models_command.h"
 #include "client/restore_command.h"
 
 namespace deweather {
@@ -114,6 +116,45 @@ CLI::App* AddHealth(CLI::App& app, HealthFlags& flags) {
   return command;
 }
 
+// The commands below `models`; each has flags of its own, as above.
+struct ModelsCommand {
+  const char* name;
+  const char* help;
+  int (*run)(const ModelsFlags&);
+  ModelsFlags flags = {};
+  bool parsed = false;
+};
+
+void AddModelsCommand(CLI::App& models, ModelsCommand& command) {
+  const std::string name = command.name;
+  const bool loads = name == "promote" || name == "rollback";
+  if (loads) command.flags.server.timeout = absl::Minutes(5);
+  CLI::App* const app = models.add_subcommand(name, command.help);
+  if (name != "list") app->add_option("NAME", command.flags.name, "Of the model")->required();
+  if (name == "promote") {
+    app->add_option("VERSION", command.flags.version, "12 hexadecimal digits")->required();
+  }
+  app->add_flag("--json", command.flags.json, "Print one JSON object and nothing else");
+  AddServerFlags(*app, command.flags.server);
+  app->get_option("--timeout")
+      ->description(loads ? "Longest time for the answer [5m]"
+                          : "Longest time for one answer [30s]");
+  app->final_callback([&command] { command.parsed = true; });
+}
+
+std::vector<ModelsCommand> ModelsCommands() {
+  return {{"list", "Every model and its live version", RunModelsList},
+          {"get", "One model and its versions", RunModelsGet},
+          {"promote", "Makes a stored version live", RunModelsPromote},
+          {"rollback", "Makes the version live that was live before", RunModelsRollback}};
+}
+
+void AddModels(CLI::App& app, std::vector<ModelsCommand>& commands) {
+  CLI::App* const models = app.add_subcommand("models", "Shows models, and changes what is live");
+  models->require_subcommand(1);
+  for (ModelsCommand& command : commands) AddModelsCommand(*models, command);
+}
+
 int Main(int argc, char** argv) {
   CLI::App app("Restores pictures with a deweather-server.", "deweather");
   app.set_version_flag("--version", "deweather " DW_VERSION);
@@ -125,10 +166,15 @@ int Main(int argc, char** argv) {
   BenchFlags bench;
   const CLI::App* const benches = AddBench(app, bench);
   AddHealth(app, health);
+  std::vector<ModelsCommand> models = ModelsCommands();
+  AddModels(app, models);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
+  }
+  for (const ModelsCommand& command : models) {
+    if (command.parsed) return command.run(command.flags);
   }
   if (benches->parsed()) return RunBench(bench);
   return restores->parsed() ? RunRestore(restore) : RunHealth(health);

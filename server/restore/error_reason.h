@@ -13,8 +13,9 @@ namespace deweather {
 
 // The reason of a failed request, UPPER_SNAKE for google.rpc.ErrorInfo: INVALID_IMAGE, PIXEL_LIMIT,
 // INVALID_OPTION, UNSUPPORTED_OPTION, UNKNOWN_MODEL, NO_LIVE_MODEL, BYTE_BUDGET, TILE_BUDGET,
-// CALLER_QUOTA, DEADLINE_TOO_SHORT, DRAINING, MODEL_FAILED, NOT_ENCODABLE, REPLY_SIZE; else the name
-// of the code (DEADLINE_EXCEEDED, CANCELLED).
+// CALLER_QUOTA, DEADLINE_TOO_SHORT, DRAINING, MODEL_FAILED, NOT_ENCODABLE, REPLY_SIZE; of a
+// promotion UNKNOWN_MODEL, UNKNOWN_VERSION, NO_DATA_FOLDER, NO_PREVIOUS_VERSION, PROMOTION_RUNNING,
+// TORN_VERSION, MODEL_BUDGET, MODEL_FAILED; else the name of the code (DEADLINE_EXCEEDED, CANCELLED).
 std::string ErrorReason(const absl::Status& status);
 
 // `status` with `reason`, unless it has one already. An OK status stays as it is.

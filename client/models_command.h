@@ -1,0 +1,40 @@
+// `deweather models`: which models a server has, and which version of each is live.
+
+#ifndef DEWEATHER_CLIENT_MODELS_COMMAND_H_
+#define DEWEATHER_CLIENT_MODELS_COMMAND_H_
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "client/channel.h"
+#include "deweather/v1/model.pb.h"
+
+namespace deweather {
+
+struct ModelsFlags {
+  ServerFlags server;
+  std::string name;     // of get, promote and rollback
+  std::string version;  // of promote
+  bool json = false;
+};
+
+// Each prints what the server says: tables for people, one JSON object with `json`. Exit status: 0,
+// or 1 after one line on stderr.
+int RunModelsList(const ModelsFlags& flags);
+int RunModelsGet(const ModelsFlags& flags);
+int RunModelsPromote(const ModelsFlags& flags);
+int RunModelsRollback(const ModelsFlags& flags);
+
+// One line a model, below a line of headings.
+std::string ModelsTable(const std::vector<v1::Model>& models);
+
+// What is known of one model, then one line a version.
+std::string ModelText(const v1::Model& model);
+
+// Versions that are unset are null; what only a live model has is left out of another.
+nlohmann::json ModelJson(const v1::Model& model);
+
+}  // namespace deweather
+
+#endif  // DEWEATHER_CLIENT_MODELS_COMMAND_H_
