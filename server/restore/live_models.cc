@@ -5,7 +5,6 @@
 #include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/DeviceType.h>
 
-#include <algorithm>
 #include <filesystem>
 #include <system_error>
 #include <utility>
@@ -338,10 +337,13 @@ std::string LiveModels::StoreLive(const std::string& name) {
 }
 
 absl::Status LiveModels::CheckKnown(const std::string& name) const {
-  const std::vector<std::string> names = Names();
-  if (std::find(names.begin(), names.end(), name) != names.end()) return absl::OkStatus();
+  std::error_code ignored;
+  const bool stored =
+      !options_.store.empty() && ValidateName("name", name).ok() &&
+      std::filesystem::is_directory(absl::StrCat(options_.store, "/", name), ignored);
+  if (stored || Find(name).has_value()) return absl::OkStatus();
   return WithReason(absl::NotFoundError(absl::StrFormat("unknown model '%s'; known: %s", name,
-                                                        absl::StrJoin(names, ", "))),
+                                                        absl::StrJoin(Names(), ", "))),
                     "UNKNOWN_MODEL");
 }
 

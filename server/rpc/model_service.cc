@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -22,7 +23,9 @@ class ModelCall final : public grpc::ServerUnaryReactor,
                         public std::enable_shared_from_this<ModelCall<Response>> {
  public:
   ModelCall(const char* method, std::string caller, Occupancy& calls, Response* response)
-      : method_(method), caller_(std::move(caller)), place_(calls), response_(response) {}
+      : method_(method), caller_(std::move(caller)), response_(response) {
+    place_.emplace(calls);
+  }
 
   // What gRPC is given; it lets go in OnDone.
   grpc::ServerUnaryReactor* Reactor() {
@@ -44,11 +47,14 @@ class ModelCall final : public grpc::ServerUnaryReactor,
   void OnCancel() override {
     if (!answered_.exchange(true)) this->Finish(grpc::Status::CANCELLED);
   }
-  void OnDone() override { self_.reset(); }
+  void OnDone() override {
+    place_.reset();
+    self_.reset();
+  }
 
   const char* const method_;
   const std::string caller_;
-  const Occupancy::Place place_;
+  std::optional<Occupancy::Place> place_;  // until the reply has been sent
   Response* const response_;
   std::atomic<bool> answered_ = false;
   std::shared_ptr<ModelCall> self_;

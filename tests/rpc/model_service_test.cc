@@ -255,8 +255,9 @@ TEST_F(ModelServiceTest, APromotionGoesOnWithoutItsCaller) {
   ASSERT_TRUE(HappensSoon([&] { return calls_.count() > 0; }));
   context.TryCancel();
   EXPECT_EQ(answered.get_future().get().error_code(), grpc::StatusCode::CANCELLED);
+  EXPECT_TRUE(calls_.WaitUntilEmptyFor(absl::Seconds(30)));
   gate.Open();
-  ASSERT_TRUE(calls_.WaitUntilEmptyFor(absl::Seconds(30)));
+  ASSERT_TRUE(HappensSoon([&] { return models_.Pin("tiny").ok(); }));
   EXPECT_EQ(models_.Pin("tiny")->info.version, a);
 }
 
