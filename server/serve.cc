@@ -7,14 +7,18 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <condition_variable>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <exception>
 #include <filesystem>
 #include <memory>
+#include <mutex>
+#include <stop_token>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -29,6 +33,7 @@
 #include "server/restore/occupancy.h"
 #include "server/restore/restore.h"
 #include "server/rpc/address.h"
+#include "server/rpc/model_service.h"
 #include "server/rpc/restoration_service.h"
 #include "server/rpc/rpc_server.h"
 
@@ -45,8 +50,15 @@ namespace fs = std::filesystem;
 
 constexpr char kShippedModel[] = "deweather-rain";
 
+// How soon a version that another server, or an import, made live is followed.
+constexpr absl::Duration kFollowInterval = absl::Seconds(2);
+
 // For the last replies of a server whose device failed.
 constexpr absl::Duration kLastReplies = absl::Seconds(5);
+
+// gRPC cuts off what arrives while it shuts down. A caller whose reply was the last one in flight may
+// have sent its next call already: so long it is still told that the server drains.
+constexpr absl::Duration kLateCalls = absl::Milliseconds(250);
 
 void LogOfGrpc(gpr_log_func_args* args) {
   spdlog::debug("grpc {}:{}: {}", args->file, args->line, args->message);
@@ -71,9 +83,12 @@ int ThreadsOr(int threads, int automatic) { return threads > 0 ? threads : autom
 
 LiveModelsOptions ModelOptionsOf(const ServerOptions& options) {
   return {.folders = ModelFolders(options.data_dir),
+          .store = options.data_dir.empty() ? "" : absl::StrCat(options.data_dir, "/models"),
           .device = options.device,
           .precision = options.precision,
-          .threads = ThreadsOr(options.threads.model, UsableProcessors())};
+          .threads = ThreadsOr(options.threads.model, UsableProcessors()),
+          .max_model_bytes = options.limits.max_model_bytes,
+          .log = [](const std::string& message) { spdlog::warn("{}", message); }};
 }
 
 RestorePipelineOptions PipelineOptionsOf(const ServerOptions& options) {
@@ -155,6 +170,19 @@ class Breakdown {
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
 };
 
+// Calls `task` now and then until it is told to stop.
+std::jthread Repeat(absl::Duration interval, std::function<void(std::stop_token)> task) {
+  return std::jthread([interval, task = std::move(task)](const std::stop_token& stop) {
+    std::mutex mutex;
+    std::condition_variable_any stopped;
+    std::unique_lock lock(mutex);
+    while (!stop.stop_requested()) {
+      task(stop);
+      stopped.wait_for(lock, stop, absl::ToChronoNanoseconds(interval), [] { return false; });
+    }
+  });
+}
+
 void Drain(RpcServer& server, RestorationService& restoration, RestorePipeline& pipeline,
            Occupancy& calls, const DrainOptions& drain) {
   spdlog::info("health says NOT_SERVING; calls are served for another {}",
@@ -164,7 +192,9 @@ void Drain(RpcServer& server, RestorationService& restoration, RestorePipeline& 
   pipeline.BeginDrain();
   spdlog::info("waiting up to {} for {} calls in flight", absl::FormatDuration(drain.timeout),
                calls.count());
-  Shutdown(server, calls, drain.timeout);
+  const bool finished = calls.WaitUntilEmptyFor(drain.timeout);
+  if (finished) std::this_thread::sleep_for(absl::ToChronoNanoseconds(kLateCalls));
+  Shutdown(server, calls, finished ? drain.timeout : absl::ZeroDuration());
 }
 
 }  // namespace
@@ -189,16 +219,21 @@ absl::Status Serve(const ServerOptions& options, const DecorateRun& decorate_run
   pipeline_options.decorate_run = decorate_run;
   RestorePipeline pipeline(pipeline_options, models, *metrics);
   DW_ASSIGN_OR_RETURN(const LiveModelInfo model,
-                      models.Load(options.model.empty() ? kShippedModel : options.model,
-                                  pipeline.batch_sizes(), pipeline.executor()));
+                      models.LoadAll(options.model.empty() ? kShippedModel : options.model,
+                                     pipeline.batch_sizes(), pipeline.executor()));
   spdlog::info("model {} version {} is live", model.name, model.version);
+  const std::jthread follower = Repeat(kFollowInterval, [&](const std::stop_token& stop) {
+    models.Follow(pipeline.batch_sizes(), pipeline.executor(), stop);
+  });
 
   Occupancy calls;
   RestorationService restoration(pipeline, calls, options.limits);
+  ModelService model_service(models, pipeline, calls);
   DW_ASSIGN_OR_RETURN(
       RpcServer server,
       StartRpcServer(options.listen, options.limits,
-                     {{v1::RestorationService::service_full_name(), &restoration}}));
+                     {{v1::RestorationService::service_full_name(), &restoration},
+                      {v1::ModelService::service_full_name(), &model_service}}));
   DW_ASSIGN_OR_RETURN(const MetricsEndpoint endpoint, Expose(options.metrics_listen, metrics));
   absl::PrintF("grpc listening on %s\n", server.address);
   if (endpoint.exposer != nullptr) absl::PrintF("metrics listening on %s\n", endpoint.address);

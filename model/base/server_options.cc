@@ -67,6 +67,8 @@ absl::Status CheckLimits(const LimitOptions& limits) {
                                 int64_t{64} << 20, int64_t{1} << 40));
   DW_RETURN_IF_ERROR(
       CheckRange("limits.max_large_bytes", limits.max_large_bytes, 1024, int64_t{64} << 30));
+  DW_RETURN_IF_ERROR(CheckRange("limits.max_model_bytes", limits.max_model_bytes, int64_t{1} << 20,
+                                int64_t{1} << 40));
   return CheckDuration("limits.max_stream_idle", limits.max_stream_idle, absl::Hours(1),
                        absl::Seconds(1));
 }

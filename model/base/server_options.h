@@ -27,6 +27,7 @@ struct LimitOptions {
   int64_t max_transport_bytes = int64_t{1024} << 20;   // that gRPC holds for all connections
   int64_t max_large_bytes = int64_t{1024} << 20;       // of one picture that comes in chunks
   absl::Duration max_stream_idle = absl::Seconds(60);  // for a message to arrive, or to be read
+  int64_t max_model_bytes = int64_t{8192} << 20;       // of weights, of all models that are live
 
   friend bool operator==(const LimitOptions&, const LimitOptions&) = default;
 };

@@ -28,6 +28,7 @@ void Copy(const v1::ServerConfig::Limits& message, LimitOptions* options) {
   DW_COPY(max_concurrent_streams);
   DW_COPY(max_transport_bytes);
   DW_COPY(max_large_bytes);
+  DW_COPY(max_model_bytes);
   if (message.has_max_stream_idle()) {
     options->max_stream_idle = ToDuration(message.max_stream_idle());
   }

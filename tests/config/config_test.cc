@@ -39,7 +39,8 @@ TEST(ServerConfigTest, EveryFieldArrives) {
     threads { model: 1 workers: 2 }
     limits { max_image_pixels: 3 max_receive_bytes: 4000 max_send_bytes: 5000
              max_concurrent_streams: 6 max_transport_bytes: 70000000
-             max_large_bytes: 7000 max_stream_idle { seconds: 7 } }
+             max_large_bytes: 7000 max_stream_idle { seconds: 7 }
+             max_model_bytes: 8000000 }
     drain { delay { nanos: 8 } timeout { seconds: 9 } }
     admission { max_bytes: 1048577 max_tiles: 10 max_caller_percent: 11 }
     batching { max_tiles: 12 max_delay { nanos: 13 } window_tiles: 14 })",
@@ -53,7 +54,8 @@ TEST(ServerConfigTest, EveryFieldArrives) {
   expected.device = "cuda:3";
   expected.precision = Precision::kBf16;
   expected.threads = {1, 2};
-  expected.limits = {3, 4000, 5000, 6, 70'000'000, 7000, absl::Seconds(7)};
+  expected.limits = {3, 4000, 5000, 6, 70'000'000, 7000, absl::Seconds(7),
+                     8'000'000};
   expected.drain = {absl::Nanoseconds(8), absl::Seconds(9)};
   expected.admission = {1048577, 10, 11};
   expected.batching = {12, absl::Nanoseconds(13), 14};
@@ -97,6 +99,7 @@ TEST(ServerConfigTest, MistakesNameFileLineFieldValueAndLimit) {
       {"batching { max_delay { seconds: 2 } }", {"batching.max_delay is 2s", "[0s, 1s]"}},
       {"batching { window_tiles: 0 }", {"batching.window_tiles is 0", "[1, 4096]"}},
       {"limits { max_large_bytes: 1023 }", {"max_large_bytes is 1023", "[1024, 68719476736]"}},
+      {"limits { max_model_bytes: 9 }", {"max_model_bytes is 9", "[1048576, 1099511627776]"}},
       {"limits { max_stream_idle { nanos: 5 } }", {"max_stream_idle is 5ns", "[1s, 1h]"}},
       {"drain { delay { seconds: -1 } }", {"drain.delay is -1s", "[0s, 1h]"}},
       {"drain {\n timeout {\n seconds: 3601 } }", {":2: drain.timeout is 1h1s", "[0s, 1h]"}},
