@@ -46,9 +46,6 @@ foreach(folder IN ITEMS include include/torch/csrc/api/include)
   target_compile_options(dw_torch INTERFACE
     "$<$<COMPILE_LANGUAGE:CXX>:SHELL:-idirafter ${DEWEATHER_TORCH}/${folder}>")
 endforeach()
-# Clang 18 began to spell templates in symbols as GCC 12, which built LibTorch, does not.
-target_compile_options(dw_torch INTERFACE
-  "$<$<COMPILE_LANG_AND_ID:CXX,Clang>:-fclang-abi-compat=17>")
 # Without the first, narrow ATen headers pull in every operator: twice the time to compile.
 target_compile_definitions(dw_torch INTERFACE AT_PER_OPERATOR_HEADERS _GLIBCXX_USE_CXX11_ABI=1)
 # Linked with libtorch_cpu and libc10 alone a program loads none of the 2.7 GB of CUDA libraries.

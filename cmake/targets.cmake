@@ -12,6 +12,10 @@ if(DEWEATHER_WERROR)
 endif()
 if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
   target_compile_options(dw_flags INTERFACE -Wthread-safety)
+  if(CMAKE_CXX_COMPILER_VERSION VERSION_GREATER_EQUAL 18)
+    # It spells templates in symbols as GCC 12 does not, which built absl and LibTorch.
+    target_compile_options(dw_flags INTERFACE -fclang-abi-compat=17)
+  endif()
 endif()
 if(DEWEATHER_SANITIZE)
   target_compile_options(dw_flags INTERFACE
