@@ -25,19 +25,18 @@ inline std::string_view FirstLine(std::string_view text) { return text.substr(0,
 
 // CUDA's sticky errors (cudaError_t): after one of them every call of the process fails.
 inline bool IsSticky(int32_t code) {
-  constexpr std::array<int32_t, 12> kSticky = {
-      214,   // uncorrectable memory error
-      700,   // illegal address
-      702,   // launch timeout
-      710,   // assertion on the device
-      714,   // hardware stack error
-      715,   // illegal instruction
-      716,   // misaligned address
-      717,   // invalid address space
-      718,   // invalid program counter
-      719,   // launch failure
-      721,   // contained error
-      999};  // unknown
+  constexpr std::array<int32_t, 12> kSticky = {214,   // uncorrectable memory error
+                                               700,   // illegal address
+                                               702,   // launch timeout
+                                               710,   // assertion on the device
+                                               714,   // hardware stack error
+                                               715,   // illegal instruction
+                                               716,   // misaligned address
+                                               717,   // invalid address space
+                                               718,   // invalid program counter
+                                               719,   // launch failure
+                                               721,   // contained error
+                                               999};  // unknown
   return std::find(kSticky.begin(), kSticky.end(), code) != kSticky.end();
 }
 

@@ -229,11 +229,10 @@ absl::Status Serve(const ServerOptions& options, const DecorateRun& decorate_run
   Occupancy calls;
   RestorationService restoration(pipeline, calls, options.limits);
   ModelService model_service(models, pipeline, calls);
-  DW_ASSIGN_OR_RETURN(
-      RpcServer server,
-      StartRpcServer(options.listen, options.limits,
-                     {{v1::RestorationService::service_full_name(), &restoration},
-                      {v1::ModelService::service_full_name(), &model_service}}));
+  DW_ASSIGN_OR_RETURN(RpcServer server,
+                      StartRpcServer(options.listen, options.limits,
+                                     {{v1::RestorationService::service_full_name(), &restoration},
+                                      {v1::ModelService::service_full_name(), &model_service}}));
   DW_ASSIGN_OR_RETURN(const MetricsEndpoint endpoint, Expose(options.metrics_listen, metrics));
   absl::PrintF("grpc listening on %s\n", server.address);
   if (endpoint.exposer != nullptr) absl::PrintF("metrics listening on %s\n", endpoint.address);

@@ -13,7 +13,7 @@ namespace {
 
 constexpr absl::Duration kLeastDelay = absl::Milliseconds(100);
 constexpr absl::Duration kMostDelay = absl::Seconds(60);
-constexpr double kForget = 0.95;   // weight of what was learnt before, at each new request
+constexpr double kForget = 0.95;  // weight of what was learnt before, at each new request
 constexpr double kMostLate = 4.0;
 
 absl::Status Refuse(std::string message, const char* reason, absl::Duration delay) {
@@ -37,7 +37,8 @@ std::string OverBudget(const char* what, int64_t wanted, int64_t held, int64_t l
 
 std::string OverQuota(const char* what, int64_t wanted, int64_t held, int64_t limit, int percent) {
   return absl::StrFormat(
-      "the picture needs %d %s; the caller's requests in flight hold %d of %d (%d %% of the server's)",
+      "the picture needs %d %s; the caller's requests in flight hold %d of %d (%d %% of the "
+      "server's)",
       wanted, what, held, limit, percent);
 }
 

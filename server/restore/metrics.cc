@@ -50,6 +50,19 @@ Family<Histogram>& HistogramFamily(Registry& registry, const char* name, const c
   return prometheus::BuildHistogram().Name(name).Help(help).Register(registry);
 }
 
+Counter& OneCounter(Registry& registry, const char* name, const char* help) {
+  return CounterFamily(registry, name, help).Add({});
+}
+
+Gauge& OneGauge(Registry& registry, const char* name, const char* help) {
+  return GaugeFamily(registry, name, help).Add({});
+}
+
+Histogram& OneHistogram(Registry& registry, const char* name, const char* help,
+                        const Histogram::BucketBoundaries& buckets) {
+  return HistogramFamily(registry, name, help).Add({}, buckets);
+}
+
 // One counter for each value of one label.
 template <size_t N>
 std::array<Counter*, N> LabelledCounters(Family<Counter>& family, const char* label,
@@ -68,6 +81,21 @@ std::array<Counter*, kStatusCodes> RequestCounters(Registry& registry) {
     counters[static_cast<size_t>(code)] = &family.Add({{"code", name}});
   }
   return counters;
+}
+
+std::array<Counter*, 6> RefusalCounters(Registry& registry) {
+  return LabelledCounters<6>(CounterFamily(registry, "deweather_restore_refused_total",
+                                           "Requests refused before they were decoded, by reason."),
+                             "reason",
+                             {"byte_budget", "tile_budget", "caller_quota", "deadline_too_short",
+                              "draining", "no_live_model"});
+}
+
+std::array<Counter*, 3> DropCounters(Registry& registry) {
+  return LabelledCounters<3>(
+      CounterFamily(registry, "deweather_tiles_dropped_total",
+                    "Tiles that went in and did not come out restored, by reason."),
+      "reason", {"deadline", "cancelled", "failed"});
 }
 
 std::array<Histogram*, 5> StageHistograms(Registry& registry) {
@@ -113,52 +141,37 @@ double FreeBytes(const std::string& folder) {
 
 Metrics::Metrics(MetricsOptions options)
     : registry(std::make_shared<Registry>()),
-      padding_tiles(CounterFamily(*registry, "deweather_batch_padding_tiles_total",
-                                  "Tiles without a picture that filled up a batch.")
-                        .Add({})),
-      restore_seconds(HistogramFamily(*registry, "deweather_restore_seconds",
-                                      "Time of a successful request, from its bytes to its reply.")
-                          .Add({}, LatencyBuckets())),
-      refusal_seconds(HistogramFamily(*registry, "deweather_refusal_seconds",
-                                      "Time of a refused request, from its bytes to its reply.")
-                          .Add({}, PromptBuckets())),
-      cancel_seconds(HistogramFamily(*registry, "deweather_cancel_seconds",
-                                     "Time from a cancel until no tile of the request waits.")
-                         .Add({}, PromptBuckets())),
-      batch_tiles(HistogramFamily(*registry, "deweather_batch_tiles", "Tiles in a batch.")
-                      .Add({}, BatchBuckets())),
+      padding_tiles(OneCounter(*registry, "deweather_batch_padding_tiles_total",
+                               "Tiles without a picture that filled up a batch.")),
+      restore_seconds(OneHistogram(*registry, "deweather_restore_seconds",
+                                   "Time of a successful request, from its bytes to its reply.",
+                                   LatencyBuckets())),
+      refusal_seconds(OneHistogram(*registry, "deweather_refusal_seconds",
+                                   "Time of a refused request, from its bytes to its reply.",
+                                   PromptBuckets())),
+      cancel_seconds(OneHistogram(*registry, "deweather_cancel_seconds",
+                                  "Time from a cancel until no tile of the request waits.",
+                                  PromptBuckets())),
+      batch_tiles(
+          OneHistogram(*registry, "deweather_batch_tiles", "Tiles in a batch.", BatchBuckets())),
       options_(std::move(options)),
       requests_(RequestCounters(*registry)),
-      refused_(LabelledCounters<6>(
-          CounterFamily(*registry, "deweather_restore_refused_total",
-                        "Requests refused before they were decoded, by reason."),
-          "reason", {"byte_budget", "tile_budget", "caller_quota",
-                                               "deadline_too_short", "draining", "no_live_model"})),
-      tiles_dropped_(LabelledCounters<3>(
-          CounterFamily(*registry, "deweather_tiles_dropped_total",
-                        "Tiles that went in and did not come out restored, by reason."),
-          "reason", {"deadline", "cancelled", "failed"})),
+      refused_(RefusalCounters(*registry)),
+      tiles_dropped_(DropCounters(*registry)),
       stage_seconds_(StageHistograms(*registry)),
-      cpu_seconds_(CounterFamily(*registry, "process_cpu_seconds_total",
-                                 "User and system time of the process.")
-                       .Add({})),
+      cpu_seconds_(OneCounter(*registry, "process_cpu_seconds_total",
+                              "User and system time of the process.")),
       resident_bytes_(
-          GaugeFamily(*registry, "process_resident_memory_bytes", "Resident memory of the process.")
-              .Add({})),
-      data_free_bytes_(GaugeFamily(*registry, "deweather_data_free_bytes",
-                                   "Free space on the data folder's file system.")
-                           .Add({})),
-      queue_tiles_(
-          GaugeFamily(*registry, "deweather_queue_tiles", "Tiles that wait for a batch.").Add({})),
-      queue_oldest_seconds_(GaugeFamily(*registry, "deweather_queue_oldest_seconds",
-                                        "Wait of the tile that has waited longest.")
-                                .Add({})),
+          OneGauge(*registry, "process_resident_memory_bytes", "Resident memory of the process.")),
+      data_free_bytes_(OneGauge(*registry, "deweather_data_free_bytes",
+                                "Free space on the data folder's file system.")),
+      queue_tiles_(OneGauge(*registry, "deweather_queue_tiles", "Tiles that wait for a batch.")),
+      queue_oldest_seconds_(OneGauge(*registry, "deweather_queue_oldest_seconds",
+                                     "Wait of the tile that has waited longest.")),
       inflight_requests_(
-          GaugeFamily(*registry, "deweather_inflight_requests", "Requests that were let in.")
-              .Add({})),
-      inflight_bytes_(GaugeFamily(*registry, "deweather_inflight_bytes",
-                                  "What they hold, by the estimate that admission goes by.")
-                          .Add({})),
+          OneGauge(*registry, "deweather_inflight_requests", "Requests that were let in.")),
+      inflight_bytes_(OneGauge(*registry, "deweather_inflight_bytes",
+                               "What they hold, by the estimate that admission goes by.")),
       model_info_(GaugeFamily(*registry, "deweather_model_info",
                               "1 for each model and version that is live.")),
       expert_tokens_(CounterFamily(*registry, "deweather_expert_tokens_total",
@@ -172,9 +185,8 @@ Metrics::Metrics(MetricsOptions options)
       .Add({{"version", options_.build_version}})
       .Set(1);
   if (options_.gpu_memory_bytes) {
-    gpu_memory_bytes_ = &GaugeFamily(*registry, "deweather_gpu_memory_bytes",
-                                     "Memory that the model holds on the GPU.")
-                             .Add({});
+    gpu_memory_bytes_ = &OneGauge(*registry, "deweather_gpu_memory_bytes",
+                                  "Memory that the model holds on the GPU.");
   }
 }
 

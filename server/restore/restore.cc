@@ -15,10 +15,10 @@
 #include "model/base/mutex.h"
 #include "model/base/name.h"
 #include "model/base/status_macros.h"
+#include "model/base/worker_pool.h"
 #include "model/image/tiling.h"
 #include "server/batch/batcher.h"
 #include "server/batch/call.h"
-#include "server/batch/worker_pool.h"
 #include "server/restore/admission.h"
 #include "server/restore/expert_map.h"
 #include "server/restore/live_models.h"
@@ -256,8 +256,8 @@ absl::Status RestorePipeline::Restoration::Admit() {
   DW_RETURN_IF_ERROR(CheckOffered(options, model_.info));
   DW_ASSIGN_OR_RETURN(info_, Inspect(request_.image, parts_.options.decode_limits));
   grid_.emplace(info_.width, info_.height, model_.info.tile);
-  DW_ASSIGN_OR_RETURN(share_,
-                      parts_.admission.Admit(Demand(), absl::Now(), std::move(request_.reservation)));
+  DW_ASSIGN_OR_RETURN(
+      share_, parts_.admission.Admit(Demand(), absl::Now(), std::move(request_.reservation)));
   Then(&Restoration::Decode, LengthFor(info_));
   return absl::OkStatus();
 }

@@ -16,7 +16,7 @@
 
 #include "absl/status/statusor.h"
 #include "deweather/v1/model.grpc.pb.h"
-#include "server/batch/worker_pool.h"
+#include "model/base/worker_pool.h"
 #include "server/restore/live_models.h"
 #include "server/restore/occupancy.h"
 #include "server/restore/restore.h"

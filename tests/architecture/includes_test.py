@@ -30,7 +30,8 @@ class PlantedViolationTest(unittest.TestCase):
             '#include "proto/deweather/v1/restoration.pb.h"\n'
             '#include "server/restore/restore.h"\n'
         ),
-        "server/main.cc": '#include "server/restore/restore.h"\n',
+        "server/serve.h": '#include "server/restore/restore.h"\n',
+        "server/main.cc": '#include "server/serve.h"\n',
         "tests/batch/queue_test.cc": '#include <gtest/gtest.h>\n#include "model/image/image.h"\n',
     }
 

@@ -140,7 +140,8 @@ TEST_F(AdmissionTest, ADeadlineThatHasPassedIsNotARefusal) {
 
 TEST_F(AdmissionTest, TheWorkAheadDecides) {
   ASSERT_TRUE(Admit(Seconds(10, absl::InfiniteFuture())));
-  EXPECT_FALSE(Admit(Seconds(2, now_ + absl::Milliseconds(3900)))) << "turns: 2 own, 2 of the other";
+  EXPECT_FALSE(Admit(Seconds(2, now_ + absl::Milliseconds(3900))))
+      << "turns: 2 own, 2 of the other";
   EXPECT_EQ(ErrorReason(last_), "DEADLINE_TOO_SHORT");
   EXPECT_THAT(std::string(last_.message()), HasSubstr("2 tiles take about 4s"));
   EXPECT_EQ(RetryDelay(last_), absl::Milliseconds(100));
@@ -149,7 +150,8 @@ TEST_F(AdmissionTest, TheWorkAheadDecides) {
 
 TEST_F(AdmissionTest, CallersTakeTurns) {
   for (int i = 0; i < 20; ++i) ASSERT_TRUE(Admit(Seconds(1, absl::InfiniteFuture(), "many")));
-  EXPECT_TRUE(Admit(Seconds(1, now_ + absl::Milliseconds(2100), "one"))) << "one of theirs, then it";
+  EXPECT_TRUE(Admit(Seconds(1, now_ + absl::Milliseconds(2100), "one")))
+      << "one of theirs, then it";
   EXPECT_FALSE(Admit(Seconds(1, now_ + absl::Milliseconds(2100), "many")));
 }
 

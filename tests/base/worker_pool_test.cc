@@ -1,4 +1,4 @@
-#include "server/batch/worker_pool.h"
+#include "model/base/worker_pool.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

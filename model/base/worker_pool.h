@@ -6,8 +6,8 @@
 // Errors   tasks must not throw
 // Cost     the queue is as long as its callers make it: admission bounds them
 
-#ifndef DEWEATHER_SERVER_BATCH_WORKER_POOL_H_
-#define DEWEATHER_SERVER_BATCH_WORKER_POOL_H_
+#ifndef DEWEATHER_MODEL_BASE_WORKER_POOL_H_
+#define DEWEATHER_MODEL_BASE_WORKER_POOL_H_
 
 #include <deque>
 #include <functional>
@@ -56,4 +56,4 @@ class WorkerPool {
 
 }  // namespace deweather
 
-#endif  // DEWEATHER_SERVER_BATCH_WORKER_POOL_H_
+#endif  // DEWEATHER_MODEL_BASE_WORKER_POOL_H_

@@ -1,4 +1,4 @@
-#include "server/batch/worker_pool.h"
+#include "model/base/worker_pool.h"
 
 #include <algorithm>
 #include <utility>
