@@ -52,7 +52,7 @@ class ModelServiceTest : public testing::Test {
         grpc::CreateChannel(server_.address, grpc::InsecureChannelCredentials()));
   }
   ~ModelServiceTest() override {
-    Shutdown(server_, calls_, absl::Seconds(30));
+    if (server_.server != nullptr) Shutdown(server_, calls_, absl::Seconds(30));
     server_.server.reset();
     service_.reset();
     fs::remove_all(folder_);
