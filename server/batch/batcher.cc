@@ -187,8 +187,16 @@ void Batcher::Loop(Executor& executor) {
       Answer(dropped.tile, std::move(dropped.status));
     }
     if (work.task) RunTask(work.task);
-    if (!work.popped.batch.empty()) RunAndAnswer(executor, std::move(work.popped.batch));
+    if (!work.popped.batch.empty()) RunBatchOf(executor, std::move(work.popped.batch));
   }
+}
+
+// A tile for which there is no room even alone says nothing of how large batches may be.
+void Batcher::RunBatchOf(Executor& executor, std::vector<Tile> batch) {
+  const MemoryLimit before = executor.memory;
+  executor.no_room_alone = false;
+  RunAndAnswer(executor, std::move(batch));
+  if (executor.no_room_alone) executor.memory = before;
 }
 
 Batcher::Work Batcher::WaitForWork(Executor& executor) {
@@ -251,6 +259,7 @@ void Batcher::RunAndAnswer(Executor& executor, std::vector<Tile> batch) {
     executor.memory.Failed(size);
     return RunAgain(executor, std::move(batch), size / 2);
   }
+  if (AllRanOutOfMemory(results)) executor.no_room_alone = true;
   Complete(batch, {++batches_, start, elapsed}, &results);
   if (AllGood(results)) {
     executor.memory.Succeeded(size);

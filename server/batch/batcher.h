@@ -73,7 +73,8 @@ class Batcher {
     RunBatch run;
     MemoryLimit memory;
     size_t device = 0;
-    bool ran_task = false;  // and no batch since
+    bool ran_task = false;       // and no batch since
+    bool no_room_alone = false;  // a tile of the last batch ran out of memory alone
   };
   // At most one of a task and tiles; `stop`: nothing will come any more.
   struct Work {
@@ -85,6 +86,7 @@ class Batcher {
   };
 
   void Loop(Executor& executor);
+  void RunBatchOf(Executor& executor, std::vector<Tile> batch);
   Work WaitForWork(Executor& executor);
   bool MayStop() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Work NextWork(Executor& executor) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

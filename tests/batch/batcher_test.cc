@@ -497,6 +497,18 @@ TEST_F(BatcherMemoryTest, FailureOfOneTileOnlyLimitsNothing) {
   EXPECT_THAT(recorder.sizes, ElementsAre(8, 1, 8));
 }
 
+TEST_F(BatcherMemoryTest, TileWithoutRoomEvenAloneLimitsNoOtherBatch) {
+  Recorder recorder([](absl::Span<const Tile> tiles) {
+    for (const Tile& tile : tiles) {
+      if (tile.rect.x == 0) throw std::bad_alloc();
+    }
+    return RestoreAll(tiles);
+  });
+  RunTogether(recorder.run(), 16);
+  EXPECT_EQ(recorder.sizes.back(), 8u) << "of the tiles that came after it";
+  for (int i = 0; i < 16; ++i) EXPECT_EQ(answers_.of(i).ok(), i != 0) << i;
+}
+
 TEST_F(BatcherMemoryTest, CulpritInAHalfIsBlamedAlone) {
   Recorder recorder([](absl::Span<const Tile> tiles) {
     for (const Tile& tile : tiles) {
