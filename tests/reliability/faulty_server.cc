@@ -7,7 +7,7 @@
 // Environment: FAULTY_MAX_BATCH=N, runs of more than N tiles are out of memory;
 // FAULTY_LEAK_BYTES=N, every run leaks so many bytes.
 //
-// A tile that is to run though its call has expired is told on stderr, one line each.
+// A tile that is to run though its call has expired or was cancelled is told on stderr, one line each.
 
 #include <array>
 #include <chrono>
@@ -55,7 +55,8 @@ void Leak(int bytes) {
   std::memset(lost, 1, static_cast<size_t>(bytes));
 }
 
-void TellIfExpired(const Tile& tile, absl::Time now) {
+void TellIfUnwanted(const Tile& tile, absl::Time now) {
+  if (tile.call->cancelled) std::fputs("cancelled tile in a batch\n", stderr);
   if (now <= tile.call->deadline) return;
   std::fprintf(stderr, "expired tile in a batch: late by %.3f ms\n",
                absl::ToDoubleMilliseconds(now - tile.call->deadline));
@@ -72,7 +73,7 @@ std::vector<absl::StatusOr<RestoredTile>> RunWithFaults(const RunBatch& run,
   static const int max_batch = Setting("FAULTY_MAX_BATCH");
   static const int leak_bytes = Setting("FAULTY_LEAK_BYTES");
   const absl::Time now = absl::Now();
-  for (const Tile& tile : tiles) TellIfExpired(tile, now);
+  for (const Tile& tile : tiles) TellIfUnwanted(tile, now);
   Leak(leak_bytes);
   if (max_batch > 0 && static_cast<int>(tiles.size()) > max_batch) throw std::bad_alloc();
   for (const Tile& tile : tiles) {
