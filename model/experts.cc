@@ -21,6 +21,18 @@ at::Tensor Apply(const FeedForward& ffn, const at::Tensor& x) {
   return deweather::Apply(ffn.down, at::gelu(deweather::Apply(ffn.up, x)));
 }
 
+// Fewer rows than this take other kernels of the BLAS, which add up in another order.
+constexpr int64_t kLeastRows = 32;
+
+// A row's result does not depend on how many others come with it: what a tile becomes must not depend
+// on its company in the batch.
+at::Tensor LinearOfRows(const at::Tensor& rows, const at::Tensor& weight, const at::Tensor& bias) {
+  const int64_t count = rows.size(0);
+  if (count >= kLeastRows) return at::linear(rows, weight, bias);
+  const at::Tensor padding = at::zeros({kLeastRows - count, rows.size(1)}, rows.options());
+  return at::linear(at::cat({rows, padding}), weight, bias).narrow(0, 0, count);
+}
+
 // Each expert's linear layer on its own block of rows: [R,in] -> [R,out]. `first` is the expert that
 // weight[0] belongs to; rows of experts before it are left out.
 // The stack is unbound once: selecting one expert at a time would make its backward pass as large as
@@ -34,7 +46,7 @@ at::Tensor GroupedLinear(const StackedLinear& layer, const at::Tensor& rows,
     const int64_t from = begin[e + first];
     const int64_t count = begin[e + first + 1] - from;
     if (count == 0) continue;
-    blocks.push_back(at::linear(rows.narrow(0, from, count), weights[e], biases[e]));
+    blocks.push_back(LinearOfRows(rows.narrow(0, from, count), weights[e], biases[e]));
   }
   if (blocks.empty()) return at::zeros({0, layer.weight.size(1)}, rows.options());
   return at::cat(blocks);

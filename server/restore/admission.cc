@@ -15,6 +15,7 @@ constexpr absl::Duration kLeastDelay = absl::Milliseconds(100);
 constexpr absl::Duration kMostDelay = absl::Seconds(60);
 constexpr double kForget = 0.95;  // weight of what was learnt before, at each new request
 constexpr double kMostLate = 4.0;
+constexpr double kMargin = 1.1;  // a request that ends late has cost as much as one in time
 
 absl::Status Refuse(std::string message, const char* reason, absl::Duration delay) {
   return WithRetryDelay(WithReason(absl::ResourceExhaustedError(message), reason),
@@ -109,7 +110,7 @@ absl::Status Admission::CheckQuota(const Demand& demand) const {
 absl::Status Admission::CheckDeadline(const Demand& demand, absl::Duration predicted,
                                       absl::Time now) const {
   const absl::Duration expected = predicted * Lateness();
-  const bool hopeful = !demand.cost.known() || now + expected <= demand.deadline;
+  const bool hopeful = !demand.cost.known() || now + expected * kMargin <= demand.deadline;
   if (hopeful || held_.requests == 0) return absl::OkStatus();
   return Refuse(absl::StrFormat("the deadline is in %s; behind what is in flight the picture's %d "
                                 "tiles take about %s",

@@ -5,8 +5,9 @@
 //            f · (own + Σ_callers min(V, own)), own = w + Σ_requests min(v, w)
 //          after now: its caller's other requests (work left v) take turns with it, and so do the
 //          other callers (work left V) with its caller. Background counts all normal work as ahead.
-//          f, in [1, 4], is how much longer than predicted the last requests took. Nothing in flight
-//          means no refusal by deadline, so that a wrong prediction is always found out.
+//          f, in [1, 4], is how much longer than predicted the last requests took. A tenth of that must
+//          be left until the deadline. Nothing in flight means no refusal by deadline, so that a wrong
+//          prediction is always found out.
 // Threads  thread-safe
 // Errors   RESOURCE_EXHAUSTED, with a delay after which to try again (RetryDelay) and a reason:
 //          BYTE_BUDGET, TILE_BUDGET, CALLER_QUOTA, DEADLINE_TOO_SHORT · DEADLINE_EXCEEDED

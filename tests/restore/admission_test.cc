@@ -140,41 +140,41 @@ TEST_F(AdmissionTest, ADeadlineThatHasPassedIsNotARefusal) {
 
 TEST_F(AdmissionTest, TheWorkAheadDecides) {
   ASSERT_TRUE(Admit(Seconds(10, absl::InfiniteFuture())));
-  EXPECT_FALSE(Admit(Seconds(2, now_ + absl::Milliseconds(3900))))
+  EXPECT_FALSE(Admit(Seconds(2, now_ + absl::Milliseconds(4300))))
       << "turns: 2 own, 2 of the other";
   EXPECT_EQ(ErrorReason(last_), "DEADLINE_TOO_SHORT");
   EXPECT_THAT(std::string(last_.message()), HasSubstr("2 tiles take about 4s"));
   EXPECT_EQ(RetryDelay(last_), absl::Milliseconds(100));
-  EXPECT_TRUE(Admit(Seconds(2, now_ + absl::Milliseconds(4100))));
+  EXPECT_TRUE(Admit(Seconds(2, now_ + absl::Milliseconds(4500))));
 }
 
 TEST_F(AdmissionTest, CallersTakeTurns) {
   for (int i = 0; i < 20; ++i) ASSERT_TRUE(Admit(Seconds(1, absl::InfiniteFuture(), "many")));
-  EXPECT_TRUE(Admit(Seconds(1, now_ + absl::Milliseconds(2100), "one")))
+  EXPECT_TRUE(Admit(Seconds(1, now_ + absl::Milliseconds(2300), "one")))
       << "one of theirs, then it";
-  EXPECT_FALSE(Admit(Seconds(1, now_ + absl::Milliseconds(2100), "many")));
+  EXPECT_FALSE(Admit(Seconds(1, now_ + absl::Milliseconds(2300), "many")));
 }
 
 TEST_F(AdmissionTest, TheFixedPartCountsForEachBatch) {
   ASSERT_TRUE(Admit(Tiles(1, "b")));
-  Admission::Demand demand = Seconds(kMaxBatch + 1, now_ + absl::Milliseconds(10'900));
+  Admission::Demand demand = Seconds(kMaxBatch + 1, now_ + absl::Milliseconds(12'000));
   demand.cost.fixed = absl::Seconds(1);
   EXPECT_FALSE(Admit(demand));
-  demand.deadline = now_ + absl::Milliseconds(11'100);
+  demand.deadline = now_ + absl::Milliseconds(12'200);
   EXPECT_TRUE(Admit(demand));
 }
 
 TEST_F(AdmissionTest, BackgroundWaitsForAllThatIsNormal) {
   ASSERT_TRUE(Admit(Seconds(5, absl::InfiniteFuture(), "a")));
-  EXPECT_FALSE(Admit(Seconds(1, now_ + absl::Milliseconds(5900), "b", Priority::kBackground)));
-  EXPECT_TRUE(Admit(Seconds(1, now_ + absl::Milliseconds(6100), "b", Priority::kBackground)));
-  EXPECT_TRUE(Admit(Seconds(1, now_ + absl::Milliseconds(2100), "c"))) << "it is not in the way";
+  EXPECT_FALSE(Admit(Seconds(1, now_ + absl::Milliseconds(6500), "b", Priority::kBackground)));
+  EXPECT_TRUE(Admit(Seconds(1, now_ + absl::Milliseconds(6700), "b", Priority::kBackground)));
+  EXPECT_TRUE(Admit(Seconds(1, now_ + absl::Milliseconds(2300), "c"))) << "it is not in the way";
 }
 
 TEST_F(AdmissionTest, FinishedTilesAreNotAhead) {
   ASSERT_TRUE(Admit(Seconds(3, absl::InfiniteFuture())));
   for (int i = 0; i < 2; ++i) shares_[0]->TileDone();
-  EXPECT_TRUE(Admit(Seconds(2, now_ + absl::Milliseconds(3100))));
+  EXPECT_TRUE(Admit(Seconds(2, now_ + absl::Milliseconds(3400))));
 }
 
 TEST_F(AdmissionTest, AloneOrUnmeasuredNothingIsHopeless) {
@@ -191,8 +191,8 @@ TEST_F(AdmissionTest, PredictionsThatCameTrueLateAreCorrected) {
   (*late)->TileDone();
   late->reset();
   ASSERT_TRUE(Admit(Tiles(1, "b")));
-  EXPECT_FALSE(Admit(Seconds(2, now_ + absl::Milliseconds(5900)))) << "three times as long";
-  EXPECT_TRUE(Admit(Seconds(2, now_ + absl::Milliseconds(6500))));
+  EXPECT_FALSE(Admit(Seconds(2, now_ + absl::Milliseconds(6500)))) << "three times as long";
+  EXPECT_TRUE(Admit(Seconds(2, now_ + absl::Milliseconds(6700))));
 }
 
 TEST_F(AdmissionTest, ACancelTeachesNothing) {
@@ -201,7 +201,7 @@ TEST_F(AdmissionTest, ACancelTeachesNothing) {
   ASSERT_TRUE(left.ok());
   left->reset();
   ASSERT_TRUE(Admit(Tiles(1, "b")));
-  EXPECT_TRUE(Admit(Seconds(2, now_ + absl::Milliseconds(2100))));
+  EXPECT_TRUE(Admit(Seconds(2, now_ + absl::Milliseconds(2300))));
 }
 
 }  // namespace
