@@ -19,10 +19,11 @@ WorkerPool::~WorkerPool() {
   for (std::thread& thread : threads_) thread.join();
 }
 
-void WorkerPool::Post(std::function<void()> task, TaskLength length) {
+void WorkerPool::Post(std::function<void()> task, TaskOrder order) {
   {
     MutexLock lock(mutex_);
-    (length == TaskLength::kShort ? short_ : long_).push_back(std::move(task));
+    const bool is_long = order == TaskOrder::kLong;
+    (is_long ? long_ : short_[static_cast<size_t>(order)]).push_back(std::move(task));
   }
   work_.NotifyOne();
 }
@@ -32,8 +33,10 @@ void WorkerPool::Post(std::function<void()> task, TaskLength length) {
 void WorkerPool::Loop() {
   MutexLock lock(mutex_);
   for (;;) {
-    if (!short_.empty()) {
-      RunShort();
+    std::deque<std::function<void()>>* const next = NextShort();
+    const bool long_is_due = LongMayStart() && overtaking_ >= kMostOvertaking;
+    if (next != nullptr && !long_is_due) {
+      RunShort(*next);
     } else if (LongMayStart()) {
       RunLong();
     } else if (stopping_) {
@@ -44,9 +47,16 @@ void WorkerPool::Loop() {
   }
 }
 
-void WorkerPool::RunShort() {
-  std::function<void()> task = std::move(short_.front());
-  short_.pop_front();
+std::deque<std::function<void()>>* WorkerPool::NextShort() {
+  const auto waiting =
+      std::find_if(short_.begin(), short_.end(), [](const auto& tasks) { return !tasks.empty(); });
+  return waiting == short_.end() ? nullptr : &*waiting;
+}
+
+void WorkerPool::RunShort(std::deque<std::function<void()>>& tasks) {
+  std::function<void()> task = std::move(tasks.front());
+  tasks.pop_front();
+  if (LongMayStart()) ++overtaking_;
   mutex_.Unlock();
   task();
   task = nullptr;  // what it holds is freed outside the lock
@@ -57,6 +67,7 @@ void WorkerPool::RunLong() {
   std::function<void()> task = std::move(long_.front());
   long_.pop_front();
   ++running_long_;
+  overtaking_ = 0;
   mutex_.Unlock();
   task();
   task = nullptr;

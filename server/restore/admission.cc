@@ -66,7 +66,9 @@ absl::StatusOr<std::unique_ptr<Admission::Share>> Admission::Admit(
   if (!status.ok()) return status;
   const auto caller = callers_.try_emplace(demand.caller).first;
   std::list<Entry>& entries = caller->second.entries;
-  entries.push_back({demand, now, predicted, Work(demand)});
+  const absl::Duration codec = codec_cost_.Fit().Of(demand.picture_pixels);
+  entries.push_back(
+      {demand, now, predicted, Work(demand), demand.overtaken ? absl::ZeroDuration() : codec});
   Hold(caller->second, entries.back(), +1);
   return std::unique_ptr<Share>(new Share(*this, caller, std::prev(entries.end())));
 }
@@ -141,7 +143,9 @@ absl::Duration Admission::Predict(const Demand& demand) const {
     if (caller != mine) others += std::min(caller->second.work_left[level], own);
     for (size_t higher = 0; higher < level; ++higher) ahead += caller->second.work_left[higher];
   }
-  return own + others + ahead;
+  const absl::Duration codec = codec_cost_.Fit().Of(demand.picture_pixels);
+  return own + others + ahead + codec +
+         (demand.overtaken ? absl::ZeroDuration() : codec_) / workers_;
 }
 
 // Until so large a share of what is in flight is done.
@@ -160,6 +164,7 @@ void Admission::Hold(Caller& caller, const Entry& entry, int sign) {
   caller.bytes += sign * entry.demand.bytes;
   caller.tiles += sign * entry.demand.window_tiles;
   caller.work_left[static_cast<size_t>(entry.demand.priority)] += sign * entry.work_left;
+  codec_ += sign * entry.codec;
 }
 
 void Admission::Release(const Share& share) {

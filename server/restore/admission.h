@@ -2,9 +2,10 @@
 // the work ahead of it makes hopeless. Nobody waits for a place: refusals are immediate.
 //
 // Math     A request of work w (tiles · time of a tile in a full batch) ends about
-//            f · (own + Σ_callers min(V, own)), own = w + Σ_requests min(v, w)
+//            f · (own + Σ_callers min(V, own) + c + C / workers), own = w + Σ_requests min(v, w)
 //          after now: its caller's other requests (work left v) take turns with it, and so do the
 //          other callers (work left V) with its caller. Background counts all normal work as ahead.
+//          c is the time that its decoding, blending and encoding take, C that of those in flight.
 //          f, in [1, 4], is how much longer than predicted the last requests took. A tenth of that must
 //          be left until the deadline. Nothing in flight means no refusal by deadline, so that a wrong
 //          prediction is always found out.
@@ -41,6 +42,8 @@ class Admission {
     int64_t bytes = 0;
     int64_t window_tiles = 0;  // at most so many wait or run at a time
     int64_t tiles = 0;         // in all
+    int64_t picture_pixels = 0;
+    bool overtaken = false;  // its decoding and encoding are long, and let others' pass
     int64_t tile_pixels = 0;
     CostFit cost = {};  // of its model; unknown: no prediction, no refusal by deadline
     absl::Time deadline = absl::InfiniteFuture();
@@ -55,13 +58,17 @@ class Admission {
   // What one request holds, given back when destroyed.
   class Share;
 
-  // Batches are predicted to be of `max_batch` tiles. REQUIRES: max_batch >= 1.
-  Admission(const AdmissionOptions& options, int max_batch)
-      : options_(options), max_batch_(max_batch) {}
+  // Batches are predicted to be of `max_batch` tiles; `workers` threads decode, blend and encode.
+  // REQUIRES: both >= 1.
+  Admission(const AdmissionOptions& options, int max_batch, int workers)
+      : options_(options), max_batch_(max_batch), workers_(workers) {}
 
   // `reserved`, if any, is given up for the share in the same step.
   absl::StatusOr<std::unique_ptr<Share>> Admit(const Demand& demand, absl::Time now,
                                                std::unique_ptr<Share> reserved = nullptr);
+
+  // Decoding, blending and encoding a picture took a worker so long, all together.
+  void LearnCodec(int64_t pixels, absl::Duration time) { codec_cost_.Add(pixels, time); }
 
   Held held() const;
 
@@ -72,6 +79,7 @@ class Admission {
     absl::Time start;
     absl::Duration predicted;  // as computed at `start`, without the factor f
     absl::Duration work_left;
+    absl::Duration codec;  // that others wait for
   };
   struct Caller {
     int64_t bytes = 0;
@@ -96,10 +104,13 @@ class Admission {
 
   const AdmissionOptions options_;
   const int max_batch_;
+  const int workers_;
+  BatchCost codec_cost_;  // of decoding, blending and encoding a picture
 
   mutable Mutex mutex_;
   Held held_ ABSL_GUARDED_BY(mutex_);
   Callers callers_ ABSL_GUARDED_BY(mutex_);
+  absl::Duration codec_ ABSL_GUARDED_BY(mutex_);  // of all entries
   // Of the requests that ended lately, weighted towards the last ones.
   absl::Duration predicted_ ABSL_GUARDED_BY(mutex_);
   absl::Duration taken_ ABSL_GUARDED_BY(mutex_);

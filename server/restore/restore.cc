@@ -32,9 +32,7 @@ namespace {
 // A picture of more pixels takes tens of milliseconds to decode or encode.
 constexpr int64_t kLongPixels = 2'000'000;
 
-TaskLength LengthFor(const ImageInfo& info) {
-  return int64_t{info.width} * info.height > kLongPixels ? TaskLength::kLong : TaskLength::kShort;
-}
+bool IsLong(const ImageInfo& info) { return int64_t{info.width} * info.height > kLongPixels; }
 
 absl::Status Validate(const RestoreOptions& options) {
   absl::Status status;
@@ -133,7 +131,7 @@ struct RestorePipeline::Parts {
       : options(wanted),
         models(live_models),
         metrics(server_metrics),
-        admission(wanted.admission, wanted.max_batch),
+        admission(wanted.admission, wanted.max_batch, wanted.workers),
         workers(wanted.workers),
         batcher({.max_batch = wanted.max_batch,
                  .max_batch_delay = wanted.max_batch_delay,
@@ -185,7 +183,7 @@ class RestorePipeline::Restoration : public std::enable_shared_from_this<Restora
   void Finish(absl::StatusOr<RestoreResult> result);
 
   void Cancel();
-  void Then(Step step, TaskLength length = TaskLength::kShort);
+  void Then(Step step, TaskOrder order = TaskOrder::kFirst);
   void Run(Step step);
   void Measure(Stage stage, absl::Time start, absl::Duration* total);
   void CountRefusal(Refusal reason);
@@ -258,7 +256,7 @@ absl::Status RestorePipeline::Restoration::Admit() {
   grid_.emplace(info_.width, info_.height, model_.info.tile);
   DW_ASSIGN_OR_RETURN(
       share_, parts_.admission.Admit(Demand(), absl::Now(), std::move(request_.reservation)));
-  Then(&Restoration::Decode, LengthFor(info_));
+  Then(&Restoration::Decode, IsLong(info_) ? TaskOrder::kLong : TaskOrder::kThird);
   return absl::OkStatus();
 }
 
@@ -269,6 +267,8 @@ Admission::Demand RestorePipeline::Restoration::Demand() const {
           .bytes = BytesInFlight(encoded_bytes, info_, *grid_),
           .window_tiles = std::min(grid_->size(), parts_.options.window_tiles),
           .tiles = grid_->size(),
+          .picture_pixels = int64_t{info_.width} * info_.height,
+          .overtaken = IsLong(info_),
           .tile_pixels = int64_t{grid_->tile_width()} * grid_->tile_height(),
           .cost = model_.cost->Fit(),
           .deadline = request_.deadline};
@@ -304,7 +304,7 @@ absl::Status RestorePipeline::Restoration::Blend() {
   for (const FinishedTile& finished : TakeFinished()) DW_RETURN_IF_ERROR(BlendOne(finished));
   if (request_.progress) request_.progress(blender_->added_count(), grid_->size());
   if (blender_->done()) {
-    Then(&Restoration::Encode, LengthFor(info_));
+    Then(&Restoration::Encode, IsLong(info_) ? TaskOrder::kLong : TaskOrder::kSecond);
     return absl::OkStatus();
   }
   PushTiles();
@@ -324,6 +324,9 @@ absl::Status RestorePipeline::Restoration::Encode() {
   }
   DW_RETURN_IF_ERROR(CheckReply(result_, request_.max_reply_bytes));
   Measure(Stage::kEncode, start, &result_.timings.encode);
+  const StageTimings& timings = result_.timings;
+  parts_.admission.LearnCodec(int64_t{info_.width} * info_.height,
+                              timings.decode + timings.blend + timings.encode);
   result_.format = options.format.value_or(image_.format);
   result_.width = image_.width;
   result_.height = image_.height;
@@ -368,11 +371,12 @@ void RestorePipeline::Restoration::Cancel() {
   parts_.batcher.Drop(*call_, StillWanted(*call_, start));
   parts_.metrics.cancel_seconds.Observe(absl::ToDoubleSeconds(absl::Now() - start));
   parts_.workers.Post(
-      [self = shared_from_this()] { self->Finish(StillWanted(*self->call_, absl::Now())); });
+      [self = shared_from_this()] { self->Finish(StillWanted(*self->call_, absl::Now())); },
+      TaskOrder::kFirst);
 }
 
-void RestorePipeline::Restoration::Then(Step step, TaskLength length) {
-  parts_.workers.Post([self = shared_from_this(), step] { self->Run(step); }, length);
+void RestorePipeline::Restoration::Then(Step step, TaskOrder order) {
+  parts_.workers.Post([self = shared_from_this(), step] { self->Run(step); }, order);
 }
 
 // A step's error ends the request, and so do exceptions (memory), a deadline or a cancel.

@@ -61,7 +61,7 @@ struct RestoreRequest {
   std::string image;  // an encoded picture
   RestoreOptions options;
   absl::Time deadline = absl::InfiniteFuture();
-  std::string caller;  // who asks: the queue and the quotas are fair between callers
+  std::string caller;            // who asks: the queue and the quotas are fair between callers
   Reservation reservation = {};  // made while the picture arrived; given back when it is admitted
   // Largest reply, its picture and maps together; a larger one is RESOURCE_EXHAUSTED.
   int64_t max_reply_bytes = std::numeric_limits<int64_t>::max();
@@ -123,9 +123,10 @@ struct RestorePipelineOptions {
   int window_tiles = 32;            // of one request, queued or being restored; >= 1
   DecodeLimits decode_limits = {};  // pixel limit of one picture
   AdmissionOptions admission = {};
-  absl::Duration max_batch_delay = absl::ZeroDuration();  // see BatcherOptions
+  absl::Duration max_batch_delay = absl::ZeroDuration();            // see BatcherOptions
   std::function<void(const absl::Status&)> on_device_failure = {};  // see BatcherOptions
-  std::function<RunBatch(RunBatch)> decorate_run = {};  // around the model, for tests to plant faults
+  std::function<RunBatch(RunBatch)> decorate_run =
+      {};  // around the model, for tests to plant faults
 };
 
 class RestorePipeline {

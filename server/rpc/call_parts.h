@@ -26,7 +26,8 @@ class UnreadReplies {
   using Share = std::unique_ptr<Admission::Share>;
 
   explicit UnreadReplies(int64_t max_bytes)
-      : room_({.max_bytes = max_bytes, .max_caller_percent = 100}, 1) {}
+      : room_({.max_bytes = max_bytes, .max_caller_percent = 100}, /*max_batch=*/1, /*workers=*/1) {
+  }
 
   // RESOURCE_EXHAUSTED BYTE_BUDGET, unless nobody else has unread replies.
   absl::StatusOr<Share> Take(const std::string& caller, int64_t bytes);

@@ -17,7 +17,7 @@ TEST(WorkerPoolTest, RunsEveryTaskBeforeItIsGone) {
   {
     WorkerPool pool(3);
     for (int i = 0; i < 100; ++i) {
-      pool.Post([&ran] { ++ran; }, i % 2 == 0 ? TaskLength::kShort : TaskLength::kLong);
+      pool.Post([&ran] { ++ran; }, i % 2 == 0 ? TaskOrder::kSecond : TaskOrder::kLong);
     }
   }
   EXPECT_EQ(ran, 100);
@@ -28,7 +28,7 @@ TEST(WorkerPoolTest, RunsWhatTasksPost) {
   {
     WorkerPool pool(2);
     for (int i = 0; i < 10; ++i) {
-      pool.Post([&] { pool.Post([&] { pool.Post([&ran] { ++ran; }, TaskLength::kLong); }); });
+      pool.Post([&] { pool.Post([&] { pool.Post([&ran] { ++ran; }, TaskOrder::kLong); }); });
     }
   }
   EXPECT_EQ(ran, 10);
@@ -53,7 +53,7 @@ TEST(WorkerPoolTest, LongTasksLeaveAThreadForShortOnes) {
           ++long_ones;
           release.Wait();
         },
-        TaskLength::kLong);
+        TaskOrder::kLong);
   }
   for (int i = 0; i < 20; ++i) {
     const Signal done;
@@ -75,11 +75,50 @@ TEST(WorkerPoolTest, ShortTasksOvertakeWaitingLongOnes) {
       release.Wait();
     });
     held.Wait();
-    pool.Post([&order] { order.push_back('l'); }, TaskLength::kLong);
+    pool.Post([&order] { order.push_back('l'); }, TaskOrder::kLong);
     pool.Post([&order] { order.push_back('s'); });
     release.Raise();
   }
   EXPECT_THAT(order, testing::ElementsAre('s', 'l'));
+}
+
+TEST(WorkerPoolTest, WhatEndsWorkComesBeforeWhatBeginsIt) {
+  const Signal release;
+  std::vector<int> order;
+  {
+    WorkerPool pool(1);
+    const Signal held;
+    pool.Post([held, release] {
+      held.Raise();
+      release.Wait();
+    });
+    held.Wait();
+    pool.Post([&order] { order.push_back(3); }, TaskOrder::kThird);
+    pool.Post([&order] { order.push_back(2); }, TaskOrder::kSecond);
+    pool.Post([&order] { order.push_back(1); }, TaskOrder::kFirst);
+    pool.Post([&order] { order.push_back(11); }, TaskOrder::kFirst);
+    release.Raise();
+  }
+  EXPECT_THAT(order, testing::ElementsAre(1, 11, 2, 3));
+}
+
+TEST(WorkerPoolTest, ALongTaskIsOvertakenOnlySoOften) {
+  const Signal release;
+  int short_ones = 0;
+  int before_the_long_one = -1;
+  {
+    WorkerPool pool(1);
+    const Signal held;
+    pool.Post([held, release] {
+      held.Raise();
+      release.Wait();
+    });
+    held.Wait();
+    pool.Post([&] { before_the_long_one = short_ones; }, TaskOrder::kLong);
+    for (int i = 0; i < 3 * kMostOvertaking; ++i) pool.Post([&short_ones] { ++short_ones; });
+    release.Raise();
+  }
+  EXPECT_EQ(before_the_long_one, kMostOvertaking);
 }
 
 // For ThreadSanitizer.

@@ -50,7 +50,9 @@ class AdmissionTest : public testing::Test {
     return last_.ok();
   }
 
-  Admission admission_{{.max_bytes = 1000, .max_tiles = 100, .max_caller_percent = 50}, kMaxBatch};
+  Admission admission_{{.max_bytes = 1000, .max_tiles = 100, .max_caller_percent = 50},
+                       kMaxBatch,
+                       /*workers=*/2};
   const absl::Time now_ = absl::Now();
   absl::Status last_;
   std::vector<Share> shares_;
@@ -175,6 +177,30 @@ TEST_F(AdmissionTest, FinishedTilesAreNotAhead) {
   ASSERT_TRUE(Admit(Seconds(3, absl::InfiniteFuture())));
   for (int i = 0; i < 2; ++i) shares_[0]->TileDone();
   EXPECT_TRUE(Admit(Seconds(2, now_ + absl::Milliseconds(3400))));
+}
+
+TEST_F(AdmissionTest, WhatWorkersHaveToDoIsAheadToo) {
+  admission_.LearnCodec(1'000'000, absl::Seconds(2));
+  Admission::Demand demand = Seconds(1, absl::InfiniteFuture());
+  demand.picture_pixels = 1'000'000;
+  for (int i = 0; i < 4; ++i) ASSERT_TRUE(Admit(demand));
+  demand.caller = "b";  // own tile and one of theirs, own codec and four of theirs on two workers
+  demand.deadline = now_ + absl::Milliseconds(8700);
+  EXPECT_FALSE(Admit(demand));
+  demand.deadline = now_ + absl::Milliseconds(8900);
+  EXPECT_TRUE(Admit(demand));
+}
+
+TEST_F(AdmissionTest, LongPicturesLetOthersPass) {
+  admission_.LearnCodec(1'000'000, absl::Seconds(2));
+  Admission::Demand demand = Seconds(1, absl::InfiniteFuture());
+  demand.picture_pixels = 1'000'000;
+  demand.overtaken = true;
+  for (int i = 0; i < 4; ++i) ASSERT_TRUE(Admit(demand));
+  demand.caller = "b";
+  demand.overtaken = false;
+  demand.deadline = now_ + absl::Milliseconds(4500);
+  EXPECT_TRUE(Admit(demand));
 }
 
 TEST_F(AdmissionTest, AloneOrUnmeasuredNothingIsHopeless) {
