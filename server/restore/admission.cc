@@ -15,7 +15,7 @@ constexpr absl::Duration kLeastDelay = absl::Milliseconds(100);
 constexpr absl::Duration kMostDelay = absl::Seconds(60);
 constexpr double kForget = 0.95;  // weight of what was learnt before, at each new request
 constexpr double kMostLate = 4.0;
-constexpr double kMargin = 1.1;  // a request that ends late has cost as much as one in time
+constexpr double kMargin = 1.25;  // a request that ends late has cost as much as one in time
 
 absl::Status Refuse(std::string message, const char* reason, absl::Duration delay) {
   return WithRetryDelay(WithReason(absl::ResourceExhaustedError(message), reason),

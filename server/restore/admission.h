@@ -6,7 +6,7 @@
 //          after now: its caller's other requests (work left v) take turns with it, and so do the
 //          other callers (work left V) with its caller. Background counts all normal work as ahead.
 //          c is the time that its decoding, blending and encoding take, C that of those in flight.
-//          f, in [1, 4], is how much longer than predicted the last requests took. A tenth of that must
+//          f, in [1, 4], is how much longer than predicted the last requests took. A quarter of that must
 //          be left until the deadline. Nothing in flight means no refusal by deadline, so that a wrong
 //          prediction is always found out.
 // Threads  thread-safe

@@ -142,41 +142,41 @@ TEST_F(AdmissionTest, ADeadlineThatHasPassedIsNotARefusal) {
 
 TEST_F(AdmissionTest, TheWorkAheadDecides) {
   ASSERT_TRUE(Admit(Seconds(10, absl::InfiniteFuture())));
-  EXPECT_FALSE(Admit(Seconds(2, now_ + absl::Milliseconds(4300))))
+  EXPECT_FALSE(Admit(Seconds(2, now_ + absl::Milliseconds(4900))))
       << "turns: 2 own, 2 of the other";
   EXPECT_EQ(ErrorReason(last_), "DEADLINE_TOO_SHORT");
   EXPECT_THAT(std::string(last_.message()), HasSubstr("2 tiles take about 4s"));
   EXPECT_EQ(RetryDelay(last_), absl::Milliseconds(100));
-  EXPECT_TRUE(Admit(Seconds(2, now_ + absl::Milliseconds(4500))));
+  EXPECT_TRUE(Admit(Seconds(2, now_ + absl::Milliseconds(5100))));
 }
 
 TEST_F(AdmissionTest, CallersTakeTurns) {
   for (int i = 0; i < 20; ++i) ASSERT_TRUE(Admit(Seconds(1, absl::InfiniteFuture(), "many")));
-  EXPECT_TRUE(Admit(Seconds(1, now_ + absl::Milliseconds(2300), "one")))
+  EXPECT_TRUE(Admit(Seconds(1, now_ + absl::Milliseconds(2600), "one")))
       << "one of theirs, then it";
-  EXPECT_FALSE(Admit(Seconds(1, now_ + absl::Milliseconds(2300), "many")));
+  EXPECT_FALSE(Admit(Seconds(1, now_ + absl::Milliseconds(2600), "many")));
 }
 
 TEST_F(AdmissionTest, TheFixedPartCountsForEachBatch) {
   ASSERT_TRUE(Admit(Tiles(1, "b")));
-  Admission::Demand demand = Seconds(kMaxBatch + 1, now_ + absl::Milliseconds(12'000));
+  Admission::Demand demand = Seconds(kMaxBatch + 1, now_ + absl::Milliseconds(13'700));
   demand.cost.fixed = absl::Seconds(1);
   EXPECT_FALSE(Admit(demand));
-  demand.deadline = now_ + absl::Milliseconds(12'200);
+  demand.deadline = now_ + absl::Milliseconds(13'800);
   EXPECT_TRUE(Admit(demand));
 }
 
 TEST_F(AdmissionTest, BackgroundWaitsForAllThatIsNormal) {
   ASSERT_TRUE(Admit(Seconds(5, absl::InfiniteFuture(), "a")));
-  EXPECT_FALSE(Admit(Seconds(1, now_ + absl::Milliseconds(6500), "b", Priority::kBackground)));
-  EXPECT_TRUE(Admit(Seconds(1, now_ + absl::Milliseconds(6700), "b", Priority::kBackground)));
-  EXPECT_TRUE(Admit(Seconds(1, now_ + absl::Milliseconds(2300), "c"))) << "it is not in the way";
+  EXPECT_FALSE(Admit(Seconds(1, now_ + absl::Milliseconds(7400), "b", Priority::kBackground)));
+  EXPECT_TRUE(Admit(Seconds(1, now_ + absl::Milliseconds(7600), "b", Priority::kBackground)));
+  EXPECT_TRUE(Admit(Seconds(1, now_ + absl::Milliseconds(2600), "c"))) << "it is not in the way";
 }
 
 TEST_F(AdmissionTest, FinishedTilesAreNotAhead) {
   ASSERT_TRUE(Admit(Seconds(3, absl::InfiniteFuture())));
   for (int i = 0; i < 2; ++i) shares_[0]->TileDone();
-  EXPECT_TRUE(Admit(Seconds(2, now_ + absl::Milliseconds(3400))));
+  EXPECT_TRUE(Admit(Seconds(2, now_ + absl::Milliseconds(3800))));
 }
 
 TEST_F(AdmissionTest, WhatWorkersHaveToDoIsAheadToo) {
@@ -185,9 +185,9 @@ TEST_F(AdmissionTest, WhatWorkersHaveToDoIsAheadToo) {
   demand.picture_pixels = 1'000'000;
   for (int i = 0; i < 4; ++i) ASSERT_TRUE(Admit(demand));
   demand.caller = "b";  // own tile and one of theirs, own codec and four of theirs on two workers
-  demand.deadline = now_ + absl::Milliseconds(8700);
+  demand.deadline = now_ + absl::Milliseconds(9900);
   EXPECT_FALSE(Admit(demand));
-  demand.deadline = now_ + absl::Milliseconds(8900);
+  demand.deadline = now_ + absl::Milliseconds(10'100);
   EXPECT_TRUE(Admit(demand));
 }
 
@@ -199,7 +199,7 @@ TEST_F(AdmissionTest, LongPicturesLetOthersPass) {
   for (int i = 0; i < 4; ++i) ASSERT_TRUE(Admit(demand));
   demand.caller = "b";
   demand.overtaken = false;
-  demand.deadline = now_ + absl::Milliseconds(4500);
+  demand.deadline = now_ + absl::Milliseconds(5100);
   EXPECT_TRUE(Admit(demand));
 }
 
@@ -217,8 +217,8 @@ TEST_F(AdmissionTest, PredictionsThatCameTrueLateAreCorrected) {
   (*late)->TileDone();
   late->reset();
   ASSERT_TRUE(Admit(Tiles(1, "b")));
-  EXPECT_FALSE(Admit(Seconds(2, now_ + absl::Milliseconds(6500)))) << "three times as long";
-  EXPECT_TRUE(Admit(Seconds(2, now_ + absl::Milliseconds(6700))));
+  EXPECT_FALSE(Admit(Seconds(2, now_ + absl::Milliseconds(7400)))) << "three times as long";
+  EXPECT_TRUE(Admit(Seconds(2, now_ + absl::Milliseconds(7600))));
 }
 
 TEST_F(AdmissionTest, ACancelTeachesNothing) {
@@ -227,7 +227,7 @@ TEST_F(AdmissionTest, ACancelTeachesNothing) {
   ASSERT_TRUE(left.ok());
   left->reset();
   ASSERT_TRUE(Admit(Tiles(1, "b")));
-  EXPECT_TRUE(Admit(Seconds(2, now_ + absl::Milliseconds(2300))));
+  EXPECT_TRUE(Admit(Seconds(2, now_ + absl::Milliseconds(2600))));
 }
 
 }  // namespace
