@@ -23,7 +23,8 @@ struct Call {
 };
 
 // OK while the call's result is wanted at `now`; else DEADLINE_EXCEEDED or CANCELLED. A call that
-// is both has run out of time: callers' libraries cancel what is past its deadline.
+// is both, or that is cancelled within 50 ms of its deadline, has run out of time: callers' libraries
+// cancel what is past its deadline.
 absl::Status StillWanted(const Call& call, absl::Time now);
 
 }  // namespace deweather

@@ -60,6 +60,14 @@ absl::Status CheckOffered(const RestoreOptions& options, const LiveModelInfo& mo
   return WithReason(status, "UNSUPPORTED_OPTION");
 }
 
+// The model that the options ask for, if it offers what they ask of it.
+absl::StatusOr<PinnedModel> PinFor(const RestoreOptions& options, const LiveModels& models) {
+  DW_RETURN_IF_ERROR(Validate(options));
+  DW_ASSIGN_OR_RETURN(PinnedModel model, models.Pin(options.model));
+  DW_RETURN_IF_ERROR(CheckOffered(options, model.info));
+  return model;
+}
+
 absl::StatusOr<ImageInfo> Inspect(const std::string& bytes, const DecodeLimits& limits) {
   absl::StatusOr<ImageInfo> info = ReadImageInfo(bytes, limits);
   if (info.ok()) return info;
@@ -247,11 +255,8 @@ void RestorePipeline::Restoration::Begin() {
 }
 
 absl::Status RestorePipeline::Restoration::Admit() {
-  const RestoreOptions& options = request_.options;
   DW_RETURN_IF_ERROR(parts_.CheckServing());
-  DW_RETURN_IF_ERROR(Validate(options));
-  DW_ASSIGN_OR_RETURN(model_, parts_.models.Pin(options.model));
-  DW_RETURN_IF_ERROR(CheckOffered(options, model_.info));
+  DW_ASSIGN_OR_RETURN(model_, PinFor(request_.options, parts_.models));
   DW_ASSIGN_OR_RETURN(info_, Inspect(request_.image, parts_.options.decode_limits));
   grid_.emplace(info_.width, info_.height, model_.info.tile);
   DW_ASSIGN_OR_RETURN(
@@ -494,6 +499,10 @@ void RestorePipeline::CountRefused(const absl::Status& status) {
 }
 
 void RestorePipeline::BeginDrain() { parts_->draining = true; }
+
+absl::Status RestorePipeline::CheckOptions(const RestoreOptions& options) const {
+  return PinFor(options, parts_->models).status();
+}
 
 absl::StatusOr<Reservation> RestorePipeline::Reserve(const std::string& caller, int64_t bytes) {
   const absl::Time start = absl::Now();

@@ -145,6 +145,10 @@ class RestorePipeline {
   // reaches `done`, a refusal before Start returns.
   void Start(RestoreRequest request, RestoreDone done);
 
+  // What is wrong with options whatever the picture, an unknown model among it: for transports that
+  // know them before the picture.
+  absl::Status CheckOptions(const RestoreOptions& options) const;
+
   // Room for the bytes of a picture that arrives in pieces, before they do: RESOURCE_EXHAUSTED or
   // UNAVAILABLE as a request of that size would get.
   absl::StatusOr<Reservation> Reserve(const std::string& caller, int64_t bytes);
