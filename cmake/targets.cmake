@@ -55,6 +55,11 @@ function(dw_test name)
   if(NOT ARG_LABELS)
     set(ARG_LABELS unit)
   endif()
+  if(DEWEATHER_SANITIZE STREQUAL thread)
+    # Two properties, as a list of variables does not survive gtest_discover_tests.
+    set(environment ENVIRONMENT "TSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/tests/tsan.supp"
+      ENVIRONMENT_MODIFICATION "OMP_NUM_THREADS=set:1")
+  endif()
   add_executable(${name} ${ARG_SRCS})
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
   target_compile_definitions(${name} PRIVATE DW_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
@@ -64,5 +69,5 @@ function(dw_test name)
     RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests
     BUILD_RPATH "${DEWEATHER_TORCH_LIB_DIR}")
   gtest_discover_tests(${name} TEST_PREFIX "${name}." DISCOVERY_TIMEOUT 60
-    WORKING_DIRECTORY ${PROJECT_BINARY_DIR} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT 600)
+    WORKING_DIRECTORY ${PROJECT_BINARY_DIR} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT 600 ${environment})
 endfunction()
