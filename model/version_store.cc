@@ -1,9 +1,6 @@
 #include "model/version_store.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <atomic>
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -155,10 +152,11 @@ std::string KnownVersions(const std::string& models, const std::string& name) {
   });
 }
 
+// A folder that is new outlives a power cut, as what is written into it will.
 absl::Status MakeFolders(const std::string& path) {
   std::error_code error;
-  fs::create_directories(path, error);
-  if (!error) return absl::OkStatus();
+  const bool made = fs::create_directories(path, error);
+  if (!error) return made ? SyncFolderOf(path) : absl::OkStatus();
   return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot make folder '", path, "'"));
 }
 
@@ -174,9 +172,8 @@ void RemoveAll(const std::string& path) {
 
 // Beside the versions, and nobody else's.
 std::string TemporaryFolder(const std::string& models, const VersionManifest& manifest) {
-  static std::atomic<int> made = 0;
-  return absl::StrCat(NameFolder(models, manifest.name), "/.tmp-", manifest.version, "-", getpid(),
-                      "-", ++made);
+  return UniqueName(
+      absl::StrCat(NameFolder(models, manifest.name), "/.tmp-", manifest.version, "-"));
 }
 
 // Puts the whole folder `from` where the version belongs; a torn one that is there makes way.

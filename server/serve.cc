@@ -24,6 +24,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "model/base/mutex.h"
 #include "model/base/processors.h"
@@ -138,37 +139,49 @@ sigset_t StopSignals() {
   return set;
 }
 
-// Until this process is told to stop; a second signal then ends it at once.
-void WaitForStop() {
-  const sigset_t stop = StopSignals();
-  int received = 0;
-  sigwait(&stop, &received);
-  pthread_sigmask(SIG_UNBLOCK, &stop, nullptr);
-  spdlog::info("stopping on {}", strsignal(received));
-}
-
-// What broke for good while the server served: wakes WaitForStop and is the server's result.
+// What broke for good: is the server's result, and stops it.
 //
 // Threads  thread-safe
 class Breakdown {
  public:
   void Report(const absl::Status& status) {
-    {
-      MutexLock lock(mutex_);
-      status_.Update(status);
-    }
     spdlog::critical("{}", status.ToString());
-    kill(getpid(), SIGTERM);
-  }
-  absl::Status status() const {
     MutexLock lock(mutex_);
+    status_.Update(status);
+    if (waits_for_signal_) kill(getpid(), SIGTERM);
+    reported_.NotifyAll();
+  }
+  // From now on a report sends no signal: it would end the process in the middle of its replies.
+  void EndWaitForSignal() {
+    MutexLock lock(mutex_);
+    waits_for_signal_ = false;
+  }
+  // OK if nothing broke in that time.
+  absl::Status WaitFor(absl::Duration time) {
+    const absl::Time end = absl::Now() + time;
+    MutexLock lock(mutex_);
+    while (status_.ok() && absl::Now() < end) reported_.WaitFor(mutex_, end - absl::Now());
     return status_;
   }
 
  private:
-  mutable Mutex mutex_;
+  Mutex mutex_;
+  CondVar reported_;
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
+  bool waits_for_signal_ ABSL_GUARDED_BY(mutex_) = true;
 };
+
+// Until this process is told to stop; a second signal then ends it at once.
+void WaitForStop(Breakdown& breakdown) {
+  const sigset_t stop = StopSignals();
+  int received = 0;
+  sigwait(&stop, &received);
+  breakdown.EndWaitForSignal();
+  const timespec at_once = {};
+  while (sigtimedwait(&stop, nullptr, &at_once) > 0) continue;  // a report beside the signal
+  pthread_sigmask(SIG_UNBLOCK, &stop, nullptr);
+  spdlog::info("stopping on {}", strsignal(received));
+}
 
 // Calls `task` now and then until it is told to stop.
 std::jthread Repeat(absl::Duration interval, std::function<void(std::stop_token)> task) {
@@ -184,17 +197,19 @@ std::jthread Repeat(absl::Duration interval, std::function<void(std::stop_token)
 }
 
 void Drain(RpcServer& server, RestorationService& restoration, RestorePipeline& pipeline,
-           Occupancy& calls, const DrainOptions& drain) {
+           Occupancy& calls, Breakdown& breakdown, const DrainOptions& drain) {
   spdlog::info("health says NOT_SERVING; calls are served for another {}",
                absl::FormatDuration(drain.delay));
-  std::this_thread::sleep_for(absl::ToChronoNanoseconds(drain.delay));
+  // A broken server has nothing to wait for: every tile is answered at once.
+  const bool broken = !breakdown.WaitFor(drain.delay).ok();
+  const absl::Duration timeout = broken ? kLastReplies : drain.timeout;
   restoration.BeginDrain();
   pipeline.BeginDrain();
-  spdlog::info("waiting up to {} for {} calls in flight", absl::FormatDuration(drain.timeout),
+  spdlog::info("waiting up to {} for {} calls in flight", absl::FormatDuration(timeout),
                calls.count());
-  const bool finished = calls.WaitUntilEmptyFor(drain.timeout);
+  const bool finished = calls.WaitUntilEmptyFor(timeout);
   if (finished) std::this_thread::sleep_for(absl::ToChronoNanoseconds(kLateCalls));
-  Shutdown(server, calls, finished ? drain.timeout : absl::ZeroDuration());
+  Shutdown(server, calls, finished ? timeout : absl::ZeroDuration());
 }
 
 }  // namespace
@@ -213,9 +228,12 @@ absl::Status Serve(const ServerOptions& options, const DecorateRun& decorate_run
                      .data_dir = options.data_dir.empty() ? "." : options.data_dir,
                      .gpu_memory_bytes = GpuMemoryProbe()});
   Breakdown breakdown;
-  LiveModels models(ModelOptionsOf(options), *metrics);
+  const auto report = [&breakdown](const absl::Status& why) { breakdown.Report(why); };
+  LiveModelsOptions model_options = ModelOptionsOf(options);
+  model_options.on_device_failure = report;
+  LiveModels models(model_options, *metrics);
   RestorePipelineOptions pipeline_options = PipelineOptionsOf(options);
-  pipeline_options.on_device_failure = [&](const absl::Status& why) { breakdown.Report(why); };
+  pipeline_options.on_device_failure = report;
   pipeline_options.decorate_run = decorate_run;
   RestorePipeline pipeline(pipeline_options, models, *metrics);
   DW_ASSIGN_OR_RETURN(const LiveModelInfo model,
@@ -238,13 +256,10 @@ absl::Status Serve(const ServerOptions& options, const DecorateRun& decorate_run
   if (endpoint.exposer != nullptr) absl::PrintF("metrics listening on %s\n", endpoint.address);
   std::fflush(stdout);
 
-  WaitForStop();
+  WaitForStop(breakdown);
   SetServing(server, false);
-  const absl::Status broken = breakdown.status();
-  // A broken server has nothing to wait for: every tile is answered at once.
-  Drain(server, restoration, pipeline, calls,
-        broken.ok() ? options.drain : DrainOptions{absl::ZeroDuration(), kLastReplies});
-  return broken;
+  Drain(server, restoration, pipeline, calls, breakdown, options.drain);
+  return breakdown.WaitFor(absl::ZeroDuration());
 }
 
 }  // namespace deweather

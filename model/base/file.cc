@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
+#include <random>
 #include <system_error>
 
 #include "absl/cleanup/cleanup.h"
@@ -75,6 +76,12 @@ absl::Status SyncFolderOf(const std::string& path) {
   return absl::OkStatus();
 }
 
+std::string UniqueName(const std::string& stem) {
+  std::random_device random;
+  return absl::StrCat(stem, absl::Hex(random(), absl::kZeroPad8),
+                      absl::Hex(random(), absl::kZeroPad8));
+}
+
 absl::Status WriteFileAtomically(const std::string& given, std::string_view bytes) {
   std::error_code error;
   const std::filesystem::path target = std::filesystem::canonical(given, error);
@@ -83,7 +90,7 @@ absl::Status WriteFileAtomically(const std::string& given, std::string_view byte
     return absl::FailedPreconditionError(
         absl::StrCat("cannot replace '", given, "': it is not a regular file"));
   }
-  const std::string partial = absl::StrCat(path, ".partial.", getpid());
+  const std::string partial = UniqueName(absl::StrCat(path, ".partial."));
   absl::Status status = WriteAndSync(partial, bytes);
   if (status.ok() && std::rename(partial.c_str(), path.c_str()) != 0) {
     status = ErrnoStatus("cannot rename to", path);

@@ -23,6 +23,10 @@ absl::Status WriteFileAtomically(const std::string& path, std::string_view bytes
 // fsync of the folder that holds `path`: what was renamed to it survives a power cut.
 absl::Status SyncFolderOf(const std::string& path);
 
+// A name that no other process and no other call makes, on this machine or another: `stem` and 16
+// hexadecimal digits. For temporary files beside the one that they become.
+std::string UniqueName(const std::string& stem);
+
 }  // namespace deweather
 
 #endif  // DEWEATHER_MODEL_BASE_FILE_H_

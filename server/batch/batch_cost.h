@@ -1,7 +1,9 @@
 // What a batch of a model takes, as measured: fixed + per_pixel · pixels.
-// One object per live version; warm-up seeds it, every batch refines it.
+// One object per live version; warm-up seeds it, every batch refines it. (Admission has another one for
+// the time that workers take for a picture.)
 //
-// Math     least squares over the last 50 batches, both terms clamped to >= 0
+// Math     least squares, both terms clamped to >= 0, over the last 10 batches of each size (to a power
+//          of two): a long run of one size does not forget what others taught
 // Threads  thread-safe
 
 #ifndef DEWEATHER_SERVER_BATCH_BATCH_COST_H_
@@ -9,6 +11,8 @@
 
 #include <cstdint>
 #include <deque>
+#include <map>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "model/base/mutex.h"
@@ -19,6 +23,7 @@ namespace deweather {
 struct CostFit {
   absl::Duration fixed = absl::ZeroDuration();          // of a batch, however small
   absl::Duration per_megapixel = absl::ZeroDuration();  // 1e6 pixels, over all tiles of the batch
+  int64_t most_pixels = 0;                              // of the largest batch that was measured
 
   bool known() const { return fixed + per_megapixel > absl::ZeroDuration(); }
   absl::Duration Of(int64_t pixels) const {
@@ -35,12 +40,16 @@ class BatchCost {
 
  private:
   struct Sample {
-    double megapixels = 0;
+    int64_t pixels = 0;
     double seconds = 0;
+
+    double megapixels() const { return static_cast<double>(pixels) * 1e-6; }
   };
 
+  std::vector<Sample> Samples() const;
+
   mutable Mutex mutex_;
-  std::deque<Sample> samples_ ABSL_GUARDED_BY(mutex_);
+  std::map<int, std::deque<Sample>> samples_ ABSL_GUARDED_BY(mutex_);  // by log2 of the pixels
 };
 
 }  // namespace deweather

@@ -71,7 +71,11 @@ TileQueue::Popped TileQueue::PopBatch(absl::Time now, int max_size) {
 
 std::optional<absl::Time> TileQueue::NextDeadline() const {
   if (empty()) return std::nullopt;
-  return Oldest() + max_batch_delay_;
+  absl::Time next = absl::InfiniteFuture();
+  for (const auto& [call, turn] : turn_of_) {
+    next = std::min(next, GoesAt(turn->tiles.front().enqueued, call->deadline));
+  }
+  return next;
 }
 
 std::vector<Tile> TileQueue::Remove(const Call& call) {
@@ -124,6 +128,7 @@ std::map<TileQueue::Kind, TileQueue::Group> TileQueue::Groups(const Line& line) 
       ++group.calls;
       group.fewest = std::min(group.fewest, tiles);
       group.oldest = std::min(group.oldest, call.tiles.front().enqueued);
+      group.deadline = std::min(group.deadline, call.call->deadline);
     }
   }
   return groups;
@@ -131,7 +136,14 @@ std::map<TileQueue::Kind, TileQueue::Group> TileQueue::Groups(const Line& line) 
 
 // A clock that was set back holds nothing up.
 bool TileQueue::MayGo(const Group& group, absl::Time now, int largest) const {
-  return group.tiles >= largest || now - group.oldest >= max_batch_delay_ || now < group.oldest;
+  return group.tiles >= largest || now >= GoesAt(group.oldest, group.deadline) ||
+         now < group.oldest;
+}
+
+// What waits for company goes when the delay is over, or when as much is left until its deadline: so
+// that there is time to run it.
+absl::Time TileQueue::GoesAt(absl::Time oldest, absl::Time deadline) const {
+  return std::max(oldest, std::min(oldest + max_batch_delay_, deadline - max_batch_delay_));
 }
 
 // The first call in turn whose tiles may go now; nullopt if all of the line are to wait for more.

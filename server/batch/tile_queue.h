@@ -100,6 +100,7 @@ class TileQueue {
     int64_t calls = 0;
     int64_t fewest = std::numeric_limits<int64_t>::max();  // tiles of the call that has fewest
     absl::Time oldest = absl::InfiniteFuture();
+    absl::Time deadline = absl::InfiniteFuture();  // the earliest of its calls
   };
 
   struct CallerTurn;
@@ -141,6 +142,7 @@ class TileQueue {
   Tile TakeTile(Calls::iterator call);
   std::deque<Tile> Erase(Calls::iterator call);
   absl::Time Oldest() const;
+  absl::Time GoesAt(absl::Time oldest, absl::Time deadline) const;
 
   const std::vector<int> batch_sizes_;
   const absl::Duration max_batch_delay_;

@@ -14,6 +14,7 @@ namespace {
 constexpr absl::Duration kLeastDelay = absl::Milliseconds(100);
 constexpr absl::Duration kMostDelay = absl::Seconds(60);
 constexpr double kForget = 0.95;  // weight of what was learnt before, at each new request
+constexpr double kLeastLate = 0.5;
 constexpr double kMostLate = 4.0;
 constexpr double kMargin = 1.25;  // a request that ends late has cost as much as one in time
 
@@ -55,20 +56,19 @@ absl::StatusOr<std::unique_ptr<Admission::Share>> Admission::Admit(
     return absl::DeadlineExceededError(absl::StrFormat(
         "the deadline passed %s before the request was looked at", Rounded(now - demand.deadline)));
   }
-  // Its room is free while the budgets are looked at, under one lock.
   MutexLock lock(mutex_);
-  if (reserved != nullptr) Hold(reserved->caller_->second, *reserved->entry_, -1);
-  absl::Status status = CheckRoom(demand);
-  if (status.ok()) status = CheckQuota(demand);
+  if (reserved != nullptr) {
+    Erase(*reserved);
+    reserved->holds_ = false;
+  }
+  DW_RETURN_IF_ERROR(CheckRoom(demand));
+  DW_RETURN_IF_ERROR(CheckQuota(demand));
   const absl::Duration predicted = Predict(demand);
-  if (status.ok()) status = CheckDeadline(demand, predicted, now);
-  if (reserved != nullptr) Hold(reserved->caller_->second, *reserved->entry_, +1);
-  if (!status.ok()) return status;
+  DW_RETURN_IF_ERROR(CheckDeadline(demand, predicted, now));
+  const absl::Duration codec = demand.overtaken ? absl::ZeroDuration() : Codec(demand);
   const auto caller = callers_.try_emplace(demand.caller).first;
   std::list<Entry>& entries = caller->second.entries;
-  const absl::Duration codec = codec_cost_.Fit().Of(demand.picture_pixels);
-  entries.push_back(
-      {demand, now, predicted, Work(demand), demand.overtaken ? absl::ZeroDuration() : codec});
+  entries.push_back({demand, now, predicted, Work(demand), codec, demand.tiles});
   Hold(caller->second, entries.back(), +1);
   return std::unique_ptr<Share>(new Share(*this, caller, std::prev(entries.end())));
 }
@@ -113,17 +113,30 @@ absl::Status Admission::CheckDeadline(const Demand& demand, absl::Duration predi
                                       absl::Time now) const {
   const absl::Duration expected = predicted * Lateness();
   const bool hopeful = !demand.cost.known() || now + expected * kMargin <= demand.deadline;
-  if (hopeful || held_.requests == 0) return absl::OkStatus();
+  if (hopeful || teachers_ == 0) return absl::OkStatus();
   return Refuse(absl::StrFormat("the deadline is in %s; behind what is in flight the picture's %d "
                                 "tiles take about %s",
                                 Rounded(demand.deadline - now), demand.tiles, Rounded(expected)),
                 "DEADLINE_TOO_SHORT", expected - (demand.deadline - now));
 }
 
-absl::Duration Admission::Work(const Demand& demand) const {
+// Small pictures say little of large ones: what has not been seen is taken for the largest that has.
+absl::Duration Admission::Codec(const Demand& demand) const {
+  const CostFit fit = codec_cost_.Fit();
+  return fit.Of(std::min(demand.picture_pixels, fit.most_pixels));
+}
+
+// In batches of its own.
+absl::Duration Admission::Alone(const Demand& demand) const {
   const auto batches = (demand.tiles + max_batch_ - 1) / max_batch_;
   return demand.cost.Of(demand.tiles * demand.tile_pixels) +
          demand.cost.fixed * static_cast<double>(std::max<int64_t>(batches - 1, 0));
+}
+
+// In full batches, shared with others.
+absl::Duration Admission::Work(const Demand& demand) const {
+  const absl::Duration full = demand.cost.Of(max_batch_ * demand.tile_pixels);
+  return full * (static_cast<double>(demand.tiles) / max_batch_);
 }
 
 absl::Duration Admission::Predict(const Demand& demand) const {
@@ -143,8 +156,8 @@ absl::Duration Admission::Predict(const Demand& demand) const {
     if (caller != mine) others += std::min(caller->second.work_left[level], own);
     for (size_t higher = 0; higher < level; ++higher) ahead += caller->second.work_left[higher];
   }
-  const absl::Duration codec = codec_cost_.Fit().Of(demand.picture_pixels);
-  return own + others + ahead + codec +
+  const absl::Duration codec = Codec(demand);
+  return Alone(demand) - work + own + others + ahead + codec +
          (demand.overtaken ? absl::ZeroDuration() : codec_) / workers_;
 }
 
@@ -165,13 +178,18 @@ void Admission::Hold(Caller& caller, const Entry& entry, int sign) {
   caller.tiles += sign * entry.demand.window_tiles;
   caller.work_left[static_cast<size_t>(entry.demand.priority)] += sign * entry.work_left;
   codec_ += sign * entry.codec;
+  teachers_ += entry.demand.cost.known() ? sign : 0;
 }
 
 void Admission::Release(const Share& share) {
   const absl::Time now = absl::Now();
   MutexLock lock(mutex_);
-  Hold(share.caller_->second, *share.entry_, -1);
   Learn(*share.entry_, now);
+  Erase(share);
+}
+
+void Admission::Erase(const Share& share) {
+  Hold(share.caller_->second, *share.entry_, -1);
   share.caller_->second.entries.erase(share.entry_);
   if (share.caller_->second.entries.empty()) callers_.erase(share.caller_);
 }
@@ -179,8 +197,9 @@ void Admission::Release(const Share& share) {
 void Admission::TileDone(const Share& share) {
   MutexLock lock(mutex_);
   Entry& entry = *share.entry_;
+  if (entry.tiles_left == 0) return;
   const absl::Duration tile =
-      std::min(entry.work_left, Work(entry.demand) / std::max<int64_t>(1, entry.demand.tiles));
+      entry.work_left / entry.tiles_left--;  // the last takes all that is left
   entry.work_left -= tile;
   share.caller_->second.work_left[static_cast<size_t>(entry.demand.priority)] -= tile;
 }
@@ -188,7 +207,7 @@ void Admission::TileDone(const Share& share) {
 // One that ran out of time took at least so long; one that was cancelled early says nothing.
 void Admission::Learn(const Entry& entry, absl::Time now) {
   const absl::Duration taken = now - entry.start;
-  const bool ended = entry.work_left <= absl::ZeroDuration();
+  const bool ended = entry.tiles_left == 0;
   if (!entry.demand.cost.known() || (!ended && taken < entry.predicted)) return;
   predicted_ = predicted_ * kForget + entry.predicted;
   taken_ = taken_ * kForget + taken;
@@ -196,7 +215,7 @@ void Admission::Learn(const Entry& entry, absl::Time now) {
 
 double Admission::Lateness() const {
   if (predicted_ <= absl::ZeroDuration()) return 1.0;
-  return std::clamp(absl::FDivDuration(taken_, predicted_), 1.0, kMostLate);
+  return std::clamp(absl::FDivDuration(taken_, predicted_), kLeastLate, kMostLate);
 }
 
 }  // namespace deweather

@@ -1,12 +1,13 @@
 // Who may come in: budgets of bytes and tiles, a quota for each caller, and no request whose deadline
 // the work ahead of it makes hopeless. Nobody waits for a place: refusals are immediate.
 //
-// Math     A request of work w (tiles · time of a tile in a full batch) ends about
-//            f · (own + Σ_callers min(V, own) + c + C / workers), own = w + Σ_requests min(v, w)
+// Math     A request of work w (tiles · time of a tile in a full batch), which takes a >= w in batches
+//          of its own, ends about
+//            f · (a − w + own + Σ_callers min(V, own) + c + C / workers), own = w + Σ_requests min(v, w)
 //          after now: its caller's other requests (work left v) take turns with it, and so do the
 //          other callers (work left V) with its caller. Background counts all normal work as ahead.
 //          c is the time that its decoding, blending and encoding take, C that of those in flight.
-//          f, in [1, 4], is how much longer than predicted the last requests took. A quarter of that must
+//          f, in [1/2, 4], is how much longer than predicted the last requests took. A quarter of that must
 //          be left until the deadline. Nothing in flight means no refusal by deadline, so that a wrong
 //          prediction is always found out.
 // Threads  thread-safe
@@ -78,8 +79,9 @@ class Admission {
     Demand demand;
     absl::Time start;
     absl::Duration predicted;  // as computed at `start`, without the factor f
-    absl::Duration work_left;
-    absl::Duration codec;  // that others wait for
+    absl::Duration work_left;  // its share of full batches
+    absl::Duration codec;      // that others wait for
+    int64_t tiles_left = 0;
   };
   struct Caller {
     int64_t bytes = 0;
@@ -94,10 +96,13 @@ class Admission {
   absl::Status CheckDeadline(const Demand& demand, absl::Duration predicted, absl::Time now) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Duration Predict(const Demand& demand) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Duration Codec(const Demand& demand) const;
+  absl::Duration Alone(const Demand& demand) const;
   absl::Duration Work(const Demand& demand) const;
   absl::Duration DrainTime(double share) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Hold(Caller& caller, const Entry& entry, int sign) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Release(const Share& share);
+  void Erase(const Share& share) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void TileDone(const Share& share);
   void Learn(const Entry& entry, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   double Lateness() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -111,6 +116,7 @@ class Admission {
   Held held_ ABSL_GUARDED_BY(mutex_);
   Callers callers_ ABSL_GUARDED_BY(mutex_);
   absl::Duration codec_ ABSL_GUARDED_BY(mutex_);  // of all entries
+  int64_t teachers_ ABSL_GUARDED_BY(mutex_) = 0;  // entries whose time was predicted
   // Of the requests that ended lately, weighted towards the last ones.
   absl::Duration predicted_ ABSL_GUARDED_BY(mutex_);
   absl::Duration taken_ ABSL_GUARDED_BY(mutex_);
@@ -119,7 +125,9 @@ class Admission {
 // Threads  one at a time; the Admission must outlive it
 class Admission::Share {
  public:
-  ~Share() { admission_.Release(*this); }
+  ~Share() {
+    if (holds_) admission_.Release(*this);
+  }
   Share(const Share&) = delete;
   Share& operator=(const Share&) = delete;
 
@@ -134,6 +142,7 @@ class Admission::Share {
   Admission& admission_;
   const Callers::iterator caller_;
   const std::list<Entry>::iterator entry_;
+  bool holds_ = true;
 };
 
 }  // namespace deweather

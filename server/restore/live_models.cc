@@ -15,6 +15,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
+#include "model/base/device_failure.h"
 #include "model/base/file.h"
 #include "model/base/name.h"
 #include "model/base/status_macros.h"
@@ -115,8 +116,13 @@ void LiveModels::LoadOther(const std::string& name, const WarmUpOptions& warm_up
   const auto record = ReadLive(options_.store, name);
   if (!record.ok()) return LogOnce(record.status().ToString());
   if (!record->has_value()) return;
+  // What was asked for by path wins over the record; what was asked for by name is the record's, unless
+  // that has changed since: then Follow has news.
+  if (const std::optional<Live> live = Find(name); live.has_value()) {
+    const bool stored = live->path == VersionPath(options_.store, name, live->info.version);
+    return Remember(name, stored ? live->info.version : (*record)->version);
+  }
   Remember(name, (*record)->version);
-  if (Find(name).has_value()) return;
   absl::StatusOr<Loaded> loaded = ReadStored(name, (*record)->version, warm_up);
   if (loaded.ok()) {
     Swap(*std::move(loaded), warm_up.executor);
@@ -204,7 +210,9 @@ absl::Status LiveModels::CheckBudget(const std::string& what, int64_t bytes) con
 
 absl::Status LiveModels::Ready(Loaded& loaded, const WarmUpOptions& warm_up) const {
   DW_RETURN_IF_ERROR(Validate(loaded.model.spec.tile));
-  return WarmUp(loaded.model, warm_up, *loaded.cost);
+  const absl::Status status = WarmUp(loaded.model, warm_up, *loaded.cost);
+  if (IsDeviceFailure(status) && options_.on_device_failure) options_.on_device_failure(status);
+  return status;
 }
 
 LiveModelInfo LiveModels::Install(Restorer model, const Executor& executor) {

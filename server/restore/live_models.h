@@ -83,6 +83,8 @@ struct LiveModelsOptions {
   // Told what nobody asked for and what nobody answers for: torn versions, versions that were
   // followed. Called on any thread, under no lock.
   std::function<void(const std::string&)> log = {};
+  // Told when a warm-up finds the device broken for good (model/base/device_failure.h).
+  std::function<void(const absl::Status&)> on_device_failure = {};
 };
 
 class LiveModels {

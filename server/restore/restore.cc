@@ -77,18 +77,25 @@ absl::StatusOr<ImageInfo> Inspect(const std::string& bytes, const DecodeLimits& 
   return WithReason(info.status(), too_large ? "PIXEL_LIMIT" : "INVALID_IMAGE");
 }
 
-// What a request holds at its largest, by estimate: the file, the pixels, and the blender's band of
-// accumulators, taken as two rows of tiles (a narrow picture's band may span more, of fewer pixels).
-int64_t BytesInFlight(int64_t encoded_bytes, const ImageInfo& info, const TileGrid& grid) {
+// What a request holds at its largest, by estimate: the file, the pixels, the blender's band of
+// accumulators, taken as two rows of tiles (a narrow picture's band may span more, of fewer pixels), and
+// restored tiles that wait to be blended.
+int64_t BytesInFlight(int64_t encoded_bytes, const ImageInfo& info, const TileGrid& grid,
+                      int64_t window_tiles) {
   const int64_t band_rows = std::min<int64_t>(info.height, int64_t{2} * grid.tile_height());
-  return encoded_bytes + info.DecodedBytes() + band_rows * info.width * 3 * int64_t{sizeof(float)};
+  const int64_t window_pixels = window_tiles * grid.tile_width() * grid.tile_height();
+  return encoded_bytes + info.DecodedBytes() +
+         (band_rows * info.width + window_pixels) * 3 * int64_t{sizeof(float)};
 }
 
-absl::Status CheckReply(const RestoreResult& result, int64_t limit) {
+absl::Status CheckReply(const RestoreResult& result, const RestoreRequest& request) {
   const auto bytes = static_cast<int64_t>(result.image.size() + result.expert_map_png.size());
-  if (bytes <= limit) return absl::OkStatus();
-  return WithReason(absl::ResourceExhaustedError(absl::StrFormat(
-                        "the reply has %d bytes; the server sends at most %d", bytes, limit)),
+  if (bytes <= request.max_reply_bytes) {
+    return request.take_reply ? request.take_reply(bytes) : absl::OkStatus();
+  }
+  return WithReason(absl::ResourceExhaustedError(
+                        absl::StrFormat("the reply has %d bytes; the server sends at most %d",
+                                        bytes, request.max_reply_bytes)),
                     "REPLY_SIZE");
 }
 
@@ -267,10 +274,11 @@ absl::Status RestorePipeline::Restoration::Admit() {
 
 Admission::Demand RestorePipeline::Restoration::Demand() const {
   const auto encoded_bytes = static_cast<int64_t>(request_.image.size());
+  const int window_tiles = std::min(grid_->size(), parts_.options.window_tiles);
   return {.caller = request_.caller,
           .priority = request_.options.priority,
-          .bytes = BytesInFlight(encoded_bytes, info_, *grid_),
-          .window_tiles = std::min(grid_->size(), parts_.options.window_tiles),
+          .bytes = BytesInFlight(encoded_bytes, info_, *grid_, window_tiles),
+          .window_tiles = window_tiles,
           .tiles = grid_->size(),
           .picture_pixels = int64_t{info_.width} * info_.height,
           .overtaken = IsLong(info_),
@@ -327,7 +335,7 @@ absl::Status RestorePipeline::Restoration::Encode() {
   if (expert_map_.has_value()) {
     DW_ASSIGN_OR_RETURN(result_.expert_map_png, expert_map_->EncodePng());
   }
-  DW_RETURN_IF_ERROR(CheckReply(result_, request_.max_reply_bytes));
+  DW_RETURN_IF_ERROR(CheckReply(result_, request_));
   Measure(Stage::kEncode, start, &result_.timings.encode);
   const StageTimings& timings = result_.timings;
   parts_.admission.LearnCodec(int64_t{info_.width} * info_.height,
@@ -352,6 +360,10 @@ absl::Status RestorePipeline::Restoration::Encode() {
 // The first result counts, and what is under way of a request that is over leads nowhere.
 void RestorePipeline::Restoration::Finish(absl::StatusOr<RestoreResult> result) {
   if (over_.exchange(true)) return;
+  const absl::Status* const cause = request_.cancel_cause.get();
+  if (call_->cancelled && absl::IsCancelled(result.status()) && cause != nullptr && !cause->ok()) {
+    result = *cause;
+  }
   const absl::Status status = result.status();
   parts_.metrics.requests(status.code()).Increment();
   if (status.ok()) {
@@ -504,11 +516,13 @@ absl::Status RestorePipeline::CheckOptions(const RestoreOptions& options) const 
   return PinFor(options, parts_->models).status();
 }
 
-absl::StatusOr<Reservation> RestorePipeline::Reserve(const std::string& caller, int64_t bytes) {
+absl::StatusOr<Reservation> RestorePipeline::Reserve(const std::string& caller, int64_t bytes,
+                                                     Reservation held) {
   const absl::Time start = absl::Now();
   absl::Status status = parts_->CheckServing();
   if (status.ok()) {
-    auto share = parts_->admission.Admit({.caller = caller, .bytes = bytes}, start);
+    const Admission::Demand demand = {.caller = caller, .bytes = bytes};
+    auto share = parts_->admission.Admit(demand, start, std::move(held));
     if (share.ok()) return Reservation(*std::move(share));
     status = share.status();
   }

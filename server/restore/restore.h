@@ -65,10 +65,15 @@ struct RestoreRequest {
   Reservation reservation = {};  // made while the picture arrived; given back when it is admitted
   // Largest reply, its picture and maps together; a larger one is RESOURCE_EXHAUSTED.
   int64_t max_reply_bytes = std::numeric_limits<int64_t>::max();
+  // Asked with the reply's size before the reply counts as one; an error becomes the result instead.
+  // Called on a worker, at most once. May be empty.
+  std::function<absl::Status(int64_t bytes)> take_reply = {};
   // Tiles restored so far and in all; called on a worker, ascending, `total` at the end. May be empty.
   std::function<void(int done, int total)> progress = {};
   std::stop_token cancel;  // request_stop() at any time, from any thread: the call ends soon, with
                            // CANCELLED, or DEADLINE_EXCEEDED where the deadline has passed
+  // What to end with instead of CANCELLED: written, if at all, before `cancel`. May be null.
+  std::shared_ptr<const absl::Status> cancel_cause = {};
 };
 
 // Which experts worked on one picture, summed over its tiles (overlaps and reflected borders count
@@ -150,8 +155,10 @@ class RestorePipeline {
   absl::Status CheckOptions(const RestoreOptions& options) const;
 
   // Room for the bytes of a picture that arrives in pieces, before they do: RESOURCE_EXHAUSTED or
-  // UNAVAILABLE as a request of that size would get.
-  absl::StatusOr<Reservation> Reserve(const std::string& caller, int64_t bytes);
+  // UNAVAILABLE as a request of that size would get. `held`, if any, is given up for it in the same
+  // step, whatever the answer.
+  absl::StatusOr<Reservation> Reserve(const std::string& caller, int64_t bytes,
+                                      Reservation held = nullptr);
 
   // Counts a request that its transport refused, so that the metrics know of every one.
   void CountRefused(const absl::Status& status);

@@ -62,10 +62,10 @@ TEST(BatchCostTest, LargerBatchesAreNotFaster) {
   EXPECT_NEAR(Ms(cost.Fit().fixed), 20, 1e-5) << "the mean";
 }
 
-TEST(BatchCostTest, OnlyTheLastFiftyBatchesCount) {
+TEST(BatchCostTest, OnlyTheLastTenBatchesOfASizeCount) {
   BatchCost cost;
-  for (int i = 0; i < 500; ++i) cost.Add((1 + i % 3) * kMegapixel, absl::Seconds(10));
-  for (int i = 0; i < 50; ++i) {
+  for (int i = 0; i < 500; ++i) cost.Add((1 + i % 2) * kMegapixel, absl::Seconds(10));
+  for (int i = 0; i < 20; ++i) {
     const int64_t n = 1 + i % 2;
     cost.Add(n * kMegapixel, absl::Milliseconds(5 + 2 * n));
   }
@@ -73,10 +73,18 @@ TEST(BatchCostTest, OnlyTheLastFiftyBatchesCount) {
   EXPECT_NEAR(Ms(cost.Fit().per_megapixel), 2, 1e-4);
 }
 
-TEST(BatchCostTest, FortyNineNewBatchesDoNotHideAnOldOne) {
+TEST(BatchCostTest, ALongRunOfOneSizeDoesNotForgetTheOthers) {
+  BatchCost cost;
+  cost.Add(100 * kMegapixel, absl::Milliseconds(1010));
+  for (int i = 0; i < 1000; ++i) cost.Add(kMegapixel, absl::Milliseconds(20));
+  EXPECT_NEAR(Ms(cost.Fit().Of(100 * kMegapixel)), 1010, 1);
+  EXPECT_EQ(cost.Fit().most_pixels, 100 * kMegapixel);
+}
+
+TEST(BatchCostTest, NineNewBatchesDoNotHideAnOldOne) {
   BatchCost cost;
   cost.Add(kMegapixel, absl::Seconds(10));
-  for (int i = 0; i < 49; ++i) cost.Add(kMegapixel, absl::Milliseconds(10));
+  for (int i = 0; i < 9; ++i) cost.Add(kMegapixel, absl::Milliseconds(10));
   EXPECT_GT(cost.Fit().per_megapixel, absl::Milliseconds(100));
   cost.Add(kMegapixel, absl::Milliseconds(10));
   EXPECT_NEAR(Ms(cost.Fit().per_megapixel), 10, 1e-4);

@@ -449,6 +449,15 @@ TEST_F(TileQueueDelayTest, FewTilesWaitForMore) {
   EXPECT_THAT(Pop(queue_, At(11)), ElementsAre(2));
 }
 
+TEST_F(TileQueueDelayTest, NoTileWaitsItsDeadlineAway) {
+  Push(queue_, MakeCall(At(15)), model_, 0, 1, At(1));
+  EXPECT_EQ(queue_.NextDeadline(), At(5)) << "as much is left as the delay is long";
+  EXPECT_THAT(Pop(queue_, At(4.9)), IsEmpty());
+  EXPECT_THAT(Pop(queue_, At(5)), ElementsAre(0));
+  Push(queue_, MakeCall(At(12)), model_, 1, 1, At(6));
+  EXPECT_THAT(Pop(queue_, At(6)), ElementsAre(1)) << "less is left";
+}
+
 TEST_F(TileQueueDelayTest, FullBatchGoesAtOnce) {
   Push(queue_, MakeCall(), model_, 0, 3, At(1));
   EXPECT_THAT(Pop(queue_, At(1)), IsEmpty());

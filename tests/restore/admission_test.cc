@@ -158,11 +158,11 @@ TEST_F(AdmissionTest, CallersTakeTurns) {
 }
 
 TEST_F(AdmissionTest, TheFixedPartCountsForEachBatch) {
-  ASSERT_TRUE(Admit(Tiles(1, "b")));
-  Admission::Demand demand = Seconds(kMaxBatch + 1, now_ + absl::Milliseconds(13'700));
+  ASSERT_TRUE(Admit(Seconds(1, absl::InfiniteFuture(), "b")));
+  Admission::Demand demand = Seconds(kMaxBatch + 1, now_ + absl::Milliseconds(14'900));
   demand.cost.fixed = absl::Seconds(1);
   EXPECT_FALSE(Admit(demand));
-  demand.deadline = now_ + absl::Milliseconds(13'800);
+  demand.deadline = now_ + absl::Milliseconds(15'100);
   EXPECT_TRUE(Admit(demand));
 }
 
@@ -191,6 +191,54 @@ TEST_F(AdmissionTest, WhatWorkersHaveToDoIsAheadToo) {
   EXPECT_TRUE(Admit(demand));
 }
 
+TEST_F(AdmissionTest, SmallPicturesDoNotCondemnLargeOnes) {
+  for (int i = 0; i < 100; ++i) admission_.LearnCodec(1000, absl::Milliseconds(5));
+  ASSERT_TRUE(Admit(Seconds(1, absl::InfiniteFuture())));
+  Admission::Demand large = Seconds(1, now_ + absl::Seconds(3), "b");
+  large.picture_pixels = 24'000'000;
+  EXPECT_TRUE(Admit(large)) << "not 24 000 times as long";
+}
+
+TEST_F(AdmissionTest, AReservationDoesNotKeepAWrongPredictionAlive) {
+  ASSERT_TRUE(Admit({.caller = "b", .bytes = 1}));
+  EXPECT_TRUE(Admit(Seconds(100, now_ + absl::Seconds(1))));
+}
+
+TEST_F(AdmissionTest, OddNumbersOfTilesEndAtNothing) {
+  for (int i = 0; i < 3; ++i) {
+    const absl::Time start = now_ - absl::Seconds(21);  // predicted: 7
+    absl::StatusOr<Share> share = admission_.Admit(Seconds(7, absl::InfiniteFuture()), start);
+    ASSERT_TRUE(share.ok());
+    for (int tile = 0; tile < 7; ++tile) (*share)->TileDone();
+  }
+  ASSERT_TRUE(Admit(Tiles(1, "b")));
+  ASSERT_TRUE(Admit(Seconds(1, absl::InfiniteFuture(), "c")));
+  EXPECT_FALSE(Admit(Seconds(1, now_ + absl::Seconds(7)))) << "1 of its own, 1 of c, three times";
+}
+
+TEST_F(AdmissionTest, PredictionsThatCameTrueEarlyAreCorrectedToo) {
+  const absl::Time start = now_ - absl::Seconds(5);  // predicted: 10
+  absl::StatusOr<Share> early = admission_.Admit(Seconds(10, absl::InfiniteFuture()), start);
+  ASSERT_TRUE(early.ok());
+  for (int tile = 0; tile < 10; ++tile) (*early)->TileDone();
+  early->reset();
+  ASSERT_TRUE(Admit(Seconds(1, absl::InfiniteFuture(), "c")));
+  EXPECT_TRUE(Admit(Seconds(1, now_ + absl::Milliseconds(1400)))) << "half of two, and a quarter";
+}
+
+TEST_F(AdmissionTest, OthersShareTheFixedPartOfABatch) {
+  Admission::Demand demand = Seconds(1, absl::InfiniteFuture());
+  demand.cost = {.fixed = absl::Seconds(8), .per_megapixel = absl::Seconds(1)};
+  for (int i = 0; i < 7; ++i) ASSERT_TRUE(Admit(demand));
+  demand.caller =
+      "b";  // 9 alone, and an eighth of a full batch of 16 for the one that it waits for
+  demand.deadline = now_ + absl::Milliseconds(14'000);
+  EXPECT_TRUE(Admit(demand));
+  demand.caller = "c";
+  demand.deadline = now_ + absl::Milliseconds(11'000);
+  EXPECT_FALSE(Admit(demand));
+}
+
 TEST_F(AdmissionTest, LongPicturesLetOthersPass) {
   admission_.LearnCodec(1'000'000, absl::Seconds(2));
   Admission::Demand demand = Seconds(1, absl::InfiniteFuture());
@@ -216,9 +264,9 @@ TEST_F(AdmissionTest, PredictionsThatCameTrueLateAreCorrected) {
   ASSERT_TRUE(late.ok());
   (*late)->TileDone();
   late->reset();
-  ASSERT_TRUE(Admit(Tiles(1, "b")));
-  EXPECT_FALSE(Admit(Seconds(2, now_ + absl::Milliseconds(7400)))) << "three times as long";
-  EXPECT_TRUE(Admit(Seconds(2, now_ + absl::Milliseconds(7600))));
+  ASSERT_TRUE(Admit(Seconds(1, absl::InfiniteFuture(), "c")));
+  EXPECT_FALSE(Admit(Seconds(2, now_ + absl::Milliseconds(11'000)))) << "three times as long";
+  EXPECT_TRUE(Admit(Seconds(2, now_ + absl::Milliseconds(11'600))));
 }
 
 TEST_F(AdmissionTest, ACancelTeachesNothing) {
@@ -226,8 +274,8 @@ TEST_F(AdmissionTest, ACancelTeachesNothing) {
       admission_.Admit(Seconds(5, absl::InfiniteFuture()), now_ - absl::Seconds(3));
   ASSERT_TRUE(left.ok());
   left->reset();
-  ASSERT_TRUE(Admit(Tiles(1, "b")));
-  EXPECT_TRUE(Admit(Seconds(2, now_ + absl::Milliseconds(2600))));
+  ASSERT_TRUE(Admit(Seconds(1, absl::InfiniteFuture(), "c")));
+  EXPECT_TRUE(Admit(Seconds(2, now_ + absl::Milliseconds(3900))));
 }
 
 }  // namespace
