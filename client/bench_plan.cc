@@ -12,6 +12,7 @@ namespace deweather {
 namespace {
 
 constexpr int kMaxSide = 30'000;
+constexpr int64_t kMaxPixels = 200'000'000;
 constexpr double kMaxWeight = 1e6;
 constexpr int kMaxConcurrency = 10'000;
 constexpr int kMaxConnections = 1'000;
@@ -44,9 +45,14 @@ absl::Status ReadSize(MixPart* part) {
                     absl::SimpleAtoi(sides[1], &part->height_px) && part->width_px > 0 &&
                     part->height_px > 0 && part->width_px <= kMaxSide &&
                     part->height_px <= kMaxSide;
-  if (good) return absl::OkStatus();
+  if (!good) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("the size %s has a side out of [1, %d]", part->name, kMaxSide));
+  }
+  const int64_t pixels = int64_t{part->width_px} * part->height_px;
+  if (pixels <= kMaxPixels) return absl::OkStatus();
   return absl::InvalidArgumentError(
-      absl::StrFormat("the size %s has a side out of [1, %d]", part->name, kMaxSide));
+      absl::StrFormat("the size %s has %d pixels; at most %d", part->name, pixels, kMaxPixels));
 }
 
 absl::StatusOr<MixPart> ParsePart(const std::string& text) {

@@ -42,6 +42,9 @@ TEST(ParseMixTest, RefusesAndNamesWhatIsWrong) {
   EXPECT_THAT(MixError("0x5"), AllOf(HasSubstr("0x5"), HasSubstr("[1, 30000]")));
   EXPECT_THAT(MixError("30001x5"), HasSubstr("30001x5"));
   EXPECT_THAT(MixError("99999999999x5"), HasSubstr("99999999999x5"));
+  EXPECT_THAT(MixError("30000x30000"),
+              AllOf(HasSubstr("900000000"), HasSubstr("at most 200000000")));
+  EXPECT_EQ(MixError("20000x10000"), "");
   EXPECT_THAT(MixError("5x5=0"), HasSubstr("'0' is no weight"));
   EXPECT_THAT(MixError("5x5=-1"), HasSubstr("'-1' is no weight"));
   EXPECT_THAT(MixError("5x5=nan"), HasSubstr("'nan' is no weight"));
