@@ -75,7 +75,7 @@ absl::Status Run(const BenchFlags& flags, nlohmann::json* report, int* exit_stat
   StopOnSignal();
   BenchLoad load(flags, mix, pictures, std::move(stubs));
   const BenchResult result = load.Run(stop, isatty(STDERR_FILENO) == 1);
-  *report = BenchJson(flags, mix, result.tally, result.window);
+  *report = BenchJson(flags, mix, result);
   *exit_status = BenchExitStatus(result.tally);
   return absl::OkStatus();
 }

@@ -73,7 +73,7 @@ BenchLoad::BenchLoad(const BenchFlags& flags, const std::vector<MixPart>& mix,
       end_(window_start_ + flags.duration),
       next_tell_(start_ + absl::Seconds(1)),
       random_(static_cast<uint64_t>(flags.seed)),
-      tally_(mix.size(), window_start_) {
+      tally_(mix.size(), window_start_, end_) {
   const std::vector<double> weights = WeightsOf(mix, pictures);
   pick_ = std::discrete_distribution<size_t>(weights.begin(), weights.end());
 }
@@ -84,7 +84,7 @@ BenchResult BenchLoad::Run(const std::atomic<bool>& stop, bool tell) {
   AwaitCalls(stop);
   if (tell) std::fputs("\r\033[K", stderr);
   const MutexLock lock(mutex_);
-  return {tally_, std::clamp(now - window_start_, absl::ZeroDuration(), flags_.duration)};
+  return {tally_, std::clamp(now - window_start_, absl::ZeroDuration(), flags_.duration), stop};
 }
 
 void BenchLoad::RunClosed(const std::atomic<bool>& stop, bool tell) {
@@ -105,7 +105,8 @@ void BenchLoad::RunOpen(const std::atomic<bool>& stop, bool tell) {
 void BenchLoad::AwaitCalls(const std::atomic<bool>& stop) {
   const MutexLock lock(mutex_);
   over_ = true;
-  while (!in_flight_.empty()) {
+  for (grpc::Alarm* const alarm : pauses_) alarm->Cancel();
+  while (!in_flight_.empty() || !pauses_.empty()) {
     if (stop && !abandoning_) {
       abandoning_ = true;
       for (Call* const call : in_flight_) call->context.TryCancel();
@@ -133,7 +134,8 @@ void BenchLoad::Send(size_t caller, absl::Time due) {
   {
     const MutexLock lock(mutex_);
     if (over_) return;
-    if (in_flight_.size() >= static_cast<size_t>(flags_.max_outstanding)) {
+    const bool full = in_flight_.size() >= static_cast<size_t>(flags_.max_outstanding);
+    if (flags_.rate > 0 && full) {
       return tally_.AddNotSent(due);
     }
     call->picture = pick_(random_);
@@ -149,13 +151,36 @@ void BenchLoad::Send(size_t caller, absl::Time due) {
 void BenchLoad::End(std::unique_ptr<Call> call, const grpc::Status& status) {
   const size_t caller = call->caller;
   CallOutcome outcome = OutcomeOf(*call, status, absl::Now());
-  const bool again = flags_.rate == 0 && outcome.ended < end_;
-  if (again) Send(caller, outcome.ended);
+  if (flags_.rate == 0) SendNext(caller, outcome.ended, outcome.ended + RetryDelayOf(status));
   const MutexLock lock(mutex_);
   outcome.abandoned = abandoning_;
   tally_.Add(outcome);
   in_flight_.erase(call.get());
   call.reset();
+  ended_.NotifyAll();
+}
+
+void BenchLoad::SendNext(size_t caller, absl::Time ended, absl::Time then) {
+  if (then >= end_) return;
+  then > ended ? Pause(caller, then) : Send(caller, ended);
+}
+
+void BenchLoad::Pause(size_t caller, absl::Time then) {
+  const MutexLock lock(mutex_);
+  if (over_) return;
+  auto* const alarm = new grpc::Alarm;
+  pauses_.insert(alarm);
+  // Calls back on a thread of gRPC's, never here.
+  alarm->Set(absl::ToChronoTime(then), [this, alarm, caller](bool) {
+    EndPause(std::unique_ptr<grpc::Alarm>(alarm), caller);
+  });
+}
+
+void BenchLoad::EndPause(std::unique_ptr<grpc::Alarm> alarm, size_t caller) {
+  Send(caller, absl::Now());
+  const MutexLock lock(mutex_);
+  pauses_.erase(alarm.get());
+  alarm.reset();
   ended_.NotifyAll();
 }
 

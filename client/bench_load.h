@@ -1,10 +1,12 @@
 // A load on a server: calls of a closed loop (each caller sends when its last reply is there) or of an
 // open one (calls are due when they are due, whatever the server does).
+// A caller of a closed loop that was refused waits as long as the server asks it to (RetryInfo).
 // In an open loop a late call counts from when it was due, so a server that stalls cannot hide it.
 
 #ifndef DEWEATHER_CLIENT_BENCH_LOAD_H_
 #define DEWEATHER_CLIENT_BENCH_LOAD_H_
 
+#include <grpcpp/alarm.h>
 #include <grpcpp/client_context.h>
 #include <grpcpp/support/status.h>
 
@@ -23,11 +25,6 @@
 #include "model/base/mutex.h"
 
 namespace deweather {
-
-struct BenchResult {
-  BenchTally tally;
-  absl::Duration window;  // without the warm-up; shorter than asked for if it was stopped
-};
 
 // One run, from its first call to the end of its last.
 //
@@ -62,9 +59,14 @@ class BenchLoad {
   // Sleeps until then, in short turns; false once it is to stop.
   bool SleepUntil(absl::Time then, const std::atomic<bool>& stop, bool tell);
 
-  // Sends one call, unless the load is over; counts it as not sent if too many are outstanding.
+  // Sends one call, unless the load is over. In an open loop it counts as not sent if too many are
+  // outstanding.
   void Send(size_t caller, absl::Time due);
   void End(std::unique_ptr<Call> call, const grpc::Status& status);
+  // The next call of a closed loop's caller, at once or at `then`; none once the load is over.
+  void SendNext(size_t caller, absl::Time ended, absl::Time then);
+  void Pause(size_t caller, absl::Time then);
+  void EndPause(std::unique_ptr<grpc::Alarm> alarm, size_t caller);
   CallOutcome OutcomeOf(const Call& call, const grpc::Status& status, absl::Time ended) const;
   void Tell(absl::Time now);
 
@@ -82,6 +84,7 @@ class BenchLoad {
   std::mt19937_64 random_ ABSL_GUARDED_BY(mutex_);
   std::discrete_distribution<size_t> pick_ ABSL_GUARDED_BY(mutex_);
   std::unordered_set<Call*> in_flight_ ABSL_GUARDED_BY(mutex_);
+  std::unordered_set<grpc::Alarm*> pauses_ ABSL_GUARDED_BY(mutex_);  // each owned by its callback
   BenchTally tally_ ABSL_GUARDED_BY(mutex_);
   bool over_ ABSL_GUARDED_BY(mutex_) = false;        // nothing more is sent
   bool abandoning_ ABSL_GUARDED_BY(mutex_) = false;  // what is in flight was cancelled

@@ -16,19 +16,21 @@ double Ratio(int64_t part, double whole) {
   return whole > 0 ? static_cast<double>(part) / whole : 0;
 }
 
-json LatencyJson(const DurationHistogram& durations) {
-  return {{"p50", Milliseconds(durations.Quantile(0.5))},
-          {"p90", Milliseconds(durations.Quantile(0.9))},
-          {"p99", Milliseconds(durations.Quantile(0.99))},
-          {"p999", Milliseconds(durations.Quantile(0.999))},
-          {"max", Milliseconds(durations.max())},
-          {"mean", Milliseconds(durations.Mean())}};
-}
-
+// Each is null if there are no durations.
 json SpreadJson(const DurationHistogram& durations) {
+  if (durations.count() == 0) return {{"mean", nullptr}, {"p50", nullptr}, {"p99", nullptr}};
   return {{"mean", Milliseconds(durations.Mean())},
           {"p50", Milliseconds(durations.Quantile(0.5))},
           {"p99", Milliseconds(durations.Quantile(0.99))}};
+}
+
+json LatencyJson(const DurationHistogram& durations) {
+  const bool any = durations.count() > 0;
+  json latency = SpreadJson(durations);
+  latency["p90"] = any ? json(Milliseconds(durations.Quantile(0.9))) : json();
+  latency["p999"] = any ? json(Milliseconds(durations.Quantile(0.999))) : json();
+  latency["max"] = any ? json(Milliseconds(durations.max())) : json();
+  return latency;
 }
 
 json StagesJson(const BenchTally& tally) {
@@ -84,16 +86,19 @@ json SetupJson(const BenchFlags& flags) {
   return setup;
 }
 
+std::string Cell(const json& ms) {
+  return ms.is_null() ? "-" : absl::StrFormat("%.2f", ms.get<double>());
+}
+
 std::string LatencyLine(const std::string& name, const json& latency) {
-  return absl::StrFormat("%-12s %9.2f %9.2f %9.2f %9.2f %9.2f %9.2f\n", name,
-                         latency["p50"].get<double>(), latency["p90"].get<double>(),
-                         latency["p99"].get<double>(), latency["p999"].get<double>(),
-                         latency["max"].get<double>(), latency["mean"].get<double>());
+  return absl::StrFormat("%-12s %9s %9s %9s %9s %9s %9s\n", name, Cell(latency["p50"]),
+                         Cell(latency["p90"]), Cell(latency["p99"]), Cell(latency["p999"]),
+                         Cell(latency["max"]), Cell(latency["mean"]));
 }
 
 std::string SpreadLine(const std::string& name, const json& spread) {
-  return absl::StrFormat("%-12s %9.2f %9.2f %9.2f\n", name, spread["mean"].get<double>(),
-                         spread["p50"].get<double>(), spread["p99"].get<double>());
+  return absl::StrFormat("%-12s %9s %9s %9s\n", name, Cell(spread["mean"]), Cell(spread["p50"]),
+                         Cell(spread["p99"]));
 }
 
 std::string CountsLines(const json& report) {
@@ -104,6 +109,7 @@ std::string CountsLines(const json& report) {
     const auto count = report[name].get<int64_t>();
     if (count > 0) absl::StrAppendFormat(&lines, ", %d %s", count, name);
   }
+  if (report["interrupted"].get<bool>()) lines += ", interrupted";
   absl::StrAppendFormat(
       &lines, "\n%.2f good replies/s, %.3f megapixels/s, %.1f tiles in %.1f batches a reply\n",
       report["ok_per_second"].get<double>(), report["megapixels_per_second"].get<double>(),
@@ -123,8 +129,8 @@ std::string ErrorLines(const json& errors) {
       absl::StrFormat("\n%-20s %9s %9s %9s\n", "error", "count", "p50 ms", "p99 ms");
   for (const auto& [code, error] : errors.items()) {
     const json& latency = error["latency_ms"];
-    absl::StrAppendFormat(&lines, "%-20s %9d %9.2f %9.2f", code, error["count"].get<int64_t>(),
-                          latency["p50"].get<double>(), latency["p99"].get<double>());
+    absl::StrAppendFormat(&lines, "%-20s %9d %9s %9s", code, error["count"].get<int64_t>(),
+                          Cell(latency["p50"]), Cell(latency["p99"]));
     for (const auto& [reason, count] : error["reasons"].items()) {
       absl::StrAppendFormat(&lines, "  %s %d", reason, count.get<int64_t>());
     }
@@ -135,21 +141,24 @@ std::string ErrorLines(const json& errors) {
 
 }  // namespace
 
-json BenchJson(const BenchFlags& flags, const std::vector<MixPart>& mix, const BenchTally& tally,
-               absl::Duration window) {
-  const double seconds = absl::ToDoubleSeconds(window);
+json BenchJson(const BenchFlags& flags, const std::vector<MixPart>& mix,
+               const BenchResult& result) {
+  const BenchTally& tally = result.tally;
+  const double seconds = absl::ToDoubleSeconds(result.window);
   const auto replies = static_cast<double>(tally.ok);
   return {{"setup", SetupJson(flags)},
           {"seconds", seconds},
+          {"interrupted", result.interrupted},
           {"sent", tally.sent},
           {"ok", tally.ok},
+          {"ok_in_window", tally.ok_in_window},
           {"wrong", tally.wrong},
           {"wrong_in_warmup", tally.wrong_in_warmup},
           {"errors", tally.error_count},
           {"abandoned", tally.abandoned},
           {"not_sent", tally.not_sent},
-          {"ok_per_second", Ratio(tally.ok, seconds)},
-          {"megapixels_per_second", Ratio(tally.pixels, seconds) / 1e6},
+          {"ok_per_second", Ratio(tally.ok_in_window, seconds)},
+          {"megapixels_per_second", Ratio(tally.pixels_in_window, seconds) / 1e6},
           {"tiles_per_reply", Ratio(tally.tiles, replies)},
           {"batches_per_reply", Ratio(tally.batches, replies)},
           {"latency_ms", LatencyJson(tally.latency)},

@@ -9,16 +9,16 @@
 #include <string>
 #include <vector>
 
-#include "absl/time/time.h"
 #include "client/bench_plan.h"
 #include "client/bench_stats.h"
 
 namespace deweather {
 
-// Every figure of the load; `window` is the time in which its calls were due. Times are in
-// milliseconds and end in _ms; rates are per second of the window.
+// Every figure of the load. Times are in milliseconds and end in _ms; null where nothing was timed.
+// Counts and latencies are of the calls that were due within the window. Rates are per second of the
+// window, and of the good replies that ended within it.
 nlohmann::json BenchJson(const BenchFlags& flags, const std::vector<MixPart>& mix,
-                         const BenchTally& tally, absl::Duration window);
+                         const BenchResult& result);
 
 // The same for people. REQUIRES: `report` is BenchJson's.
 std::string BenchTable(const nlohmann::json& report);

@@ -42,11 +42,13 @@ absl::Duration DurationHistogram::Quantile(double q) const {
   return max_;
 }
 
-BenchTally::BenchTally(size_t parts, absl::Time window_start)
-    : window_start_(window_start), parts_(parts) {}
+BenchTally::BenchTally(size_t parts, absl::Time window_start, absl::Time window_end)
+    : window_start_(window_start), window_end_(window_end), parts_(parts) {}
 
 void BenchTally::Add(const CallOutcome& call) {
   const bool wrong_reply = IsWrong(call);
+  const bool good = call.code == absl::StatusCode::kOk && !wrong_reply && !call.abandoned;
+  if (good) AddThroughput(call);
   if (call.due < window_start_) {
     wrong_in_warmup += wrong_reply ? 1 : 0;
     return;
@@ -73,13 +75,18 @@ bool BenchTally::IsWrong(const CallOutcome& call) {
   return !is_new && first->second != call.digest;
 }
 
+void BenchTally::AddThroughput(const CallOutcome& call) {
+  if (call.ended < window_start_ || call.ended >= window_end_) return;
+  ++ok_in_window;
+  pixels_in_window += call.pixels;
+}
+
 void BenchTally::AddReply(const CallOutcome& call) {
   ++ok;
   ++parts_[call.part].ok;
   ++models_[call.model];
   tiles += call.tiles;
   batches += call.batches;
-  pixels += call.pixels;
   latency.Add(call.ended - call.due);
   parts_[call.part].latency.Add(call.ended - call.due);
   for (size_t i = 0; i < stages_.size(); ++i) stages_[i].Add(call.stages[i]);

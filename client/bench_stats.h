@@ -72,10 +72,11 @@ struct ErrorTally {
 };
 
 // Counts the calls that were due within the window; those of the warm-up only serve to compare
-// replies. Latencies count from when the call was due.
+// replies. Latencies count from when the call was due. Throughput counts what ended within the
+// window instead, whenever it was due: what a server does later is no speed within the window.
 class BenchTally {
  public:
-  BenchTally(size_t parts, absl::Time window_start);
+  BenchTally(size_t parts, absl::Time window_start, absl::Time window_end);
 
   void Add(const CallOutcome& call);
   // A call that was due and could not be sent.
@@ -93,9 +94,10 @@ class BenchTally {
   int64_t abandoned = 0;
   int64_t not_sent = 0;
   int64_t wrong_in_warmup = 0;
-  int64_t tiles = 0;    // of OK replies, as the next two
-  int64_t batches = 0;  // that held at least one tile of the reply, maybe others' too
-  int64_t pixels = 0;
+  int64_t tiles = 0;             // of OK replies, as the next two
+  int64_t batches = 0;           // that held at least one tile of the reply, maybe others' too
+  int64_t ok_in_window = 0;      // good replies that ended within the window
+  int64_t pixels_in_window = 0;  // of those
   DurationHistogram latency;     // of OK replies
   DurationHistogram transport;   // of OK replies: what the client waited beyond the server's total
   DurationHistogram send_delay;  // of all calls: from due to sent
@@ -103,15 +105,24 @@ class BenchTally {
  private:
   // Whether the reply differs from the first one to the same picture by the same model.
   bool IsWrong(const CallOutcome& call);
+  void AddThroughput(const CallOutcome& call);
   void AddReply(const CallOutcome& call);
   void AddError(const CallOutcome& call);
 
   const absl::Time window_start_;
+  const absl::Time window_end_;
   std::vector<PartTally> parts_;
   std::map<absl::StatusCode, ErrorTally> errors_;
   std::map<std::string, int64_t> models_;
   std::array<DurationHistogram, 6> stages_;
   std::map<std::pair<size_t, std::string>, uint64_t> digests_;  // by picture and model
+};
+
+// A load that is over.
+struct BenchResult {
+  BenchTally tally;
+  absl::Duration window;     // without the warm-up; shorter than asked for if it was interrupted
+  bool interrupted = false;  // by a signal, before its last call had ended
 };
 
 }  // namespace deweather

@@ -16,6 +16,18 @@ namespace {
 
 constexpr int kMaxReplyBytes = 1 << 30;
 
+// The first detail of this kind; an empty one if there is none.
+template <typename Detail>
+Detail DetailOf(const grpc::Status& status) {
+  google::rpc::Status message;
+  if (!message.ParseFromString(status.error_details())) return {};
+  for (const google::protobuf::Any& any : message.details()) {
+    Detail detail;
+    if (any.UnpackTo(&detail)) return detail;
+  }
+  return {};
+}
+
 }  // namespace
 
 std::shared_ptr<grpc::Channel> OpenChannel(const ServerFlags& flags, Connection connection) {
@@ -39,13 +51,13 @@ absl::Status FromGrpc(const grpc::Status& status) {
 }
 
 std::string ReasonOf(const grpc::Status& status) {
-  google::rpc::Status message;
-  if (!message.ParseFromString(status.error_details())) return "";
-  google::rpc::ErrorInfo info;
-  for (const google::protobuf::Any& detail : message.details()) {
-    if (detail.UnpackTo(&info)) return info.reason();
-  }
-  return "";
+  return DetailOf<google::rpc::ErrorInfo>(status).reason();
+}
+
+absl::Duration RetryDelayOf(const grpc::Status& status) {
+  const google::protobuf::Duration delay = DetailOf<google::rpc::RetryInfo>(status).retry_delay();
+  return std::max(absl::Seconds(delay.seconds()) + absl::Nanoseconds(delay.nanos()),
+                  absl::ZeroDuration());
 }
 
 std::string ErrorLine(const absl::Status& status, const std::string& about) {

@@ -35,6 +35,9 @@ absl::Status FromGrpc(const grpc::Status& status);
 // google.rpc.ErrorInfo's reason; empty if the server sent none.
 std::string ReasonOf(const grpc::Status& status);
 
+// google.rpc.RetryInfo's delay; 0 if the server sent none.
+absl::Duration RetryDelayOf(const grpc::Status& status);
+
 // "UNAVAILABLE: message", or "UNAVAILABLE: about: message".
 std::string ErrorLine(const absl::Status& status, const std::string& about = "");
 

@@ -81,6 +81,10 @@ void AddTime(CLI::App& command, const std::string& name, absl::Duration* time,
 
 CLI::App* AddBench(CLI::App& app, BenchFlags& flags) {
   CLI::App* const command = app.add_subcommand("bench", "Puts a load on the server, measures it");
+  command->footer(
+      "Good replies/s are those that ended within --duration; latency is that of all calls that "
+      "were\n"
+      "due within it, from when they were due.");
   command->add_option("IN", flags.inputs, "Files, each as often as the others [--mix]");
   command->add_option("--mix", flags.mix, "Sizes of pictures to make, and files [256x256]")
       ->type_name("WxH|FILE[=WEIGHT],...");

@@ -1,5 +1,6 @@
 #include "client/bench_load.h"
 
+#include <grpcpp/alarm.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/security/server_credentials.h>
@@ -14,6 +15,9 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
 
 namespace deweather {
 namespace {
@@ -24,12 +28,26 @@ class SilentCall final : public grpc::ServerUnaryReactor {
   void OnDone() override { delete this; }
 };
 
+// Answers after a while.
+class LateCall final : public grpc::ServerUnaryReactor {
+ public:
+  explicit LateCall(absl::Duration delay) {
+    alarm_.Set(absl::ToChronoTime(absl::Now() + delay), [this](bool) { Finish(grpc::Status::OK); });
+  }
+
+ private:
+  void OnDone() override { delete this; }
+
+  grpc::Alarm alarm_;
+};
+
 class FakeService final : public v1::RestorationService::CallbackService {
  public:
   using Answer = std::function<grpc::Status(const v1::RestoreRequest&, v1::RestoreResponse*)>;
 
-  // Without an answer it is silent.
+  // Without an answer it is silent, or late.
   Answer answer;
+  absl::Duration delay;
   std::function<void(int)> on_call = [](int) {};  // with the number of calls so far
   std::atomic<int> calls = 0;
 
@@ -37,6 +55,7 @@ class FakeService final : public v1::RestorationService::CallbackService {
                                     const v1::RestoreRequest* request,
                                     v1::RestoreResponse* response) override {
     on_call(++calls);
+    if (delay > absl::ZeroDuration()) return new LateCall(delay);
     if (!answer) return new SilentCall;
     grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
     reactor->Finish(answer(*request, response));
@@ -92,7 +111,7 @@ TEST_F(BenchLoadTest, ClosedLoopCountsReplies) {
   EXPECT_GT(tally.ok, 10);
   EXPECT_EQ(tally.sent, tally.ok);
   EXPECT_EQ(tally.sent, service_.calls);
-  EXPECT_EQ(tally.pixels, tally.ok * 200);
+  EXPECT_EQ(tally.pixels_in_window, tally.ok_in_window * 200);
   EXPECT_EQ(tally.tiles, tally.ok * 6);
   EXPECT_EQ(tally.models().at("rain 0123"), tally.ok);
   EXPECT_EQ(tally.stages().back().max(), absl::Microseconds(1));
@@ -113,6 +132,7 @@ TEST_F(BenchLoadTest, AStopAbandonsWhatIsInFlight) {
   flags_.duration = absl::Hours(1);
   service_.on_call = [&](int calls) { stop_ = calls >= 3; };
   const BenchResult result = Run();
+  EXPECT_TRUE(result.interrupted);
   EXPECT_EQ(result.tally.abandoned, 3);
   EXPECT_EQ(result.tally.error_count, 0);
   EXPECT_LT(result.window, absl::Minutes(1));
@@ -141,6 +161,57 @@ TEST_F(BenchLoadTest, ErrorsByCode) {
   EXPECT_GT(tally.error_count, 0);
   EXPECT_EQ(tally.errors().at(absl::StatusCode::kResourceExhausted).latency.count(),
             tally.error_count);
+}
+
+grpc::Status Refused(absl::Duration delay) {
+  google::rpc::RetryInfo retry;
+  retry.mutable_retry_delay()->set_seconds(absl::ToInt64Seconds(delay));
+  retry.mutable_retry_delay()->set_nanos(
+      static_cast<int>(absl::ToInt64Nanoseconds(delay % absl::Seconds(1))));
+  google::rpc::Status message;
+  message.add_details()->PackFrom(retry);
+  return {grpc::StatusCode::RESOURCE_EXHAUSTED, "full", message.SerializeAsString()};
+}
+
+TEST_F(BenchLoadTest, ARefusedCallerWaitsAsLongAsItIsAsked) {
+  service_.answer = [](auto&&...) { return Refused(absl::Milliseconds(20)); };
+  const BenchTally tally = Run().tally;
+  EXPECT_GT(tally.error_count, 3);
+  EXPECT_LE(tally.error_count, 3 * 5) << "each caller at 0, 20, 40, 60 and 80 ms";
+}
+
+TEST_F(BenchLoadTest, ACallerThatIsToWaitForLongerThanTheLoadIsDone) {
+  service_.answer = [](auto&&...) { return Refused(absl::Hours(1)); };
+  EXPECT_EQ(Run().tally.error_count, 3);
+}
+
+TEST_F(BenchLoadTest, AStopEndsTheWaitOfRefusedCallers) {
+  flags_.duration = absl::Hours(2);
+  service_.answer = [](auto&&...) { return Refused(absl::Hours(1)); };
+  service_.on_call = [&](int calls) { stop_ = calls >= 3; };
+  const BenchResult result = Run();
+  EXPECT_LT(result.window, absl::Minutes(1));
+  EXPECT_TRUE(result.interrupted);
+  EXPECT_EQ(service_.calls, 3);
+}
+
+TEST_F(BenchLoadTest, RepliesAfterTheWindowAreNoThroughput) {
+  flags_.rate = 500;
+  service_.delay = flags_.duration * 2;
+  const BenchResult result = Run();
+  EXPECT_GT(result.tally.ok, 10);
+  EXPECT_EQ(result.tally.ok, result.tally.sent);
+  EXPECT_EQ(result.tally.ok_in_window, 0);
+  EXPECT_FALSE(result.interrupted);
+}
+
+TEST_F(BenchLoadTest, MaxOutstandingIsOfTheOpenLoopOnly) {
+  flags_.concurrency = 1;
+  flags_.max_outstanding = 1;
+  service_.answer = Restored;
+  const BenchTally tally = Run().tally;
+  EXPECT_GT(tally.ok, 3);
+  EXPECT_EQ(tally.not_sent, 0);
 }
 
 TEST_F(BenchLoadTest, OpenLoopSendsWhatIsDueThoughNothingIsAnswered) {

@@ -14,6 +14,7 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 const absl::Time kStart = absl::FromUnixSeconds(1000);
+const absl::Time kEnd = kStart + absl::Seconds(4);
 
 CallOutcome Reply(size_t part, absl::Duration latency) {
   CallOutcome call;
@@ -36,7 +37,7 @@ CallOutcome Refusal() {
 }
 
 BenchTally TwoRepliesAndARefusal() {
-  BenchTally tally(2, kStart);
+  BenchTally tally(2, kStart, kEnd);
   tally.Add(Reply(0, absl::Milliseconds(10)));
   tally.Add(Reply(1, absl::Milliseconds(40)));
   tally.Add(Refusal());
@@ -44,8 +45,8 @@ BenchTally TwoRepliesAndARefusal() {
 }
 
 json Report(const BenchFlags& flags) {
-  return BenchJson(flags, ParseMix("8x8=3,rain.png").value(), TwoRepliesAndARefusal(),
-                   absl::Seconds(4));
+  return BenchJson(flags, ParseMix("8x8=3,rain.png").value(),
+                   {TwoRepliesAndARefusal(), absl::Seconds(4)});
 }
 
 TEST(BenchJsonTest, RatesAndCounts) {
@@ -59,6 +60,24 @@ TEST(BenchJsonTest, RatesAndCounts) {
   EXPECT_EQ(report["tiles_per_reply"], 6);
   EXPECT_EQ(report["batches_per_reply"], 3);
   EXPECT_EQ(report["models"], json({{"rain 0123", 2}}));
+}
+
+TEST(BenchJsonTest, RatesAreOfRepliesThatEndedInTheWindow) {
+  BenchTally tally = TwoRepliesAndARefusal();
+  tally.Add(Reply(0, absl::Seconds(5)));
+  const json report = BenchJson({}, ParseMix("8x8,9x9").value(), {tally, absl::Seconds(4)});
+  EXPECT_EQ(report["ok"], 3);
+  EXPECT_EQ(report["ok_in_window"], 2);
+  EXPECT_EQ(report["ok_per_second"], 0.5);
+  EXPECT_EQ(report["megapixels_per_second"], 1.0);
+}
+
+TEST(BenchJsonTest, SaysThatItWasInterrupted) {
+  EXPECT_EQ(Report({})["interrupted"], false);
+  const json report =
+      BenchJson({}, ParseMix("8x8").value(), {BenchTally(1, kStart, kEnd), absl::Seconds(1), true});
+  EXPECT_EQ(report["interrupted"], true);
+  EXPECT_THAT(BenchTable(report), HasSubstr("0 errors, interrupted\n"));
 }
 
 TEST(BenchJsonTest, TimesAreInMilliseconds) {
@@ -103,10 +122,16 @@ TEST(BenchJsonTest, SetupOfBothLoops) {
 
 TEST(BenchJsonTest, NothingHappened) {
   const json report =
-      BenchJson({}, ParseMix("8x8").value(), BenchTally(1, kStart), absl::ZeroDuration());
+      BenchJson({}, ParseMix("8x8").value(), {BenchTally(1, kStart, kEnd), absl::ZeroDuration()});
   EXPECT_EQ(report["ok_per_second"], 0);
   EXPECT_EQ(report["tiles_per_reply"], 0);
   EXPECT_EQ(report["errors_by_code"], json::object());
+  for (const char* const figure : {"p50", "p90", "p99", "p999", "max", "mean"}) {
+    EXPECT_TRUE(report["latency_ms"][figure].is_null()) << figure;
+    EXPECT_TRUE(report["mix"][0]["latency_ms"][figure].is_null()) << figure;
+  }
+  EXPECT_TRUE(report["stages_ms"]["infer"]["mean"].is_null());
+  EXPECT_TRUE(report["send_delay_ms"]["p99"].is_null());
 }
 
 TEST(BenchTableTest, SaysTheSame) {
@@ -121,17 +146,24 @@ TEST(BenchTableTest, SaysTheSame) {
   EXPECT_THAT(table, Not(HasSubstr("not_sent")));
 }
 
+TEST(BenchTableTest, ADashWhereNothingWasTimed) {
+  const std::string table = BenchTable(
+      BenchJson({}, ParseMix("8x8").value(), {BenchTally(1, kStart, kEnd), absl::Seconds(1)}));
+  EXPECT_THAT(table, HasSubstr("all                  -         -         -         -         -"));
+  EXPECT_THAT(table, HasSubstr("infer                -         -         -"));
+}
+
 TEST(BenchTableTest, NamesWhatWentWrongOnlyIfItDid) {
-  BenchTally tally(1, kStart);
+  BenchTally tally(1, kStart, kEnd);
   tally.AddNotSent(kStart);
   const std::string table =
-      BenchTable(BenchJson({}, ParseMix("8x8").value(), tally, absl::Seconds(1)));
+      BenchTable(BenchJson({}, ParseMix("8x8").value(), {tally, absl::Seconds(1)}));
   EXPECT_THAT(table, HasSubstr("1 not_sent"));
   EXPECT_THAT(table, Not(HasSubstr("wrong")));
 }
 
 TEST(BenchExitStatusTest, OneGoodReplyAndNoWrongOne) {
-  BenchTally tally(2, kStart);
+  BenchTally tally(2, kStart, kEnd);
   EXPECT_EQ(BenchExitStatus(tally), 1);
   tally.Add(Refusal());
   EXPECT_EQ(BenchExitStatus(tally), 1);

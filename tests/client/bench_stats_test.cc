@@ -6,6 +6,7 @@ namespace deweather {
 namespace {
 
 const absl::Time kStart = absl::FromUnixSeconds(1000);
+const absl::Time kEnd = kStart + absl::Seconds(4);
 
 absl::Duration Ms(double ms) { return absl::Milliseconds(ms); }
 
@@ -66,7 +67,7 @@ TEST(DurationHistogramTest, NoneAndBeyondTheRange) {
 }
 
 TEST(BenchTallyTest, LatencyCountsFromWhenTheCallWasDue) {
-  BenchTally tally(1, kStart);
+  BenchTally tally(1, kStart, kEnd);
   CallOutcome late = Reply(10, 110, 150);
   late.stages.back() = Ms(30);
   tally.Add(late);
@@ -78,7 +79,7 @@ TEST(BenchTallyTest, LatencyCountsFromWhenTheCallWasDue) {
 }
 
 TEST(BenchTallyTest, WhatWasDueInTheWarmUpDoesNotCount) {
-  BenchTally tally(1, kStart);
+  BenchTally tally(1, kStart, kEnd);
   tally.Add(Reply(-1, -1, 50));
   tally.AddNotSent(kStart - Ms(1));
   EXPECT_EQ(tally.sent + tally.ok + tally.not_sent, 0);
@@ -89,8 +90,34 @@ TEST(BenchTallyTest, WhatWasDueInTheWarmUpDoesNotCount) {
   EXPECT_EQ(tally.not_sent, 1);
 }
 
+TEST(BenchTallyTest, ThroughputIsOfRepliesThatEndedWithinTheWindow) {
+  BenchTally tally(1, kStart, kEnd);
+  tally.Add(Reply(-20, -20, -1));      // before it
+  tally.Add(Reply(-1, -1, 0));         // due before it
+  tally.Add(Reply(10, 10, 3999));      // within
+  tally.Add(Reply(3000, 3000, 4000));  // after it
+  EXPECT_EQ(tally.ok_in_window, 2);
+  EXPECT_EQ(tally.pixels_in_window, 2000);
+  EXPECT_EQ(tally.ok, 2) << "those that were due in it";
+  EXPECT_EQ(tally.latency.max(), Ms(3989));
+}
+
+TEST(BenchTallyTest, ThroughputIsOfGoodRepliesOnly) {
+  BenchTally tally(1, kStart, kEnd);
+  tally.Add(Failure(absl::StatusCode::kInternal, "", 1));
+  CallOutcome call = Reply(0, 0, 1);
+  call.digest = 11;
+  tally.Add(call);
+  call.digest = 12;
+  tally.Add(call);  // wrong
+  call = Reply(0, 0, 1);
+  call.abandoned = true;
+  tally.Add(call);
+  EXPECT_EQ(tally.ok_in_window, 1);
+}
+
 TEST(BenchTallyTest, SumsOfReplies) {
-  BenchTally tally(2, kStart);
+  BenchTally tally(2, kStart, kEnd);
   for (const size_t part : {0, 1, 1}) {
     CallOutcome call = Reply(0, 0, 1);
     call.part = part;
@@ -98,14 +125,14 @@ TEST(BenchTallyTest, SumsOfReplies) {
   }
   EXPECT_EQ(tally.tiles, 12);
   EXPECT_EQ(tally.batches, 6);
-  EXPECT_EQ(tally.pixels, 3000);
+  EXPECT_EQ(tally.pixels_in_window, 3000);
   EXPECT_EQ(tally.parts()[0].ok, 1);
   EXPECT_EQ(tally.parts()[1].ok, 2);
   EXPECT_EQ(tally.models().at("rain 0123"), 3);
 }
 
 TEST(BenchTallyTest, ErrorsByCodeAndReason) {
-  BenchTally tally(1, kStart);
+  BenchTally tally(1, kStart, kEnd);
   tally.Add(Failure(absl::StatusCode::kResourceExhausted, "TILE_BUDGET", 1));
   tally.Add(Failure(absl::StatusCode::kResourceExhausted, "TILE_BUDGET", 2));
   tally.Add(Failure(absl::StatusCode::kResourceExhausted, "BYTE_BUDGET", 3));
@@ -122,7 +149,7 @@ TEST(BenchTallyTest, ErrorsByCodeAndReason) {
 }
 
 TEST(BenchTallyTest, AReplyThatDiffersFromTheFirstIsWrong) {
-  BenchTally tally(1, kStart);
+  BenchTally tally(1, kStart, kEnd);
   CallOutcome call = Reply(-5, -5, -4);
   call.digest = 11;
   tally.Add(call);  // the warm-up's replies are compared with too
@@ -140,7 +167,7 @@ TEST(BenchTallyTest, AReplyThatDiffersFromTheFirstIsWrong) {
 }
 
 TEST(BenchTallyTest, OtherPicturesAndModelsMayDiffer) {
-  BenchTally tally(1, kStart);
+  BenchTally tally(1, kStart, kEnd);
   CallOutcome call = Reply(0, 0, 1);
   call.digest = 11;
   tally.Add(call);
@@ -158,7 +185,7 @@ TEST(BenchTallyTest, OtherPicturesAndModelsMayDiffer) {
 }
 
 TEST(BenchTallyTest, AbandonedCallsAreNoErrors) {
-  BenchTally tally(1, kStart);
+  BenchTally tally(1, kStart, kEnd);
   CallOutcome call = Failure(absl::StatusCode::kCancelled, "", 1);
   call.abandoned = true;
   tally.Add(call);

@@ -33,6 +33,19 @@ TEST(ReasonOfTest, FindsErrorInfoAmongDetails) {
   EXPECT_EQ(ReasonOf(status), "TILE_BUDGET");
 }
 
+TEST(RetryDelayOfTest, IsRetryInfosOrNone) {
+  google::rpc::RetryInfo retry;
+  retry.mutable_retry_delay()->set_seconds(1);
+  retry.mutable_retry_delay()->set_nanos(500'000'000);
+  google::rpc::Status message;
+  message.add_details()->PackFrom(google::rpc::ErrorInfo());
+  EXPECT_EQ(RetryDelayOf({grpc::StatusCode::UNAVAILABLE, "", message.SerializeAsString()}),
+            absl::ZeroDuration());
+  message.add_details()->PackFrom(retry);
+  EXPECT_EQ(RetryDelayOf({grpc::StatusCode::UNAVAILABLE, "", message.SerializeAsString()}),
+            absl::Milliseconds(1500));
+}
+
 TEST(ReasonOfTest, IsEmptyWithoutOne) {
   EXPECT_EQ(ReasonOf(grpc::Status::OK), "");
   EXPECT_EQ(ReasonOf({grpc::StatusCode::INTERNAL, "m", "\xff\xff\xff"}), "");
