@@ -38,6 +38,13 @@ void TolerateAndSendPings(grpc::ServerBuilder& builder) {
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
 }
 
+// gRPC unpacks a message before it looks at its size: a few hundred kilobytes could become gigabytes.
+// Pictures are compressed anyway.
+void RefuseCompression(grpc::ServerBuilder& builder) {
+  builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
+  builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
+}
+
 void SetLimits(const LimitOptions& limits, grpc::ServerBuilder& builder) {
   builder.SetMaxReceiveMessageSize(static_cast<int>(limits.max_receive_bytes));
   builder.SetMaxSendMessageSize(static_cast<int>(std::min<int64_t>(
@@ -69,6 +76,7 @@ absl::StatusOr<RpcServer> StartRpcServer(const std::string& listen, const LimitO
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddListeningPort(listen, grpc::InsecureServerCredentials(), &port);
   SetLimits(limits, builder);
+  RefuseCompression(builder);
   TolerateAndSendPings(builder);
   for (const NamedService& named : services) builder.RegisterService(named.service);
   RpcServer result;

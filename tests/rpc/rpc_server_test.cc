@@ -76,6 +76,20 @@ TEST_F(RpcServerTest, ReflectionListsServices) {
   EXPECT_THAT(reply, HasSubstr("grpc.health.v1.Health"));
 }
 
+TEST_F(RpcServerTest, CompressedMessagesAreRefusedBeforeTheyAreUnpacked) {
+  Serve();
+  for (const auto algorithm : {GRPC_COMPRESS_GZIP, GRPC_COMPRESS_DEFLATE}) {
+    v1::RestoreRequest request;
+    request.set_image(std::string(8 << 20, '\0'));  // a few kilobytes on the wire
+    grpc::ClientContext context;
+    context.set_compression_algorithm(algorithm);
+    v1::RestoreResponse response;
+    const grpc::Status status = stub_->Restore(&context, request, &response);
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED) << status.error_message();
+  }
+  ExpectStillServes();
+}
+
 TEST_F(RpcServerTest, ShutdownFinishesTheCallInFlight) {
   ModelGate gate;
   const FakeModel fake = {.on_run = gate.OnRun()};
