@@ -5,8 +5,12 @@
 #include <grpcpp/support/channel_arguments.h>
 
 #include <algorithm>
+#include <array>
+#include <cstdint>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
@@ -15,6 +19,25 @@ namespace deweather {
 namespace {
 
 constexpr int kMaxReplyBytes = 1 << 30;
+
+// Of the character that the text begins with; 0 if that is none.
+size_t CharacterBytes(std::string_view text) {
+  constexpr std::array<uint32_t, 5> kLeast = {0, 0, 0x80, 0x800, 0x10000};
+  const auto byte = [&](size_t i) -> uint32_t {
+    return i < text.size() ? static_cast<uint8_t>(text[i]) : 0;
+  };
+  const uint32_t lead = byte(0);
+  if (lead < 0x80) return 1;
+  if (lead < 0xC0 || lead > 0xF4) return 0;
+  const size_t bytes = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
+  uint32_t character = lead & (0x7Fu >> bytes);
+  for (size_t i = 1; i < bytes; ++i) {
+    if ((byte(i) & 0xC0) != 0x80) return 0;
+    character = character << 6 | (byte(i) & 0x3F);
+  }
+  const bool surrogate = character >= 0xD800 && character <= 0xDFFF;
+  return character >= kLeast[bytes] && character <= 0x10FFFF && !surrogate ? bytes : 0;
+}
 
 // The first detail of this kind; an empty one if there is none.
 template <typename Detail>
@@ -29,6 +52,29 @@ Detail DetailOf(const grpc::Status& status) {
 }
 
 }  // namespace
+
+absl::Status CheckAddress(std::string_view address) {
+  const size_t colon = address.rfind(':');
+  const std::string_view host = address.substr(0, colon);
+  const bool bracketed = host.size() > 2 && host.front() == '[' && host.back() == ']';
+  const bool named = !host.empty() && host.find_first_of(":[] ") == std::string_view::npos;
+  int port = 0;
+  const bool numbered = colon != std::string_view::npos &&
+                        absl::SimpleAtoi(std::string(address.substr(colon + 1)), &port) &&
+                        port >= 1 && port <= 65535;
+  if (numbered && (bracketed || named)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrFormat("'%s' is no HOST:PORT with a port from 1 to 65535", address));
+}
+
+bool IsUtf8(std::string_view text) {
+  while (!text.empty()) {
+    const size_t bytes = CharacterBytes(text);
+    if (bytes == 0) return false;
+    text.remove_prefix(bytes);
+  }
+  return true;
+}
 
 std::shared_ptr<grpc::Channel> OpenChannel(const ServerFlags& flags, Connection connection) {
   grpc::ChannelArguments arguments;

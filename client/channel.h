@@ -9,6 +9,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -19,6 +20,12 @@ struct ServerFlags {
   std::string server = "127.0.0.1:50051";      // HOST:PORT
   absl::Duration timeout = absl::Seconds(30);  // of one call
 };
+
+// INVALID_ARGUMENT unless it is HOST:PORT, an IPv6 host in brackets, a port from 1 to 65535.
+absl::Status CheckAddress(std::string_view address);
+
+// Whether a message can hold it: its texts are UTF-8.
+bool IsUtf8(std::string_view text);
 
 // gRPC shares one connection among a program's channels to a server, unless one wants its own.
 enum class Connection { kShared, kOwn };

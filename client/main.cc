@@ -1,19 +1,26 @@
 // deweather: the command line of a deweather-server.
 
+#include <google/protobuf/stubs/logging.h>
 #include <grpc/support/log.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "client/bench_command.h"
 #include "client/channel.h"
 #include "client/health_command.h"
 #include "client/models_command.h"
+#include "client/report.h"
 #include "client/restore_command.h"
 
 namespace deweather {
@@ -28,12 +35,22 @@ std::string ParseTimeout(const std::string& text, absl::Duration* timeout) {
   return good ? "" : "'" + text + "' is no time: like 30s, 500ms or 2m, up to 24h";
 }
 
+// Names travel in messages.
+std::string CheckName(const std::string& name) {
+  return IsUtf8(name) ? "" : absl::StrCat("'", absl::CHexEscape(name), "' is no UTF-8");
+}
+
 // Every command has flags of its own: CLI11 fills those of the others from the environment too.
 void AddServerFlags(CLI::App& command, ServerFlags& flags) {
   command.add_option("--server", flags.server, "Where the server listens")
       ->type_name("HOST:PORT")
       ->envname("DEWEATHER_SERVER")
       ->capture_default_str();
+  // Of the environment's too, which CLI11 would leave out in silence if a check of its own failed.
+  command.parse_complete_callback([&flags] {
+    const absl::Status status = CheckAddress(flags.server);
+    if (!status.ok()) throw CLI::ValidationError("--server", std::string(status.message()));
+  });
   const auto set_timeout = [&flags](const std::string& text) {
     const std::string error = ParseTimeout(text, &flags.timeout);
     if (!error.empty()) throw CLI::ValidationError("--timeout", error);
@@ -51,7 +68,8 @@ CLI::App* AddRestore(CLI::App& app, RestoreFlags& flags) {
       ->type_name("OUT")
       ->required();
   command->add_flag("--overwrite", flags.overwrite, "Replace outputs that exist");
-  command->add_option("--model", flags.model, "Name of a live model [the server's default]");
+  command->add_option("--model", flags.model, "Name of a live model [the server's default]")
+      ->check(CheckName);
   command->add_option("--strength", flags.strength, "Share of the change, 0 to 1 [1]");
   command->add_option("--quality", flags.quality, "Of a JPEG or WebP, 1 to 100 [as the input's]");
   command->add_option("--metadata", flags.metadata, "EXIF and colour profile")
@@ -91,7 +109,8 @@ CLI::App* AddBench(CLI::App& app, BenchFlags& flags) {
   command->add_option("--format", flags.format, "Of the pictures that are made")
       ->check(CLI::IsMember({"png", "jpeg"}))
       ->capture_default_str();
-  command->add_option("--model", flags.model, "Name of a live model [the server's default]");
+  command->add_option("--model", flags.model, "Name of a live model [the server's default]")
+      ->check(CheckName);
   command->add_option("--priority", flags.priority, "background: after what others wait for")
       ->check(CLI::IsMember({"normal", "background"}))
       ->capture_default_str();
@@ -114,7 +133,8 @@ CLI::App* AddBench(CLI::App& app, BenchFlags& flags) {
 
 CLI::App* AddHealth(CLI::App& app, HealthFlags& flags) {
   CLI::App* const command = app.add_subcommand("health", "Asks whether the server serves");
-  command->add_option("--service", flags.service, "Full name of a service [the whole server]");
+  command->add_option("--service", flags.service, "Full name of a service [the whole server]")
+      ->check(CheckName);
   command->add_flag("--json", flags.json, "Print one JSON object and nothing else");
   AddServerFlags(*command, flags.server);
   return command;
@@ -134,9 +154,13 @@ void AddModelsCommand(CLI::App& models, ModelsCommand& command) {
   const bool loads = name == "promote" || name == "rollback";
   if (loads) command.flags.server.timeout = absl::Minutes(5);
   CLI::App* const app = models.add_subcommand(name, command.help);
-  if (name != "list") app->add_option("NAME", command.flags.name, "Of the model")->required();
+  if (name != "list") {
+    app->add_option("NAME", command.flags.name, "Of the model")->required()->check(CheckName);
+  }
   if (name == "promote") {
-    app->add_option("VERSION", command.flags.version, "12 hexadecimal digits")->required();
+    app->add_option("VERSION", command.flags.version, "12 hexadecimal digits")
+        ->required()
+        ->check(CheckName);
   }
   app->add_flag("--json", command.flags.json, "Print one JSON object and nothing else");
   AddServerFlags(*app, command.flags.server);
@@ -159,6 +183,27 @@ void AddModels(CLI::App& app, std::vector<ModelsCommand>& commands) {
   for (ModelsCommand& command : commands) AddModelsCommand(*models, command);
 }
 
+// A word that no command knows says more than what is missing without it.
+std::string UsageMessage(const CLI::App& app, const CLI::ParseError& error) {
+  const std::vector<std::string> unknown = app.remaining(true);
+  std::string message = error.what();
+  if (!unknown.empty()) message = absl::StrCat("'", unknown.front(), "' is not known");
+  std::replace(message.begin(), message.end(), '\n', ' ');
+  return absl::StrCat(message, "; see --help");
+}
+
+// Flags that did not parse cannot tell whether JSON is wanted.
+int FailUsage(const std::string& message, bool json) {
+  const absl::Status status = absl::InvalidArgumentError(message);
+  std::fprintf(stderr, "%s\n", ErrorLine(status).c_str());
+  if (json) {
+    const nlohmann::json object = {{"error", ErrorJson(status)}};
+    std::printf("%s\n",
+                object.dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+  }
+  return 2;
+}
+
 int Main(int argc, char** argv) {
   CLI::App app("Restores pictures with a deweather-server.", "deweather");
   app.set_version_flag("--version", "deweather " DW_VERSION);
@@ -175,7 +220,9 @@ int Main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
+    if (error.get_exit_code() == 0) return app.exit(error);
+    const bool json = std::find(argv, argv + argc, std::string_view("--json")) != argv + argc;
+    return FailUsage(UsageMessage(app, error), json);
   }
   for (const ModelsCommand& command : models) {
     if (command.parsed) return command.run(command.flags);
@@ -190,8 +237,11 @@ void Discard(gpr_log_func_args*) {}
 }  // namespace deweather
 
 int main(int argc, char** argv) {
-  // An error is one line, ours; GRPC_VERBOSITY brings the library's own back.
-  if (std::getenv("GRPC_VERBOSITY") == nullptr) gpr_set_log_function(deweather::Discard);
+  // An error is one line, ours; GRPC_VERBOSITY brings the libraries' own back.
+  if (std::getenv("GRPC_VERBOSITY") == nullptr) {
+    gpr_set_log_function(deweather::Discard);
+    google::protobuf::SetLogHandler(nullptr);
+  }
   try {
     return deweather::Main(argc, argv);
   } catch (const std::exception& error) {

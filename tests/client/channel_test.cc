@@ -33,6 +33,29 @@ TEST(ReasonOfTest, FindsErrorInfoAmongDetails) {
   EXPECT_EQ(ReasonOf(status), "TILE_BUDGET");
 }
 
+TEST(CheckAddressTest, HostAndPort) {
+  for (const char* const good : {"127.0.0.1:50051", "localhost:1", "[::1]:65535", "a-b.c:80"}) {
+    EXPECT_TRUE(CheckAddress(good).ok()) << good;
+  }
+  for (const char* const bad : {"", ":", "127.0.0.1", "localhost:", ":50051", "h:0", "h:65536",
+                                "h:-1", "h:http", "::1:80", "[]:80", "a b:80", "http://h:80"}) {
+    const absl::Status status = CheckAddress(bad);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << bad;
+    EXPECT_NE(status.message().find("'" + std::string(bad) + "'"), absl::string_view::npos);
+  }
+}
+
+TEST(IsUtf8Test, TakesWhatMessagesTake) {
+  for (const char* const good :
+       {"", "rain", "\u00e9", "\u65e5\u672c", "\U0001f327", "\U0010ffff"}) {
+    EXPECT_TRUE(IsUtf8(good)) << good;
+  }
+  for (const char* const bad : {"\xff", "a\x80", "\xc3", "\xc0\xaf", "\xe0\x80\xaf", "\xed\xa0\x80",
+                                "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xe6\x97z"}) {
+    EXPECT_FALSE(IsUtf8(bad)) << bad;
+  }
+}
+
 TEST(RetryDelayOfTest, IsRetryInfosOrNone) {
   google::rpc::RetryInfo retry;
   retry.mutable_retry_delay()->set_seconds(1);
