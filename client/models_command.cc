@@ -35,23 +35,27 @@ void Print(const json& object) {
   absl::PrintF("%s\n", object.dump(2, ' ', false, json::error_handler_t::replace));
 }
 
-int Fail(const ModelsFlags& flags, const grpc::Status& error) {
-  const absl::Status status = FromGrpc(error);
+int Fail(const ModelsFlags& flags, const absl::Status& status, const std::string& reason) {
   absl::FPrintF(stderr, "%s\n", ErrorLine(status));
-  if (flags.json) Print({{"error", ErrorJson(status, ReasonOf(error))}});
+  if (flags.json) Print({{"error", ErrorJson(status, reason)}});
   return 1;
 }
 
-// Calls one method of the service, whose reply is a model, and prints that.
+// Calls one method of the service, whose reply is a model, and prints that. `change` names what the
+// method does to the model; empty: nothing.
 template <typename Request>
 int CallAndPrint(const ModelsFlags& flags, const Request& request,
-                 grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, v1::Model*)) {
+                 grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, v1::Model*),
+                 std::string_view change = "") {
   const std::unique_ptr<Stub> stub = v1::ModelService::NewStub(OpenChannel(flags.server));
   grpc::ClientContext context;
   SetDeadline(flags.server, context);
   v1::Model model;
   const grpc::Status status = (stub.get()->*method)(&context, request, &model);
-  if (!status.ok()) return Fail(flags, status);
+  if (!status.ok()) {
+    return Fail(flags, change.empty() ? FromGrpc(status) : ChangeError(flags, change, status),
+                ReasonOf(status));
+  }
   if (flags.json) {
     Print(ModelJson(model));
   } else {
@@ -81,7 +85,7 @@ grpc::Status ListAll(const ModelsFlags& flags, std::vector<v1::Model>* models) {
 int RunModelsList(const ModelsFlags& flags) {
   std::vector<v1::Model> models;
   const grpc::Status status = ListAll(flags, &models);
-  if (!status.ok()) return Fail(flags, status);
+  if (!status.ok()) return Fail(flags, FromGrpc(status), ReasonOf(status));
   if (flags.json) {
     json list = json::array();
     for (const v1::Model& model : models) list.push_back(ModelJson(model));
@@ -102,13 +106,22 @@ int RunModelsPromote(const ModelsFlags& flags) {
   v1::PromoteModelRequest request;
   request.set_name(flags.name);
   request.set_version(flags.version);
-  return CallAndPrint(flags, request, &Stub::PromoteModel);
+  return CallAndPrint(flags, request, &Stub::PromoteModel, "promotion");
 }
 
 int RunModelsRollback(const ModelsFlags& flags) {
   v1::RollbackModelRequest request;
   request.set_name(flags.name);
-  return CallAndPrint(flags, request, &Stub::RollbackModel);
+  return CallAndPrint(flags, request, &Stub::RollbackModel, "rollback");
+}
+
+absl::Status ChangeError(const ModelsFlags& flags, std::string_view change,
+                         const grpc::Status& error) {
+  const absl::Status status = FromGrpc(error);
+  if (!absl::IsDeadlineExceeded(status)) return status;
+  return absl::DeadlineExceededError(absl::StrFormat(
+      "no answer after %s; the %s may go on: deweather models get %s shows what is live",
+      absl::FormatDuration(flags.server.timeout), change, flags.name));
 }
 
 std::string ModelsTable(const std::vector<v1::Model>& models) {

@@ -5,6 +5,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "client/channel.h"
@@ -25,6 +26,11 @@ int RunModelsList(const ModelsFlags& flags);
 int RunModelsGet(const ModelsFlags& flags);
 int RunModelsPromote(const ModelsFlags& flags);
 int RunModelsRollback(const ModelsFlags& flags);
+
+// The error of a call that changes what is live. A server that was not waited for goes on with it,
+// and the message says so.
+absl::Status ChangeError(const ModelsFlags& flags, std::string_view change,
+                         const grpc::Status& error);
 
 // One line a model, below a line of headings.
 std::string ModelsTable(const std::vector<v1::Model>& models);

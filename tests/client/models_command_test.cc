@@ -52,6 +52,21 @@ TEST(ModelsCommandTest, OneModelIsToldInFull) {
   EXPECT_THAT(ModelText(Stored()), Not(HasSubstr("tiles")));
 }
 
+TEST(ModelsCommandTest, AChangeThatWasNotWaitedForMayGoOn) {
+  ModelsFlags flags;
+  flags.name = "rain";
+  flags.server.timeout = absl::Milliseconds(20);
+  const absl::Status late =
+      ChangeError(flags, "promotion", {grpc::StatusCode::DEADLINE_EXCEEDED, "Deadline Exceeded"});
+  EXPECT_EQ(late.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(
+      late.message(),
+      "no answer after 20ms; the promotion may go on: deweather models get rain shows what is "
+      "live");
+  EXPECT_EQ(ChangeError(flags, "promotion", {grpc::StatusCode::NOT_FOUND, "no model"}),
+            absl::NotFoundError("no model"));
+}
+
 TEST(ModelsCommandTest, JsonSaysWhatIsUnset) {
   const nlohmann::json live = ModelJson(Live()), stored = ModelJson(Stored());
   EXPECT_EQ(live["live_version"], "0123456789ab");

@@ -83,6 +83,13 @@ class ModelsTest(TestCase):
             self.assertEqual(len(done.stderr.splitlines()), 1)
             self.assertTrue(done.stderr.startswith("NOT_FOUND: "))
 
+    def test_a_promotion_that_is_not_waited_for_may_go_on(self):
+        with self.start() as server:
+            for args in [("promote", "tiny", self.first), ("rollback", "tiny")]:
+                error = self.models(server, *args, "--timeout", "1us", status=1)["error"]
+                self.assertEqual(error["code"], "DEADLINE_EXCEEDED")
+                self.assertIn("may go on: deweather models get tiny", error["message"])
+
     def test_two_servers_share_a_folder(self):
         with self.start() as one, self.start() as other:
             self.models(one, "promote", "tiny", self.first)
