@@ -124,19 +124,30 @@ class Progress {
   size_t finished_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
-// Fills `response`. In one message, or in chunks if that would be large.
+// Whether chunks may do what a message could not. gRPC gives no reason when it refuses a size itself.
+bool IsTooLargeForAMessage(const grpc::Status& status) {
+  const std::string reason = ReasonOf(status);
+  return status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED &&
+         (reason.empty() || reason == "REPLY_SIZE");
+}
+
+// Fills `response`. In one message, or in chunks if that is large or the server takes no such message;
+// both together have the whole --timeout.
 grpc::Status Restore(Stub& stub, const RestoreFlags& flags, const PlannedFile& file,
                      std::string image, Progress& progress, v1::RestoreResponse* response) {
-  grpc::ClientContext context;
+  grpc::ClientContext context, again;
   SetDeadline(flags.server, context);
+  again.set_deadline(context.deadline());
+  const auto tell = [&](int done, int tiles) { progress.Tiles(file, done, tiles); };
   if (image.size() > kMaxMessageBytes) {
-    const auto tell = [&](int done, int tiles) { progress.Tiles(file, done, tiles); };
     return RestoreLarge(stub, context, OptionsOf(flags, file), image, tell, response);
   }
   v1::RestoreRequest request;
   request.set_image(std::move(image));
   *request.mutable_options() = OptionsOf(flags, file);
-  return stub.Restore(&context, request, response);
+  const grpc::Status status = stub.Restore(&context, request, response);
+  if (!IsTooLargeForAMessage(status)) return status;
+  return RestoreLarge(stub, again, request.options(), request.image(), tell, response);
 }
 
 // Fills all of `outcome` but its file and time.

@@ -11,7 +11,8 @@ namespace {
 
 using Stream = grpc::ClientReaderWriterInterface<v1::RestoreLargeRequest, v1::RestoreLargeResponse>;
 
-constexpr size_t kChunkBytes = size_t{1} << 20;
+// Passes where a server takes messages of no more than 1 MiB.
+constexpr size_t kChunkBytes = size_t{256} << 10;
 
 // A server that has answered already takes no more: its answer comes with the end of the call.
 void Send(Stream& stream, const v1::RestoreOptions& options, const std::string& image) {

@@ -48,7 +48,33 @@ class ClientTest(TestCase):
                      ("restore", self.input, "-o", "x.png", "--metadata", "some"),
                      ("restore", self.input, "-o", "x.png", "--timeout", "soon"),
                      ("health", "--timeout", "-1s")]:
-            self.deweather(*args, status=2)
+            self.refuses(2, "INVALID_ARGUMENT", *args)
+
+    def test_usage_errors_name_what_is_wrong(self):
+        for wrong, args in [("'dance'", ("dance",)), ("'--dance'", ("restore", "--dance")),
+                            ("--server", ("health", "--server", "")), ("--server", ("bench", "--server=")),
+                            ("'127.0.0.1'", ("health", "--server", "127.0.0.1")),
+                            ("'h:0'", ("models", "list", "--server", "h:0")),
+                            ("'soon'", ("health", "--timeout", "soon"))]:
+            self.assertIn(wrong, self.refuses(2, "INVALID_ARGUMENT", *args))
+        self.env["DEWEATHER_SERVER"] = "nowhere"
+        self.assertIn("'nowhere'", self.refuses(2, "INVALID_ARGUMENT", "health"))
+
+    def test_usage_errors_are_json_too(self):
+        for args in [("dance", "--json"), ("restore", "--json"),
+                     ("health", "--server", "", "--json")]:
+            error = json.loads(self.deweather(*args, status=2).stdout)["error"]
+            self.assertEqual(error["code"], "INVALID_ARGUMENT", args)
+
+    def test_names_are_utf8(self):
+        out = self.folder / "out.png"
+        for args in [("restore", self.input, "-o", out, "--model"), ("models", "get"),
+                     ("models", "promote", "rain"), ("health", "--service"), ("bench", "--model")]:
+            done = subprocess.run([program("deweather"), *args, b"\xff"], capture_output=True,
+                                  env=self.env, check=False)
+            self.assertEqual(done.returncode, 2, args)
+            self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+            self.assertIn(rb"'\xff' is no UTF-8", done.stderr)
 
     def test_one_file(self):
         out = self.folder / "out.png"
@@ -84,6 +110,17 @@ class ClientTest(TestCase):
                             "-o", self.folder / "bad-out.png")
         self.assertIn("bad.png", line)
         self.assertNotIn("bad-out.png", self.files())
+
+    def test_what_no_message_may_hold_goes_in_chunks(self):
+        out = self.folder / "out.png"
+        pixels = noise(800, 600)
+        path = self.write("large.png", encode(pixels))
+        self.assertGreater(path.stat().st_size, 1 << 20)
+        for limit in ("max_receive_bytes: 1048576", "max_send_bytes: 1100000"):
+            with Server("--model", "identity", config=f"limits {{ {limit} }} drain {{ delay {{}} }}") as server:
+                self.deweather("restore", path, "-o", out, "--server", server.address)
+            np.testing.assert_array_equal(decode(out.read_bytes()), pixels, limit)
+            out.unlink()
 
     def test_folder(self):
         for i in range(6):
