@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <chrono>
+#include <utility>
 
 #include "absl/time/clock.h"
 #include "server/restore/error_reason.h"
@@ -17,8 +18,25 @@ bool IsServersFault(absl::StatusCode code) {
 
 }  // namespace
 
+UnreadReplies::UnreadReplies(int64_t max_bytes)
+    : room_(std::make_shared<Admission>(
+          AdmissionOptions{.max_bytes = max_bytes, .max_caller_percent = 100}, /*max_batch=*/1,
+          /*workers=*/1)) {}
+
 absl::StatusOr<UnreadReplies::Share> UnreadReplies::Take(const std::string& caller, int64_t bytes) {
-  return room_.Admit({.caller = caller, .bytes = bytes}, absl::Now());
+  auto share = room_->Admit({.caller = caller, .bytes = bytes}, absl::Now());
+  if (!share.ok()) return share.status();
+  return Share(share->release(), [room = room_](Admission::Share* held) { delete held; });
+}
+
+std::shared_ptr<UnreadReplies::Share> UnreadReplies::TakeFor(RestoreRequest& request) {
+  auto place = std::make_shared<Share>();
+  request.take_reply = [unread = *this, place, caller = request.caller](int64_t bytes) mutable {
+    absl::StatusOr<Share> share = unread.Take(caller, bytes);
+    if (share.ok()) *place = *std::move(share);
+    return share.status();
+  };
+  return place;
 }
 
 absl::Time DeadlineOf(const grpc::CallbackServerContext& context) {

@@ -23,17 +23,19 @@ namespace deweather {
 // Threads  thread-safe
 class UnreadReplies {
  public:
-  using Share = std::unique_ptr<Admission::Share>;
+  using Share = std::shared_ptr<Admission::Share>;
 
-  explicit UnreadReplies(int64_t max_bytes)
-      : room_({.max_bytes = max_bytes, .max_caller_percent = 100}, /*max_batch=*/1, /*workers=*/1) {
-  }
+  explicit UnreadReplies(int64_t max_bytes);
 
   // RESOURCE_EXHAUSTED BYTE_BUDGET, unless nobody else has unread replies.
   absl::StatusOr<Share> Take(const std::string& caller, int64_t bytes);
 
+  // Makes `request` take room for its reply as soon as its size is known, and its refusal the request's
+  // result. The room is in the returned place then, which the request does not outlive.
+  std::shared_ptr<Share> TakeFor(RestoreRequest& request);
+
  private:
-  Admission room_;
+  std::shared_ptr<Admission> room_;  // of each share too: requests may outlive the service
 };
 
 struct CallParts {

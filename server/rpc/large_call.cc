@@ -15,6 +15,12 @@ namespace {
 
 constexpr size_t kChunkBytes = size_t{1} << 20;
 
+// An upload that stands still holds this much more than what has come.
+constexpr int64_t kStepBytes = int64_t{16} << 20;
+
+// Or the rest of the picture: less within the idle limit is idleness.
+constexpr int64_t kProgressBytes = int64_t{64} << 10;
+
 absl::Status Wrong(const char* reason, std::string message) {
   return WithReason(absl::InvalidArgumentError(message), reason);
 }
@@ -42,7 +48,9 @@ absl::Status LargeCall::OnStart(const v1::RestoreLargeRequest::Start& start) {
   if (phase_ != Phase::kOpen) {
     return Wrong("MESSAGE_OUT_OF_ORDER", "a second start; only chunks follow the first one");
   }
+  Moved();
   DW_ASSIGN_OR_RETURN(options_, ToOptions(start.options()));
+  DW_RETURN_IF_ERROR(parts().pipeline.CheckOptions(options_));
   const int64_t limit = parts().limits.max_large_bytes;
   image_bytes_ = start.image_bytes();
   if (image_bytes_ < 1 || image_bytes_ > limit) {
@@ -50,14 +58,23 @@ absl::Status LargeCall::OnStart(const v1::RestoreLargeRequest::Start& start) {
                  absl::StrFormat("image_bytes is %d; it must be in 1..%d", image_bytes_, limit));
   }
   phase_ = Phase::kUploading;
-  return Reserve();
+  DW_RETURN_IF_ERROR(Reserve(0));
+  return MakeSpace();
 }
 
-absl::Status LargeCall::Reserve() {
-  absl::StatusOr<Reservation> room = parts().pipeline.Reserve(caller(), image_bytes_);
+// Room for the bytes that have come and for those of the next step.
+absl::Status LargeCall::Reserve(int64_t arrived) {
+  const int64_t wanted = std::min(image_bytes_, (arrived / kStepBytes + 1) * kStepBytes);
+  if (wanted == room_bytes_) return absl::OkStatus();
+  absl::StatusOr<Reservation> room = parts().pipeline.Reserve(caller(), wanted, std::move(room_));
   counted_ = !room.ok();
   DW_RETURN_IF_ERROR(room.status());
   room_ = *std::move(room);
+  room_bytes_ = wanted;
+  return absl::OkStatus();
+}
+
+absl::Status LargeCall::MakeSpace() {
   try {
     image_.reserve(static_cast<size_t>(image_bytes_));  // address space; memory comes with chunks
   } catch (const std::bad_alloc&) {
@@ -69,8 +86,14 @@ absl::Status LargeCall::Reserve() {
 
 absl::Status LargeCall::OnChunk(const v1::Chunk& chunk) {
   DW_RETURN_IF_ERROR(CheckChunk(chunk));
+  const int64_t arrived = chunk.offset() + static_cast<int64_t>(chunk.data().size());
+  DW_RETURN_IF_ERROR(Reserve(arrived));
   image_ += chunk.data();
-  if (static_cast<int64_t>(image_.size()) == image_bytes_) Restore();
+  if (arrived - moved_bytes_ >= kProgressBytes || arrived == image_bytes_) {
+    moved_bytes_ = arrived;
+    Moved();
+  }
+  if (arrived == image_bytes_) Restore();
   return absl::OkStatus();
 }
 
@@ -98,9 +121,7 @@ absl::Status LargeCall::CheckChunk(const v1::Chunk& chunk) const {
   return absl::OkStatus();
 }
 
-void LargeCall::Restore() {
-  phase_ = Phase::kRestoring;
-  counted_ = true;
+RestoreRequest LargeCall::MakeWork() {
   RestoreRequest work;
   work.image = std::move(image_);
   work.options = std::move(options_);
@@ -108,19 +129,35 @@ void LargeCall::Restore() {
   work.caller = caller();
   work.reservation = std::move(room_);
   work.cancel = cancelled();
+  work.cancel_cause = cause_;
   const std::weak_ptr<LargeCall> weak = std::static_pointer_cast<LargeCall>(shared_from_this());
   work.progress = [weak](int done, int total) {
     const std::shared_ptr<LargeCall> call = weak.lock();
     if (call == nullptr) return;
     call->Post([raw = call.get(), done, total] { raw->OnProgress(done, total); });
   };
-  parts().pipeline.Start(std::move(work), [weak](absl::StatusOr<RestoreResult> result) {
+  return work;
+}
+
+void LargeCall::Restore() {
+  phase_ = Phase::kRestoring;
+  counted_ = true;
+  RestoreRequest work = MakeWork();
+  const auto unread = parts().unread.TakeFor(work);
+  const std::weak_ptr<LargeCall> weak = std::static_pointer_cast<LargeCall>(shared_from_this());
+  auto done = [weak, unread](absl::StatusOr<RestoreResult> result) {
     const std::shared_ptr<LargeCall> call = weak.lock();
     if (call == nullptr) return;
-    call->Post([raw = call.get(), result = std::move(result)]() mutable {
-      raw->OnResult(std::move(result));
+    call->Post([raw = call.get(), unread, result = std::move(result)]() mutable {
+      raw->OnResult(std::move(result), std::move(*unread));
     });
-  });
+  };
+  parts().pipeline.Start(std::move(work), std::move(done));
+}
+
+const char* LargeCall::silence() const {
+  return phase_ == Phase::kUploading ? "less than 65536 bytes of the picture have come"
+                                     : StreamingCall::silence();
 }
 
 void LargeCall::OnHalfClose() {
@@ -139,6 +176,7 @@ void LargeCall::OnDrain() {
 
 void LargeCall::OnEnd(const absl::Status& status) {
   if (!counted_) parts().pipeline.CountRefused(status);
+  if (!status.ok()) *cause_ = status;
   room_.reset();
   image_ = std::string();
   reply_ = std::string();
@@ -156,14 +194,11 @@ void LargeCall::OnProgress(int done, int total) {
   WriteNext();
 }
 
-void LargeCall::OnResult(absl::StatusOr<RestoreResult> result) {
+void LargeCall::OnResult(absl::StatusOr<RestoreResult> result, UnreadReplies::Share unread) {
   if (ended()) return;
   Moved();
   if (!result.ok()) return End(result.status());
-  absl::StatusOr<UnreadReplies::Share> unread =
-      parts().unread.Take(caller(), static_cast<int64_t>(result->image.size()));
-  if (!unread.ok()) return End(unread.status());
-  unread_ = *std::move(unread);
+  unread_ = std::move(unread);
   phase_ = Phase::kDownloading;
   reply_ = std::move(result->image);
   v1::RestoreLargeResponse::Summary& summary = *summary_.emplace().mutable_summary();

@@ -67,13 +67,11 @@ grpc::ServerUnaryReactor* RestorationService::Restore(grpc::CallbackServerContex
   return call;
 }
 
-RestorationService::LargeReactor* RestorationService::RestoreLarge(
-    grpc::CallbackServerContext* context) {
+BytesReactor* RestorationService::RestoreLarge(grpc::CallbackServerContext* context) {
   return std::make_shared<LargeCall>(parts_, *context)->Open();
 }
 
-RestorationService::StreamReactor* RestorationService::RestoreStream(
-    grpc::CallbackServerContext* context) {
+BytesReactor* RestorationService::RestoreStream(grpc::CallbackServerContext* context) {
   return std::make_shared<StreamCall>(parts_, *context)->Open();
 }
 

@@ -12,15 +12,18 @@
 #include "server/restore/occupancy.h"
 #include "server/restore/restore.h"
 #include "server/rpc/call_parts.h"
+#include "server/rpc/streaming_call.h"
 
 namespace deweather {
 
-class RestorationService final : public v1::RestorationService::CallbackService {
- public:
-  using LargeReactor = grpc::ServerBidiReactor<v1::RestoreLargeRequest, v1::RestoreLargeResponse>;
-  using StreamReactor =
-      grpc::ServerBidiReactor<v1::RestoreStreamRequest, v1::RestoreStreamResponse>;
+// The service whose streams' messages are bytes (server/rpc/streaming_call.h says why).
+using BytesRestorationService = v1::RestorationService::WithCallbackMethod_Restore<
+    v1::RestorationService::WithRawCallbackMethod_RestoreLarge<
+        v1::RestorationService::WithRawCallbackMethod_RestoreStream<
+            v1::RestorationService::Service>>>;
 
+class RestorationService final : public BytesRestorationService {
+ public:
   // A call is in `calls` until its reply has been sent.
   RestorationService(RestorePipeline& pipeline, Occupancy& calls, const LimitOptions& limits)
       : parts_{pipeline, calls, limits, UnreadReplies(limits.max_transport_bytes), {}} {}
@@ -33,8 +36,8 @@ class RestorationService final : public v1::RestorationService::CallbackService 
                                     const v1::RestoreRequest* request,
                                     v1::RestoreResponse* response) override;
 
-  LargeReactor* RestoreLarge(grpc::CallbackServerContext* context) override;
-  StreamReactor* RestoreStream(grpc::CallbackServerContext* context) override;
+  BytesReactor* RestoreLarge(grpc::CallbackServerContext* context) override;
+  BytesReactor* RestoreStream(grpc::CallbackServerContext* context) override;
 
  private:
   CallParts parts_;

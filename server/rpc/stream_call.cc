@@ -30,6 +30,7 @@ absl::StatusOr<int> ToWindow(int window) {
 }  // namespace
 
 void StreamCall::OnMessage(v1::RestoreStreamRequest message) {
+  Moved();
   absl::Status status;
   switch (message.part_case()) {
     case v1::RestoreStreamRequest::kStart:
@@ -41,7 +42,10 @@ void StreamCall::OnMessage(v1::RestoreStreamRequest message) {
     default:
       status = OutOfOrder("a message holds neither a start nor a frame");
   }
-  if (status.ok()) return Advance();
+  status.ok() ? Advance() : Reject(status);
+}
+
+void StreamCall::Reject(const absl::Status& status) {
   parts().pipeline.CountRefused(status);
   End(status);
 }
@@ -49,6 +53,7 @@ void StreamCall::OnMessage(v1::RestoreStreamRequest message) {
 absl::Status StreamCall::OnStart(const v1::RestoreStreamRequest::Start& start) {
   if (started_) return OutOfOrder("a second start; only frames follow the first one");
   DW_ASSIGN_OR_RETURN(options_, ToOptions(start.options()));
+  DW_RETURN_IF_ERROR(parts().pipeline.CheckOptions(options_));
   DW_ASSIGN_OR_RETURN(window_, ToWindow(start.window()));
   drop_oldest_ = start.drop_oldest();
   started_ = true;
@@ -72,12 +77,12 @@ absl::Status StreamCall::OnFrame(v1::RestoreStreamRequest::Frame message) {
   return absl::OkStatus();
 }
 
-// Without drop_oldest no frame is read that would have to.
+// Without drop_oldest no frame is read that would have to. A frame without room drops none.
 void StreamCall::Wait(int64_t number, Frame& frame) {
-  if (waiting_.size() >= static_cast<size_t>(window_)) DropOldest();
   absl::StatusOr<Reservation> room =
       parts().pipeline.Reserve(caller(), static_cast<int64_t>(frame.image.size()));
   if (!room.ok()) return Settle(number, room.status());
+  if (waiting_.size() >= static_cast<size_t>(window_)) DropOldest();
   frame.room = *std::move(room);
   waiting_.push_back(number);
 }
@@ -114,38 +119,35 @@ void StreamCall::Restore(int64_t number, Frame& frame) {
   work.reservation = std::move(frame.room);
   work.max_reply_bytes = parts().limits.max_send_bytes;
   work.cancel = cancelled();
+  const auto unread = parts().unread.TakeFor(work);
   const std::weak_ptr<StreamCall> weak = std::static_pointer_cast<StreamCall>(shared_from_this());
-  parts().pipeline.Start(std::move(work), [weak, number](absl::StatusOr<RestoreResult> result) {
+  auto done = [weak, number, unread](absl::StatusOr<RestoreResult> result) {
     const std::shared_ptr<StreamCall> call = weak.lock();
     if (call == nullptr) return;
-    call->Post([raw = call.get(), number, result = std::move(result)]() mutable {
-      raw->OnResult(number, std::move(result));
+    call->Post([raw = call.get(), number, unread, result = std::move(result)]() mutable {
+      raw->OnResult(number, std::move(result), std::move(*unread));
     });
-  });
+  };
+  parts().pipeline.Start(std::move(work), std::move(done));
 }
 
-void StreamCall::OnResult(int64_t number, absl::StatusOr<RestoreResult> result) {
+void StreamCall::OnResult(int64_t number, absl::StatusOr<RestoreResult> result,
+                          UnreadReplies::Share unread) {
   if (ended()) return;
   Moved();
   --running_;
-  Answer(frames_.at(number), std::move(result));
+  Frame& frame = frames_.at(number);
+  frame.unread = std::move(unread);
+  Answer(frame, std::move(result));
   Advance();
 }
 
 void StreamCall::Answer(Frame& frame, absl::StatusOr<RestoreResult> result) {
   v1::RestoreStreamResponse& answer = frame.answer.emplace();
   answer.set_id(frame.id);
-  absl::Status status = result.status();
-  if (status.ok()) {
-    const auto bytes = result->image.size() + result->expert_map_png.size();
-    absl::StatusOr<UnreadReplies::Share> unread =
-        parts().unread.Take(caller(), static_cast<int64_t>(bytes));
-    status = unread.status();
-    if (unread.ok()) frame.unread = *std::move(unread);
-  }
-  if (status.ok()) return ToMessage(*std::move(result), answer.mutable_restored());
-  LogError(method(), caller(), status);
-  ToMessage(status, answer.mutable_error());
+  if (result.ok()) return ToMessage(*std::move(result), answer.mutable_restored());
+  LogError(method(), caller(), result.status());
+  ToMessage(result.status(), answer.mutable_error());
 }
 
 void StreamCall::OnHalfClose() {

@@ -41,6 +41,7 @@ class StreamCall final : public BidiCall<v1::RestoreStreamRequest, v1::RestoreSt
   };
 
   void OnMessage(v1::RestoreStreamRequest message) override;
+  void Reject(const absl::Status& status) override;
   void OnHalfClose() override;
   void OnWritten() override;
   void OnDrain() override;
@@ -51,7 +52,7 @@ class StreamCall final : public BidiCall<v1::RestoreStreamRequest, v1::RestoreSt
   absl::Status OnFrame(v1::RestoreStreamRequest::Frame message);
   void Wait(int64_t number, Frame& frame);
   void Restore(int64_t number, Frame& frame);
-  void OnResult(int64_t number, absl::StatusOr<RestoreResult> result);
+  void OnResult(int64_t number, absl::StatusOr<RestoreResult> result, UnreadReplies::Share unread);
   void Answer(Frame& frame, absl::StatusOr<RestoreResult> result);
   void Settle(int64_t number, const absl::Status& refusal);
   void DropOldest();

@@ -12,6 +12,10 @@
 namespace deweather {
 namespace {
 
+// A caller whose deadline passes cancels, and its clock and the wire are not exact: so close to the
+// deadline a cancel is that.
+constexpr absl::Duration kDeadlineSkew = absl::Milliseconds(50);
+
 absl::Status Idle(const char* what, absl::Duration limit) {
   return WithReason(absl::DeadlineExceededError(absl::StrFormat("%s for the limit of %s", what,
                                                                 absl::FormatDuration(limit))),
@@ -24,6 +28,12 @@ grpc_call* Ref(grpc_call* call) {
 }
 
 }  // namespace
+
+absl::Status Malformed(const std::string& type) {
+  return WithReason(absl::InvalidArgumentError(
+                        absl::StrFormat("a message cannot be parsed; it must be a %s", type)),
+                    "MALFORMED_MESSAGE");
+}
 
 void StreamingCall::Unref::operator()(grpc_call* call) const { grpc_call_unref(call); }
 
@@ -52,23 +62,25 @@ void StreamingCall::Enter() {
       if (!raw->ended()) raw->OnDrain();
     });
   });
-  Post([this] { SetAlarm(absl::Now() + parts_.limits.max_stream_idle); });
+  Post([this] {
+    Moved();
+    SetAlarm(absl::Now() + parts_.limits.max_stream_idle);
+  });
 }
 
 void StreamingCall::End(const absl::Status& status) {
   if (ended()) return;
   ended_at_ = absl::Now();
-  cancel_.request_stop();
   OnEnd(status);
+  cancel_.request_stop();
   if (!status.ok()) LogError(method_, caller_, status);
   StartFinish(ToGrpc(status));
 }
 
 void StreamingCall::Moved() { moved_ = absl::Now(); }
 
-void StreamingCall::SetReading(bool reading) {
-  reading_ = reading;
-  Moved();
+bool StreamingCall::failed() const {
+  return grpc_call_failed_before_recv_message(grpc_.get()) != 0;
 }
 
 void StreamingCall::SetWriting(bool writing) {
@@ -80,7 +92,7 @@ void StreamingCall::SetWriting(bool writing) {
 // Of two reasons the deadline is the one to name: callers' libraries cancel what is past it.
 void StreamingCall::Cancelled() {
   Post([this] {
-    const bool late = absl::Now() >= deadline_;
+    const bool late = absl::Now() >= deadline_ - kDeadlineSkew;
     End(late ? absl::DeadlineExceededError("the deadline has passed")
              : absl::CancelledError("the caller cancelled"));
   });
@@ -121,7 +133,7 @@ void StreamingCall::OnAlarm() {
   const absl::Time now = absl::Now();
   if (now < IdleAt()) return SetAlarm(std::min(IdleAt(), now + limit));
   if (ended() || writing()) return Cut(Idle("the caller has read no reply", limit));
-  End(Idle("no message has come", limit));
+  End(Idle(silence(), limit));
   SetAlarm(now + limit);
 }
 

@@ -9,6 +9,7 @@
 
 #include <grpcpp/alarm.h>
 #include <grpcpp/server_context.h>
+#include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/server_callback.h>
 
 #include <cstdint>
@@ -43,6 +44,8 @@ class StreamingCall : public std::enable_shared_from_this<StreamingCall> {
 
   // Whether the server has work for this call, so that its caller's silence is no idleness.
   virtual bool working() const = 0;
+  // What the caller did not do where it is idle.
+  virtual const char* silence() const { return "no message has come"; }
   virtual void OnDrain() = 0;
   // The call is over: gives up all that it holds but the message that is being sent.
   virtual void OnEnd(const absl::Status& status) = 0;
@@ -58,7 +61,7 @@ class StreamingCall : public std::enable_shared_from_this<StreamingCall> {
   std::stop_token cancelled() const { return cancel_.get_token(); }
   bool ended() const { return ended_at_.has_value(); }
 
-  // Something came from the caller or from the model: the time until the idle limit starts again.
+  // The caller or the model got on: the time until the idle limit starts again.
   void Moved();
   bool reading() const { return reading_; }
   bool writing() const { return writing_since_.has_value(); }
@@ -67,7 +70,9 @@ class StreamingCall : public std::enable_shared_from_this<StreamingCall> {
   void Enter();
   void Cancelled();
   void Done();
-  void SetReading(bool reading);
+  // Whether the call had failed when the last message was read: no half-close, though it looks alike.
+  bool failed() const;
+  void SetReading(bool reading) { reading_ = reading; }
   void SetWriting(bool writing);
 
  private:
@@ -101,12 +106,18 @@ class StreamingCall : public std::enable_shared_from_this<StreamingCall> {
   std::optional<absl::Time> ended_at_;
 };
 
-// A call as gRPC sees it: at most one message is read at a time, and at most one is written.
+using BytesReactor = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
+
+// INVALID_ARGUMENT, with the reason MALFORMED_MESSAGE.
+absl::Status Malformed(const std::string& type);
+
+// A call as gRPC sees it: at most one message is read at a time, and at most one is written. They are
+// bytes to gRPC: to its own parser a message that is none would look like a half-close.
 template <typename Request, typename Response>
-class BidiCall : public grpc::ServerBidiReactor<Request, Response>, public StreamingCall {
+class BidiCall : public BytesReactor, public StreamingCall {
  public:
   // Begins to read. The result is gRPC's to use and nobody's to delete.
-  grpc::ServerBidiReactor<Request, Response>* Open() {
+  BytesReactor* Open() {
     Enter();
     Post([this] { Read(); });
     return this;
@@ -116,6 +127,8 @@ class BidiCall : public grpc::ServerBidiReactor<Request, Response>, public Strea
   using StreamingCall::StreamingCall;
 
   virtual void OnMessage(Request message) = 0;
+  // Ends the call for what the caller has sent, and sees that it is counted.
+  virtual void Reject(const absl::Status& status) = 0;
   virtual void OnHalfClose() = 0;
   virtual void OnWritten() = 0;
 
@@ -123,15 +136,18 @@ class BidiCall : public grpc::ServerBidiReactor<Request, Response>, public Strea
   void Read() {
     if (ended()) return;
     SetReading(true);
-    this->StartRead(&request_);
+    StartRead(&request_);
   }
 
   // REQUIRES: not writing.
-  void Write(Response response) {
+  void Write(const Response& response) {
     if (ended()) return;
-    response_ = std::move(response);
+    bool own_buffer = false;
+    const grpc::Status status =
+        grpc::SerializationTraits<Response>::Serialize(response, &response_, &own_buffer);
+    if (!status.ok()) return End(absl::InternalError(status.error_message()));
     SetWriting(true);
-    this->StartWrite(&response_);
+    StartWrite(&response_);
   }
 
  private:
@@ -139,9 +155,17 @@ class BidiCall : public grpc::ServerBidiReactor<Request, Response>, public Strea
     Post([this, ok] {
       SetReading(false);
       if (ended()) return;
-      if (ok) return OnMessage(std::move(request_));
-      OnHalfClose();
+      if (ok) return Parse();
+      failed() ? Cancelled() : OnHalfClose();
     });
+  }
+
+  void Parse() {
+    Request message;
+    if (grpc::SerializationTraits<Request>::Deserialize(&request_, &message).ok()) {
+      return OnMessage(std::move(message));
+    }
+    Reject(Malformed(message.GetTypeName()));
   }
 
   void OnWriteDone(bool ok) final {
@@ -154,12 +178,12 @@ class BidiCall : public grpc::ServerBidiReactor<Request, Response>, public Strea
     });
   }
 
-  void StartFinish(const grpc::Status& status) final { this->Finish(status); }
+  void StartFinish(const grpc::Status& status) final { Finish(status); }
   void OnCancel() final { Cancelled(); }
   void OnDone() final { Done(); }
 
-  Request request_;    // gRPC's while reading
-  Response response_;  // gRPC's while writing
+  grpc::ByteBuffer request_;   // gRPC's while reading
+  grpc::ByteBuffer response_;  // gRPC's while writing
 };
 
 }  // namespace deweather

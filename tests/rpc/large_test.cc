@@ -255,6 +255,8 @@ TEST_F(LargeTest, ChunkAfterTheLastOne) {
   EXPECT_EQ(ReasonOf(status), "CHUNK_OUT_OF_ORDER");
   gate.Open();
   ExpectNothingLeft();
+  EXPECT_EQ(Requests(absl::StatusCode::kInvalidArgument), 1);
+  EXPECT_EQ(Requests(absl::StatusCode::kCancelled), 0);
 }
 
 TEST_F(LargeTest, HalfCloseBeforeTheEnd) {
@@ -287,6 +289,24 @@ TEST_F(LargeTest, WhatIsNoPictureOrOption) {
     options.set_priority(static_cast<v1::RestoreOptions::Priority>(9));
     u.Start(10, options);
   });
+}
+
+TEST_F(LargeTest, OptionsAreCheckedBeforeTheFirstChunk) {
+  Serve();
+  ExpectRefused("quality", "INVALID_OPTION", {"101"}, [](Upload& u) {
+    v1::RestoreOptions options;
+    options.set_quality(101);
+    u.Start(10, options);
+  });
+  v1::RestoreOptions options;
+  options.set_model("nobody");
+  Upload upload(*stub_);
+  upload.Start(10, options);
+  const grpc::Status status = upload.Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::NOT_FOUND);
+  EXPECT_EQ(ReasonOf(status), "UNKNOWN_MODEL");
+  EXPECT_EQ(Requests(absl::StatusCode::kNotFound), 1);
+  ExpectNothingLeft();
 }
 
 TEST_F(LargeTest, ChunkLargerThanAMessage) {
@@ -322,6 +342,67 @@ TEST_F(LargeTest, RoomIsReservedBeforeTheFirstChunk) {
   ExpectNothingLeft();
 }
 
+TEST_F(LargeTest, IdleUploadsShutNobodyOut) {
+  Serve();
+  const auto other = v1::RestorationService::NewStub(OpenChannel());
+  Upload first(*stub_), second(*other);
+  ASSERT_TRUE(first.Start(int64_t{1} << 30));
+  ASSERT_TRUE(second.Start(int64_t{1} << 30));
+  ASSERT_TRUE(HappensSoon([this] { return ReservedBytes() == 32 << 20; }));
+  const auto third = v1::RestorationService::NewStub(OpenChannel());
+  Upload upload(*third);
+  upload.SendAll(Png(NoiseImage(64, 64)));
+  EXPECT_FALSE(ReadAll(upload).image.empty());
+  EXPECT_TRUE(upload.Finish().ok());
+  first.Cancel();
+  second.Cancel();
+  first.Finish();
+  second.Finish();
+  ExpectNothingLeft();
+}
+
+TEST_F(LargeTest, RoomGrowsInSteps) {
+  Serve();
+  Upload upload(*stub_);
+  ASSERT_TRUE(upload.Start(40 << 20));
+  const std::string data(4 << 20, 'x');
+  for (int sent = 0; sent < 36 << 20;) {
+    ASSERT_TRUE(upload.Send(sent, data));
+    sent += 4 << 20;
+    const int steps = std::min(40 << 20, (sent / (16 << 20) + 1) * (16 << 20));
+    ASSERT_TRUE(HappensSoon([&] { return ReservedBytes() == steps; })) << sent;
+  }
+  upload.Cancel();
+  upload.Finish();
+  ExpectNothingLeft();
+}
+
+TEST_F(LargeTest, StepWithoutRoomEndsTheCall) {
+  Serve({}, nullptr, {.workers = 2, .max_batch = 4, .admission = {.max_bytes = 20 << 20}});
+  auto others = pipeline_->Reserve("somebody", 1 << 20);
+  ASSERT_TRUE(others.ok());
+  Upload upload(*stub_);
+  ASSERT_TRUE(upload.Start(30 << 20));
+  ASSERT_TRUE(HappensSoon([this] { return ReservedBytes() == 17 << 20; }));
+  upload.Send(0, std::string(16 << 20, 'x'));
+  const grpc::Status status = upload.Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(ReasonOf(status), "BYTE_BUDGET");
+  EXPECT_TRUE(DetailOf<google::rpc::RetryInfo>(status).has_retry_delay());
+  EXPECT_EQ(Requests(absl::StatusCode::kResourceExhausted), 1);
+  others->reset();
+  ExpectNothingLeft();
+}
+
+TEST_F(LargeTest, PictureLargerThanTheBudgetIsServedAlone) {
+  Serve({}, nullptr, {.workers = 2, .max_batch = 4, .admission = {.max_bytes = 10 << 20}});
+  const Image image = NoiseImage(2600, 2400);
+  Upload upload(*stub_);
+  upload.SendAll(Png(image));
+  EXPECT_EQ(DecodeImage(ReadAll(upload).image, {}).value().samples, image.samples);
+  EXPECT_TRUE(upload.Finish().ok());
+}
+
 TEST_F(LargeTest, CancelWhileUploading) {
   Serve();
   Upload upload(*stub_);
@@ -331,6 +412,8 @@ TEST_F(LargeTest, CancelWhileUploading) {
   upload.Cancel();
   EXPECT_EQ(upload.Finish().error_code(), grpc::StatusCode::CANCELLED);
   ExpectNothingLeft();
+  EXPECT_EQ(Requests(absl::StatusCode::kCancelled), 1);
+  EXPECT_EQ(Requests(absl::StatusCode::kInvalidArgument), 0);
 }
 
 TEST_F(LargeTest, CancelWhileRestoring) {
@@ -375,6 +458,8 @@ TEST_F(LargeTest, DeadlinePassesWhileUploading) {
   upload.Start(10);
   EXPECT_EQ(upload.Finish().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
   ExpectNothingLeft();
+  EXPECT_EQ(Requests(absl::StatusCode::kDeadlineExceeded), 1);
+  EXPECT_EQ(Requests(absl::StatusCode::kInvalidArgument), 0);
 }
 
 TEST_F(LargeTest, SilentCallerIsCutOff) {
@@ -384,6 +469,20 @@ TEST_F(LargeTest, SilentCallerIsCutOff) {
   const grpc::Status status = upload.Finish();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
   EXPECT_THAT(status.error_message(), HasSubstr("100ms"));
+  EXPECT_EQ(ReasonOf(status), "STREAM_IDLE");
+  ExpectNothingLeft();
+}
+
+TEST_F(LargeTest, CallerThatSendsNextToNothingIsCutOff) {
+  Serve(ShortIdle());
+  Upload upload(*stub_, absl::Seconds(20));
+  ASSERT_TRUE(upload.Start(1'000'000));
+  for (int64_t at = 0; upload.Send(at, "x"); ++at) {
+    ASSERT_FALSE(Restore("no picture").ok());  // takes its time
+  }
+  const grpc::Status status = upload.Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  EXPECT_THAT(status.error_message(), HasSubstr("less than 65536 bytes of the picture have come"));
   EXPECT_EQ(ReasonOf(status), "STREAM_IDLE");
   ExpectNothingLeft();
 }

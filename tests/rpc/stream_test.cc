@@ -286,6 +286,45 @@ TEST_F(StreamTest, WaitingFrameThatFindsNoRoomIsRefused) {
   EXPECT_EQ(all[1].error().code(), static_cast<int>(grpc::StatusCode::RESOURCE_EXHAUSTED));
 }
 
+TEST_F(StreamTest, FrameWithoutRoomDropsNoOther) {
+  ModelGate gate;
+  const FakeModel fake = {.on_run = gate.OnRun()};
+  Serve({}, &fake, {.workers = 2, .max_batch = 4, .admission = {.max_bytes = 1'000'000}});
+  Stream stream(*stub_);
+  ASSERT_TRUE(stream.Start(1, true));
+  ASSERT_TRUE(stream.Send(0, Png(NoiseImage(32, 32))));
+  gate.AwaitModel();
+  ASSERT_TRUE(stream.Send(1, Png(NoiseImage(32, 32))));
+  ASSERT_TRUE(stream.Send(2, std::string(2'000'000, 'x')));
+  ASSERT_TRUE(HappensSoon([this] { return Requests(absl::StatusCode::kResourceExhausted) == 1; }));
+  gate.Open();
+  stream.HalfClose();
+  const std::vector<Response> all = stream.ReadAll();
+  EXPECT_TRUE(stream.Finish().ok());
+  ASSERT_THAT(IdsOf(all), ElementsAre(0, 1, 2));
+  EXPECT_TRUE(all[1].has_restored());
+  EXPECT_EQ(all[2].error().code(), static_cast<int>(grpc::StatusCode::RESOURCE_EXHAUSTED));
+}
+
+TEST_F(StreamTest, ReplyWithoutRoomCountsAsRefused) {
+  LimitOptions limits;
+  limits.max_transport_bytes = 12'000'000;
+  Serve(limits);
+  const std::string image = Png(NoiseImage(2000, 1500));
+  Stream unread(*stub_);
+  ASSERT_TRUE(unread.Start());
+  ASSERT_TRUE(unread.Send(1, image));
+  ASSERT_TRUE(HappensSoon([this] { return Requests(absl::StatusCode::kOk) == 1; }));
+  const auto other = v1::RestorationService::NewStub(OpenChannel());
+  Stream stream(*other);
+  ASSERT_TRUE(stream.Start());
+  ASSERT_TRUE(stream.Send(1, image));
+  EXPECT_EQ(stream.Read().error().reason(), "BYTE_BUDGET");
+  EXPECT_EQ(Requests(absl::StatusCode::kOk), 1);
+  EXPECT_EQ(Requests(absl::StatusCode::kResourceExhausted), 1);
+  EXPECT_TRUE(unread.Read().has_restored());
+}
+
 TEST_F(StreamTest, HalfCloseAtOnceIsFine) {
   Serve();
   Stream nothing(*stub_), started(*stub_);
@@ -318,7 +357,23 @@ TEST_F(StreamTest, StartOutOfRange) {
     options.set_format(static_cast<v1::RestoreOptions::Format>(77));
     s.Start(1, false, options);
   });
-  EXPECT_EQ(Requests(absl::StatusCode::kInvalidArgument), 3);
+  ExpectRefused("INVALID_OPTION", {"101"}, [](Stream& s) {
+    v1::RestoreOptions options;
+    options.set_quality(101);
+    s.Start(1, false, options);
+  });
+  EXPECT_EQ(Requests(absl::StatusCode::kInvalidArgument), 4);
+}
+
+TEST_F(StreamTest, UnknownModelEndsTheStreamAtItsStart) {
+  Serve();
+  v1::RestoreOptions options;
+  options.set_model("nobody");
+  Stream stream(*stub_);
+  stream.Start(1, false, options);
+  const grpc::Status status = stream.Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::NOT_FOUND);
+  EXPECT_EQ(ReasonOf(status), "UNKNOWN_MODEL");
 }
 
 TEST_F(StreamTest, FrameLargerThanAMessage) {
