@@ -1,5 +1,6 @@
 #include "server/program.h"
 
+#include <google/protobuf/stubs/logging.h>
 #include <spdlog/cfg/env.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
@@ -71,11 +72,18 @@ absl::StatusOr<ServerOptions> OptionsOf(const CommandLine& line) {
   return options;
 }
 
+// What it says is about messages of callers, who get an error for it.
+void LogOfProtobuf(google::protobuf::LogLevel, const char* file, int line,
+                   const std::string& message) {
+  spdlog::debug("protobuf {}:{}: {}", file, line, message);
+}
+
 void SetUpLogging() {
   auto logger = spdlog::stderr_color_mt("deweather-server");
   logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %^%l%$ %v");
   spdlog::set_default_logger(std::move(logger));
   spdlog::cfg::load_env_levels();  // SPDLOG_LEVEL
+  google::protobuf::SetLogHandler(LogOfProtobuf);
 }
 
 int Run(int argc, char** argv, const DecorateRun& decorate_run) {

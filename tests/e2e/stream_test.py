@@ -118,6 +118,28 @@ class StreamTest(TestCase):
             silence.put(None)
 
 
+class MalformedTest(TestCase):
+    def raw(self, client, name, messages):
+        same = dict(request_serializer=bytes, response_deserializer=bytes)
+        return client.channel.stream_stream(f"/{SERVICE}/{name}", **same)(iter(messages), timeout=60)
+
+    def test_bytes_that_are_no_message(self):
+        with Server("--model", "identity") as server, server.client() as client:
+            frames = stream_requests(client, [encode(noise(30, 30))])
+            stream = [*(frame.SerializeToString() for frame in frames), b"\xff" * 5]
+            large = [next(large_requests(client, b"1234")).SerializeToString(), b"\xff" * 5]
+            for name, messages in (("RestoreStream", stream), ("RestoreLarge", large)):
+                call = self.raw(client, name, messages)
+                error = self.fails_with("INVALID_ARGUMENT", lambda: list(call))
+                self.assertIn("cannot be parsed", error.details())
+
+    def test_the_log_keeps_quiet_about_text_that_is_none(self):
+        start = b"\x0a\x05\x0a\x03\x0a\x01\xff"  # whose options' model is the byte 0xff
+        with Server("--model", "identity") as server, server.client() as client:
+            self.fails_with("INVALID_ARGUMENT", lambda: list(self.raw(client, "RestoreStream", [start])))
+            self.assertNotIn("protobuf", server.errors())
+
+
 class KilledCallerTest(TestCase):
     def test_nothing_is_left(self):
         path = self.folder / "image.png"
