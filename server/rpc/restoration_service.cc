@@ -1,10 +1,14 @@
 #include "server/rpc/restoration_service.h"
 
+#include <grpcpp/alarm.h>
+
 #include <memory>
 #include <stop_token>
 #include <string>
 #include <utility>
 
+#include "absl/time/clock.h"
+#include "model/base/mutex.h"
 #include "server/rpc/convert.h"
 #include "server/rpc/grpc_status.h"
 #include "server/rpc/large_call.h"
@@ -13,16 +17,54 @@
 namespace deweather {
 namespace {
 
+// Cancels a call whose caller does not read its reply in time.
+class Patience {
+ public:
+  explicit Patience(grpc::CallbackServerContext& context)
+      : watched_(std::make_shared<Watched>(&context)) {}
+  ~Patience() {
+    MutexLock lock(watched_->mutex);
+    watched_->context = nullptr;
+  }
+  Patience(const Patience&) = delete;
+  Patience& operator=(const Patience&) = delete;
+
+  void Begin(absl::Duration limit) {
+    alarm_.Set(absl::ToChronoTime(absl::Now() + limit), [watched = watched_](bool expired) {
+      MutexLock lock(watched->mutex);
+      if (expired && watched->context != nullptr) watched->context->TryCancel();
+    });
+  }
+
+ private:
+  // Outlives the call: the alarm's function may run beside its end.
+  struct Watched {
+    explicit Watched(grpc::CallbackServerContext* of) : context(of) {}
+    Mutex mutex;
+    grpc::CallbackServerContext* context ABSL_GUARDED_BY(mutex);
+  };
+  const std::shared_ptr<Watched> watched_;
+  grpc::Alarm alarm_;
+};
+
 // One call, from its request to the end of its reply. `Answer` is called exactly once, even after a
 // cancel; gRPC calls OnDone when that and every other reaction is over.
 class RestoreCall final : public grpc::ServerUnaryReactor {
  public:
-  RestoreCall(Occupancy& calls, std::string caller, v1::RestoreResponse* response)
-      : place_(calls), caller_(std::move(caller)), response_(response) {}
+  RestoreCall(CallParts& parts, grpc::CallbackServerContext& context, v1::RestoreResponse* response)
+      : place_(parts.calls),
+        caller_(context.peer()),
+        max_idle_(parts.limits.max_stream_idle),
+        response_(response),
+        patience_(context) {}
 
   std::stop_token cancelled() const { return cancel_.get_token(); }
 
+  // Room for the reply, kept until it has been sent.
+  void TakeRoom(UnreadReplies& unread, RestoreRequest& work) { room_ = unread.TakeFor(work); }
+
   void Answer(absl::StatusOr<RestoreResult> result) {
+    patience_.Begin(max_idle_);
     if (!result.ok()) {
       LogError("Restore", caller_, result.status());
       return Finish(ToGrpc(result.status()));
@@ -37,8 +79,11 @@ class RestoreCall final : public grpc::ServerUnaryReactor {
 
   const Occupancy::Place place_;
   const std::string caller_;
+  const absl::Duration max_idle_;
   v1::RestoreResponse* const response_;  // gRPC's, until OnDone
   std::stop_source cancel_;
+  std::shared_ptr<UnreadReplies::Share> room_;
+  Patience patience_;
 };
 
 }  // namespace
@@ -46,7 +91,7 @@ class RestoreCall final : public grpc::ServerUnaryReactor {
 grpc::ServerUnaryReactor* RestorationService::Restore(grpc::CallbackServerContext* context,
                                                       const v1::RestoreRequest* request,
                                                       v1::RestoreResponse* response) {
-  auto* const call = new RestoreCall(parts_.calls, context->peer(), response);
+  auto* const call = new RestoreCall(parts_, *context, response);
   absl::StatusOr<RestoreOptions> options = ToOptions(request->options());
   if (!options.ok()) {
     parts_.pipeline.CountRefused(options.status());
@@ -61,6 +106,7 @@ grpc::ServerUnaryReactor* RestorationService::Restore(grpc::CallbackServerContex
   work.caller = context->peer();
   work.max_reply_bytes = parts_.limits.max_send_bytes;
   work.cancel = call->cancelled();
+  call->TakeRoom(parts_.unread, work);
   parts_.pipeline.Start(std::move(work), [call](absl::StatusOr<RestoreResult> result) {
     call->Answer(std::move(result));
   });

@@ -1,6 +1,8 @@
 #include "server/rpc/restoration_service.h"
 
 #include <gmock/gmock.h>
+#include <grpcpp/completion_queue.h>
+#include <grpcpp/generic/generic_stub.h>
 
 #include <future>
 #include <limits>
@@ -113,6 +115,31 @@ TEST_F(RpcTest, CancelEndsTheCallAndFreesIt) {
   gate.Open();
   ExpectStillServes();
   EXPECT_EQ(metrics_.requests(absl::StatusCode::kCancelled).Value(), 1);
+}
+
+TEST_F(RpcTest, CallerThatDoesNotReadItsReplyIsCutOff) {
+  LimitOptions limits;
+  limits.max_stream_idle = absl::Milliseconds(300);
+  Serve(limits);
+  v1::RestoreRequest request;
+  request.set_image(Png(NoiseImage(1500, 1500)));  // more than a window of HTTP/2
+  const std::string bytes = request.SerializeAsString();
+  grpc::GenericStub stub(channel_);
+  grpc::ClientContext context;
+  grpc::CompletionQueue queue;
+  const auto call = stub.PrepareCall(&context, "/deweather.v1.RestorationService/Restore", &queue);
+  void* tag = nullptr;
+  bool ok = false;
+  call->StartCall(nullptr);
+  queue.Next(&tag, &ok);
+  const grpc::Slice slice(bytes);
+  call->WriteLast(grpc::ByteBuffer(&slice, 1), {}, nullptr);
+  queue.Next(&tag, &ok);
+  EXPECT_TRUE(
+      HappensSoon([this] { return metrics_.requests(absl::StatusCode::kOk).Value() == 1; }));
+  EXPECT_TRUE(HappensSoon([this] { return calls_.count() == 0; })) << "its reply is still held";
+  context.TryCancel();
+  ExpectStillServes();
 }
 
 TEST_F(RpcTest, DeadlineEndsTheCall) {
