@@ -14,8 +14,6 @@ absl::Status MarkDeviceFailure(absl::Status status) {
   return status;
 }
 
-bool IsDeviceFailure(const absl::Status& status) {
-  return status.GetPayload(kMarkUrl).has_value();
-}
+bool IsDeviceFailure(const absl::Status& status) { return status.GetPayload(kMarkUrl).has_value(); }
 
 }  // namespace deweather

@@ -93,10 +93,10 @@ absl::Status CheckReply(const RestoreResult& result, const RestoreRequest& reque
   if (bytes <= request.max_reply_bytes) {
     return request.take_reply ? request.take_reply(bytes) : absl::OkStatus();
   }
-  return WithReason(absl::ResourceExhaustedError(
-                        absl::StrFormat("the reply has %d bytes; the server sends at most %d",
-                                        bytes, request.max_reply_bytes)),
-                    "REPLY_SIZE");
+  return WithReason(
+      absl::ResourceExhaustedError(absl::StrFormat(
+          "the reply has %d bytes; the server sends at most %d", bytes, request.max_reply_bytes)),
+      "REPLY_SIZE");
 }
 
 // A model that calls its input wrong is our fault, not the caller's.

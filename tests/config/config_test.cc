@@ -54,8 +54,7 @@ TEST(ServerConfigTest, EveryFieldArrives) {
   expected.device = "cuda:3";
   expected.precision = Precision::kBf16;
   expected.threads = {1, 2};
-  expected.limits = {3, 4000, 5000, 6, 70'000'000, 7000, absl::Seconds(7),
-                     8'000'000};
+  expected.limits = {3, 4000, 5000, 6, 70'000'000, 7000, absl::Seconds(7), 8'000'000};
   expected.drain = {absl::Nanoseconds(8), absl::Seconds(9)};
   expected.admission = {1048577, 10, 11};
   expected.batching = {12, absl::Nanoseconds(13), 14};

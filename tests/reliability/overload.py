@@ -1,7 +1,7 @@
 """Overload at twice the capacity: what is served stays served, and the rest is refused fast.
 
-First the peak: a closed loop with enough callers to keep the server busy. Then twice that rate, open
-loop, each request with a deadline. The server has one core, the generator another. Small pictures of
+First the peak: a closed loop with enough callers to keep the server busy, and a short overload that
+fills the allocator. Then twice that rate, open loop, each request with a deadline. The server has one core, the generator another. Small pictures of
 the shipped model keep the model busy; --model identity keeps the codecs busy.
 
 Bounds: good replies in time per second are at least 90 % of the peak; a refusal takes at most 5 ms at
@@ -30,6 +30,10 @@ def main():
         with Sampler(server) as memory_at_peak:
             peak = bench(server, *common, "--concurrency", flags.concurrency, "--warmup", "5s",
                          "--duration", f"{flags.peak_seconds}s", core=flags.load_core)
+            # Batches of every size: what the allocator keeps of them is no growth.
+            bench(server, *common, "--rate", flags.factor * peak["ok_per_second"], "--timeout",
+                  f"{flags.deadline_ms}ms", "--duration", f"{flags.peak_seconds}s",
+                  core=flags.load_core)
         before = server.metrics()
         with Sampler(server) as memory:
             over = bench(server, *common, "--rate", flags.factor * peak["ok_per_second"], "--timeout",

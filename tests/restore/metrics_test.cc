@@ -128,9 +128,7 @@ TEST(MetricsTest, ARetiredVersionLeaves) {
 TEST(MetricsTest, TheLoadIsAskedAtEachScrape) {
   Metrics metrics({});
   int64_t tiles = 7;
-  metrics.SetLoadProbe([&tiles] {
-    return Load{{tiles, absl::Milliseconds(1500)}, 3, 4096};
-  });
+  metrics.SetLoadProbe([&tiles] { return Load{{tiles, absl::Milliseconds(1500)}, 3, 4096}; });
   EXPECT_THAT(Text(metrics), HasSubstr("deweather_queue_tiles 7\n"));
   EXPECT_THAT(Text(metrics), HasSubstr("deweather_queue_oldest_seconds 1.5\n"));
   EXPECT_THAT(Text(metrics), HasSubstr("deweather_inflight_requests 3\n"));
