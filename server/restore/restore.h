@@ -130,8 +130,7 @@ struct RestorePipelineOptions {
   AdmissionOptions admission = {};
   absl::Duration max_batch_delay = absl::ZeroDuration();            // see BatcherOptions
   std::function<void(const absl::Status&)> on_device_failure = {};  // see BatcherOptions
-  std::function<RunBatch(RunBatch)> decorate_run =
-      {};  // around the model, for tests to plant faults
+  std::function<RunBatch(RunBatch)> decorate_run = {};  // around the model: tests plant faults
 };
 
 class RestorePipeline {
