@@ -1,6 +1,7 @@
 """Small photos are not held up by a large one, nor one caller by another's thousand.
 
-The model is the faulty server's: every tile takes 50 ms, as on a real model, but the processor is free.
+The model is the faulty server's: every tile takes 50 ms, so that a batch costs as much as its tiles one by
+one, which is the worst case, and the processor is free. --model deweather-rain takes the real server.
 
 Bounds: while a photo of 50 megapixels is restored, small photos of another caller take at p99 at most
 the largest batch plus twice their own service time (their latency on the idle server, p99). One request
@@ -10,7 +11,8 @@ the one that takes it along, plus the same.
 
 import time
 
-from measure import Report, arguments, faulty_server, is_idle, percentile, settle, slow_picture
+from measure import (Report, arguments, faulty_server, is_idle, percentile, real_server, settle,
+                     slow_picture)
 
 CONFIG = """
 drain {{ delay {{}} }}
@@ -31,8 +33,8 @@ def times_alone(client, picture, count=50):
     return times
 
 
-def largest_batch(client, cap, count=5):
-    """Run time in seconds of a batch of `cap` tiles, alone, at the median."""
+def largest_batch(client, cap, count=20):
+    """Run time in seconds of a batch of `cap` tiles, alone, at p99."""
     times = []
     for _ in range(count):
         timings = client.restore(slow_picture(TILE_PX + (cap - 1) * STEP_PX, TILE_PX)).timings
@@ -40,7 +42,7 @@ def largest_batch(client, cap, count=5):
             times.append(timings.infer.ToTimedelta().total_seconds())
     if not times:
         raise RuntimeError(f"a picture of {cap} tiles never went in one batch")
-    return percentile(times, 0.5)
+    return percentile(times, 0.99)
 
 
 def small_beside_large(server, small, large, seconds):
@@ -76,12 +78,13 @@ def one_beside_many(server, small, count):
 
 
 def main():
-    flags = arguments(__doc__, seconds=60, megapixels=50, count=1000, cap=8)
+    flags = arguments(__doc__, seconds=30, megapixels=50, count=1000, cap=8, model="identity")
     report = Report("fairness")
     small = slow_picture(200, 200)
     side = int((flags.megapixels * 1e6) ** 0.5)
     config = CONFIG.format(streams=flags.count + 100, bytes=8 << 30, cap=flags.cap)
-    with faulty_server("--model", "identity", config=config) as server:
+    start = faulty_server if flags.model == "identity" else real_server
+    with start("--model", flags.model, config=config) as server:
         with server.client() as client:
             client.restore(small)
             own = percentile(times_alone(client, small), 0.99)
@@ -92,7 +95,7 @@ def main():
         idle = settle(lambda: is_idle(server))
         exit_status = server.stop()
     bound = batch + 2 * own
-    report.figures(batch_cap_tiles=flags.cap, largest_batch_s=batch, own_service_p99_s=own,
+    report.figures(model=flags.model, batch_cap_tiles=flags.cap, largest_batch_s=batch, own_service_p99_s=own,
                    large_side_px=side, small_photos=len(times), small_p50_s=percentile(times, 0.5),
                    small_p99_s=percentile(times, 0.99), small_max_s=max(times),
                    one_among_many_s=one, many_still_waiting=waiting)
