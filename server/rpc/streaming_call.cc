@@ -6,15 +6,12 @@
 
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "model/base/deadline.h"
 #include "server/restore/error_reason.h"
 #include "server/rpc/grpc_status.h"
 
 namespace deweather {
 namespace {
-
-// A caller whose deadline passes cancels, and its clock and the wire are not exact: so close to the
-// deadline a cancel is that.
-constexpr absl::Duration kDeadlineSkew = absl::Milliseconds(50);
 
 absl::Status Idle(const char* what, absl::Duration limit) {
   return WithReason(absl::DeadlineExceededError(absl::StrFormat("%s for the limit of %s", what,
@@ -92,7 +89,7 @@ void StreamingCall::SetWriting(bool writing) {
 // Of two reasons the deadline is the one to name: callers' libraries cancel what is past it.
 void StreamingCall::Cancelled() {
   Post([this] {
-    const bool late = absl::Now() >= deadline_ - kDeadlineSkew;
+    const bool late = IsDeadlines(absl::Now(), deadline_);
     End(late ? absl::DeadlineExceededError("the deadline has passed")
              : absl::CancelledError("the caller cancelled"));
   });
