@@ -22,8 +22,8 @@
 #include "model/base/mutex.h"
 #include "model/base/train_options.h"
 #include "model/image/image.h"
-#include "training/random.h"
-#include "training/weather.h"
+#include "training/weather/random.h"
+#include "training/weather/weather.h"
 
 namespace deweather {
 

@@ -12,7 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "model/base/model_config.h"
-#include "training/weather.h"
+#include "training/weather/weather.h"
 
 namespace deweather {
 

@@ -24,7 +24,7 @@ struct PairedSource {
 struct CleanSource {
   std::string dir;
   double weight = 1;             // share of the crops, relative to the other sources; > 0
-  std::string weather = "rain";  // see training/weather.h
+  std::string weather = "rain";  // see training/weather/weather.h
   double untouched_share = 0;    // share of this source's crops that stay as they are, [0,1]
 };
 

@@ -1,37 +1,22 @@
-// Weather put on a clean picture, so that a network can be shown both.
-// A pure function of (picture, weather, seed): no clock, no thread, no shared state.
+// Rain: layers of streaks and of grain, and a veil.
+// A pure function of (picture, parameters, seed).
 //
-// Units    lengths in pixels of the picture, never relative to its size, so that a crop of a rainy
-//          picture and rain on a crop look alike; angles in degrees; brightness of white is 1
-// Threads  thread-safe; one call computes on the calling thread only
-// Errors   INVALID_ARGUMENT a picture without pixels or an unknown name; never throws
+// Units    lengths in pixels of the picture, angles in degrees, brightness of white is 1
+// Threads  thread-safe
+// Errors   INVALID_ARGUMENT a picture without pixels; never throws
 // Cost     O(pixels + area of all streaks); about 1 ms for 128x128
-#ifndef DEWEATHER_TRAINING_WEATHER_H_
-#define DEWEATHER_TRAINING_WEATHER_H_
+
+#ifndef DEWEATHER_TRAINING_WEATHER_RAIN_H_
+#define DEWEATHER_TRAINING_WEATHER_RAIN_H_
 
 #include <array>
 #include <cstdint>
-#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "training/weather/rgb_image.h"
 
 namespace deweather {
-
-// Float RGB picture: interleaved [height][width][3], values in [0,1].
-struct RgbImage {
-  int width = 0;
-  int height = 0;
-  std::vector<float> pixels;
-};
-
-enum class Weather { kRain };
-
-// The weather of that name, as configurations spell it: "rain".
-absl::StatusOr<Weather> ParseWeather(std::string_view name);
-
-// `clean` in that weather. Equal arguments give equal pixels.
-absl::StatusOr<RgbImage> AddWeather(const RgbImage& clean, Weather weather, uint64_t seed);
 
 // Streaks that fall at one distance from the camera. A drop that falls during the exposure paints
 // a thin, semi-transparent line whose length, width and brightness shrink with its distance and
@@ -88,4 +73,4 @@ absl::StatusOr<RgbImage> AddRain(const RgbImage& clean, const RainParams& rain, 
 
 }  // namespace deweather
 
-#endif  // DEWEATHER_TRAINING_WEATHER_H_
+#endif  // DEWEATHER_TRAINING_WEATHER_RAIN_H_

@@ -1,8 +1,8 @@
 // Random numbers that are the same everywhere: those of <random> differ between standard libraries.
 // SplitMix64 [Steele, Lea & Flood 2014].
 
-#ifndef DEWEATHER_TRAINING_RANDOM_H_
-#define DEWEATHER_TRAINING_RANDOM_H_
+#ifndef DEWEATHER_TRAINING_WEATHER_RANDOM_H_
+#define DEWEATHER_TRAINING_WEATHER_RANDOM_H_
 
 #include <cmath>
 #include <cstdint>
@@ -53,4 +53,4 @@ inline uint64_t MixSeed(uint64_t seed, uint64_t a, uint64_t b) {
 
 }  // namespace deweather
 
-#endif  // DEWEATHER_TRAINING_RANDOM_H_
+#endif  // DEWEATHER_TRAINING_WEATHER_RANDOM_H_

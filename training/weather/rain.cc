@@ -1,4 +1,4 @@
-#include "training/weather.h"
+#include "training/weather/rain.h"
 
 #include <algorithm>
 #include <cmath>
@@ -8,9 +8,8 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "opencv2/core.hpp"
-#include "opencv2/core/utility.hpp"
 #include "opencv2/imgproc.hpp"
-#include "training/random.h"
+#include "training/weather/random.h"
 
 namespace deweather {
 namespace {
@@ -275,23 +274,7 @@ void Composite(const RainParams& rain, const cv::Mat1f& light, RgbImage& image) 
   }
 }
 
-absl::Status CheckPicture(const RgbImage& image) {
-  const bool positive = image.width > 0 && image.height > 0;
-  const size_t wanted =
-      positive ? static_cast<size_t>(image.width) * static_cast<size_t>(image.height) * 3 : 0;
-  if (positive && image.pixels.size() == wanted) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("a picture of ", image.width, "x", image.height,
-                                                 " with ", image.pixels.size(),
-                                                 " values, wanted 3 per pixel"));
-}
-
 }  // namespace
-
-absl::StatusOr<Weather> ParseWeather(std::string_view name) {
-  if (name == "rain") return Weather::kRain;
-  return absl::InvalidArgumentError(
-      absl::StrCat("unknown weather \"", std::string(name), "\", known: rain"));
-}
 
 RainParams SampleRain(uint64_t seed) {
   Random random(seed);
@@ -303,7 +286,7 @@ RainParams SampleRain(uint64_t seed) {
 }
 
 absl::StatusOr<RgbImage> AddRain(const RgbImage& clean, const RainParams& rain, uint64_t seed) {
-  if (absl::Status status = CheckPicture(clean); !status.ok()) return status;
+  if (absl::Status status = Validate(clean); !status.ok()) return status;
   try {
     Random random(seed);
     cv::Mat1f light(clean.height, clean.width, 0.0f);
@@ -315,16 +298,6 @@ absl::StatusOr<RgbImage> AddRain(const RgbImage& clean, const RainParams& rain, 
   } catch (const cv::Exception& error) {
     return absl::InternalError(absl::StrCat("cannot paint rain: ", error.what()));
   }
-}
-
-absl::StatusOr<RgbImage> AddWeather(const RgbImage& clean, Weather weather, uint64_t seed) {
-  // OpenCV's own threads would only get in the way of the loader's and Torch's.
-  [[maybe_unused]] static const bool single = (cv::setNumThreads(1), true);
-  switch (weather) {
-    case Weather::kRain:  // two streams: what rain it is, and where its streaks fall
-      return AddRain(clean, SampleRain(seed), seed ^ 0x5851f42d4c957f2dULL);
-  }
-  return absl::InvalidArgumentError("unknown weather");
 }
 
 }  // namespace deweather

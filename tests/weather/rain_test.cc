@@ -1,4 +1,5 @@
-#include "training/weather.h"
+#include "training/weather/rain.h"
+#include "training/weather/weather.h"
 
 #include <gtest/gtest.h>
 

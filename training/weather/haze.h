@@ -1,0 +1,29 @@
+// Haze.
+// A pure function of (picture, parameters, seed).
+//
+// Units    lengths in pixels of the picture, brightness of white is 1
+// Threads  thread-safe
+// Errors   INVALID_ARGUMENT a picture without pixels; never throws
+
+#ifndef DEWEATHER_TRAINING_WEATHER_HAZE_H_
+#define DEWEATHER_TRAINING_WEATHER_HAZE_H_
+
+#include <cstdint>
+
+#include "absl/status/statusor.h"
+#include "training/weather/rgb_image.h"
+
+namespace deweather {
+
+struct HazeParams {
+};
+
+// Draws what is random about one picture.
+HazeParams SampleHaze(uint64_t seed);
+
+// `seed` places it.
+absl::StatusOr<RgbImage> AddHaze(const RgbImage& clean, const HazeParams& haze, uint64_t seed);
+
+}  // namespace deweather
+
+#endif  // DEWEATHER_TRAINING_WEATHER_HAZE_H_

@@ -1,0 +1,29 @@
+// Falling snow.
+// A pure function of (picture, parameters, seed).
+//
+// Units    lengths in pixels of the picture, brightness of white is 1
+// Threads  thread-safe
+// Errors   INVALID_ARGUMENT a picture without pixels; never throws
+
+#ifndef DEWEATHER_TRAINING_WEATHER_SNOW_H_
+#define DEWEATHER_TRAINING_WEATHER_SNOW_H_
+
+#include <cstdint>
+
+#include "absl/status/statusor.h"
+#include "training/weather/rgb_image.h"
+
+namespace deweather {
+
+struct SnowParams {
+};
+
+// Draws what is random about one picture.
+SnowParams SampleSnow(uint64_t seed);
+
+// `seed` places it.
+absl::StatusOr<RgbImage> AddSnow(const RgbImage& clean, const SnowParams& snow, uint64_t seed);
+
+}  // namespace deweather
+
+#endif  // DEWEATHER_TRAINING_WEATHER_SNOW_H_
