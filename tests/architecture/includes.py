@@ -51,8 +51,11 @@ TARGETS = {
     "dw_kernels": Target("model/kernels", (), ("torch", "cuda")),
     "dw_model": Target("model", ("dw_kernels",), ("torch",), ("json", "crypto")),
     "dw_jobs": Target("training/jobs", (), (), ("sqlite",)),
+    "dw_report": Target(
+        "training/report", ("dw_image",), ("json",), ("opencv", "protobuf", "boost")
+    ),
     "dw_weather": Target("training/weather", (), (), ("opencv",)),
-    "dw_training": Target("training", ("dw_model", "dw_image", "dw_weather"), ("torch", "json")),
+    "dw_training": Target("training", ("dw_model", "dw_image", "dw_weather", "dw_report"), ("torch", "json")),
     "dw_batch": Target("server/batch", ("dw_image",)),
     "dw_restore": Target(
         "server/restore", ("dw_batch", "dw_model", "dw_image"), ("prometheus",), ("torch",)
@@ -77,7 +80,7 @@ MAIN_LIBRARIES = ("protobuf", "grpc", "prometheus", "json", "flags", "jemalloc")
 PROGRAMS = {
     "server/main.cc": Target("server", ("dw_server",), MAIN_LIBRARIES),
     "training/main.cc": Target(
-        "training", ("dw_training", "dw_weather", "dw_config"), MAIN_LIBRARIES
+        "training", ("dw_training", "dw_report", "dw_weather", "dw_config"), MAIN_LIBRARIES
     ),
     "client/main.cc": Target("client", ("dw_client", "dw_proto"), MAIN_LIBRARIES),
 }
