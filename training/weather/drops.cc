@@ -1,11 +1,399 @@
 #include "training/weather/drops.h"
 
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "opencv2/core.hpp"
+#include "opencv2/imgproc.hpp"
+#include "training/weather/random.h"
+
 namespace deweather {
+namespace {
 
-DropsParams SampleDrops(uint64_t) { return {}; }
+constexpr double kPi = 3.14159265358979323846;
+constexpr double kLargestRadius = 60;
 
-absl::StatusOr<RgbImage> AddDrops(const RgbImage& clean, const DropsParams&, uint64_t) {
-  return clean;
+// --- Drawing the parameters ---------------------------------------------------------------------
+
+// What is common to all kinds; about half of all drops have neither rim nor glint.
+DropLayer SampleLayer(Random& random) {
+  DropLayer layer;
+  layer.radius_spread = random.Uniform(0.1, 0.6);
+  layer.elongation = random.Uniform(0.95, 1.5);
+  layer.roughness = random.Uniform(0, 0.2);
+  layer.merged = random.Uniform(0, 0.6);
+  layer.trails = random.Chance(0.3) ? random.Uniform(0, 0.5) : 0;
+  layer.opacity = random.Uniform(0.6, 1);
+  layer.bulge = random.Uniform(0, 0.95);
+  layer.gain = random.Uniform(0.75, 1.25);
+  layer.rim = random.Chance(0.6) ? random.Uniform(0, 0.7) : 0;
+  layer.sky = random.Chance(0.7) ? random.Uniform(0, 0.6) : 0;
+  layer.glint = random.Chance(0.35) ? random.Uniform(0.1, 0.7) : 0;
+  return layer;
+}
+
+// On a pane some way before the lens: rather sharp.
+DropLayer SamplePane(Random& random) {
+  DropLayer layer = SampleLayer(random);
+  layer.radius_px = random.LogUniform(2.5, 25);
+  layer.defocus_px = random.LogUniform(0.5, 3);
+  layer.content_blur_px = random.LogUniform(0.7, 4);
+  layer.bend = random.LogUniform(2.5, 20);
+  return layer;
+}
+
+// On the lens itself or close to it: large, soft, and little of the scene to be told apart.
+DropLayer SampleLens(Random& random) {
+  DropLayer layer = SampleLayer(random);
+  layer.radius_px = random.LogUniform(6, 40);
+  layer.defocus_px = random.LogUniform(1.5, 6);
+  layer.content_blur_px = random.LogUniform(2.5, 8);
+  layer.bend = random.Chance(0.4) ? random.Uniform(0.2, 1.2) : random.LogUniform(1.5, 15);
+  layer.opacity = random.Uniform(0.5, 1);
+  layer.rim *= 0.5;
+  return layer;
+}
+
+// As simple generators draw them: an ellipse of the flipped, blurred picture, with soft edges.
+DropLayer SampleFlipped(Random& random) {
+  DropLayer layer = SampleLayer(random);
+  layer.radius_px = random.LogUniform(3, 35);
+  layer.elongation = random.Uniform(0.9, 1.8);
+  layer.roughness = layer.merged = layer.trails = layer.bulge = 0;
+  layer.defocus_px = random.LogUniform(0.4, 5);
+  layer.content_blur_px = random.LogUniform(0.7, 6);
+  layer.bend = random.Uniform(1.5, 4);
+  layer.gain = random.Uniform(0.7, 1.3);
+  if (random.Chance(0.6)) layer.rim = layer.sky = 0;
+  return layer;
+}
+
+DropLayer SampleKind(Random& random) {
+  const double u = random.Uniform();
+  return u < 0.45 ? SamplePane(random) : (u < 0.78 ? SampleLens(random) : SampleFlipped(random));
+}
+
+// Droplets amid the drops of another layer.
+DropLayer SampleDroplets(const DropLayer& drops, Random& random) {
+  DropLayer layer = drops;
+  layer.radius_px = std::max(1.5, drops.radius_px * random.Uniform(0.15, 0.5));
+  layer.coverage = std::clamp(drops.coverage * random.LogUniform(0.15, 0.8), 0.005, 0.4);
+  layer.trails = 0;
+  return layer;
+}
+
+// --- What a drop shows --------------------------------------------------------------------------
+
+// The picture at 1, 1/2, 1/4, ... of its size: level i is blurred as by about 2^i px.
+using Pyramid = std::vector<cv::Mat3f>;
+
+Pyramid BuildPyramid(const RgbImage& image) {
+  Pyramid levels(1, cv::Mat3f(image.height, image.width));
+  std::copy(image.pixels.begin(), image.pixels.end(), levels[0].ptr<float>());
+  while (levels.size() < 5 && std::min(levels.back().rows, levels.back().cols) >= 8) {
+    cv::Mat3f half;
+    cv::pyrDown(levels.back(), half);
+    levels.push_back(half);
+  }
+  return levels;
+}
+
+size_t LevelOfBlur(const Pyramid& levels, double blur_px) {
+  const long level = std::lround(std::log2(std::max(1.0, blur_px)));
+  return std::min(static_cast<size_t>(level), levels.size() - 1);
+}
+
+// Mirrors a coordinate into [0, last].
+float Reflect(float at, float last) {
+  if (last <= 0) return 0;
+  at = std::fmod(std::abs(at), 2 * last);
+  return at > last ? 2 * last - at : at;
+}
+
+// Bilinear, at a position in pixels of the picture; beyond its borders it is mirrored.
+cv::Vec3f Look(const cv::Mat3f& level, float scale, float x, float y) {
+  x = Reflect(x * scale, static_cast<float>(level.cols - 1));
+  y = Reflect(y * scale, static_cast<float>(level.rows - 1));
+  const int left = static_cast<int>(x), top = static_cast<int>(y);
+  const int right = std::min(left + 1, level.cols - 1);
+  const float fx = x - static_cast<float>(left), fy = y - static_cast<float>(top);
+  const cv::Vec3f* upper = level[top];
+  const cv::Vec3f* lower = level[std::min(top + 1, level.rows - 1)];
+  return (upper[left] * (1 - fx) + upper[right] * fx) * (1 - fy) +
+         (lower[left] * (1 - fx) + lower[right] * fx) * fy;
+}
+
+// --- Painting -----------------------------------------------------------------------------------
+
+// A round part of a drop, in pixels from the drop's centre.
+struct Lobe {
+  float x = 0, y = 0, radius_x = 1, radius_y = 1;
+};
+
+// One drop, ready to paint.
+struct Drop {
+  float x = 0, y = 0, radius = 1;
+  std::array<Lobe, 3> lobes;
+  int lobe_count = 1;
+  std::array<float, 4> outline = {};  // of cos 2φ, sin 2φ, cos 3φ, sin 3φ
+  float soft = 1;                     // half the width of the edge of the mask
+  float opacity = 1, bend = 1, bulge = 0, gain = 1, rim = 0, sky = 0, glint = 0;
+  float glint_x = 0, glint_y = 0;
+  size_t level = 0;
+};
+
+// Water above the glass, and its slope: the sum over the lobes of (1 - q/4)², q the squared
+// distance in radii, less its value at the rim of a single lobe. Lobes that meet flow together.
+struct Surface {
+  float height = -0.5625f, slope_x = 0, slope_y = 0;
+};
+
+Surface SurfaceAt(const Drop& drop, float x, float y) {
+  Surface surface;
+  for (int i = 0; i < drop.lobe_count; ++i) {
+    const Lobe& lobe = drop.lobes[static_cast<size_t>(i)];
+    const float u = (x - lobe.x) / lobe.radius_x, v = (y - lobe.y) / lobe.radius_y;
+    const float uu = u * u, vv = v * v;
+    if (uu + vv > 4) continue;
+    const float q = uu + vv + drop.outline[0] * (uu - vv) + drop.outline[1] * 2 * u * v +
+                    drop.outline[2] * u * (uu - 3 * vv) + drop.outline[3] * v * (3 * uu - vv);
+    const float bell = std::max(0.0f, 1 - 0.25f * q);
+    surface.height += bell * bell;
+    surface.slope_x -= bell * u / lobe.radius_x;
+    surface.slope_y -= bell * v / lobe.radius_y;
+  }
+  return surface;
+}
+
+float SmoothStep(float t) {
+  t = std::clamp(t, 0.0f, 1.0f);
+  return t * t * (3 - 2 * t);
+}
+
+// The distance to the outline is about height / slope.
+float MaskAt(const Drop& drop, const Surface& surface) {
+  const float steep = std::hypot(surface.slope_x, surface.slope_y);
+  return drop.opacity * SmoothStep(0.5f + 0.5f * surface.height / (steep * drop.soft + 1e-4f));
+}
+
+// What is seen through the drop at (x, y) from its centre: the scene, displaced along the slope;
+// sky in the lower half, since the picture stands on its head; a dark upper rim, where the light
+// comes from below; the reflection of a light.
+cv::Vec3f SeenAt(const Drop& drop, const Surface& surface, const Pyramid& scene,
+                 const cv::Vec3f& sky_light, float x, float y) {
+  const float edge = std::clamp(1 - surface.height / 0.4375f, 0.0f, 1.0f);
+  const float reach = drop.bend * drop.radius * drop.radius / std::sqrt(1 - drop.bulge * edge);
+  const float scale = 1 / static_cast<float>(1 << drop.level);
+  cv::Vec3f seen = Look(scene[drop.level], scale, drop.x + x + reach * surface.slope_x,
+                        drop.y + y + reach * surface.slope_y);
+  const float down = -surface.slope_y * drop.radius;
+  const float sky = drop.sky * std::clamp(0.6f + 0.8f * down, 0.0f, 1.0f);
+  const float shade =
+      drop.gain * (1 - drop.rim * edge * edge * std::clamp(0.7f - down, 0.0f, 1.0f));
+  const float dx = (x - drop.glint_x) / drop.radius, dy = (y - drop.glint_y) / drop.radius;
+  const float glint = drop.glint * std::max(0.0f, 1 - 12 * (dx * dx + dy * dy));
+  seen = (seen * (1 - sky) + sky_light * sky) * shade;
+  return seen * (1 - glint) + cv::Vec3f::all(glint);
+}
+
+cv::Rect2f Bounds(const Drop& drop) {
+  cv::Rect2f bounds;
+  for (int i = 0; i < drop.lobe_count; ++i) {
+    const Lobe& lobe = drop.lobes[static_cast<size_t>(i)];
+    const float rx = 1.3f * lobe.radius_x + drop.soft, ry = 1.3f * lobe.radius_y + drop.soft;
+    bounds |= cv::Rect2f(drop.x + lobe.x - rx, drop.y + lobe.y - ry, 2 * rx, 2 * ry);
+  }
+  return bounds;
+}
+
+void PaintDrop(const Drop& drop, const Pyramid& scene, const cv::Vec3f& sky_light, cv::Mat3f& wet) {
+  const cv::Rect2f bounds = Bounds(drop);
+  const int left = std::max(0, cvFloor(bounds.x));
+  const int right = std::min(wet.cols, cvCeil(bounds.x + bounds.width));
+  const int bottom = std::min(wet.rows, cvCeil(bounds.y + bounds.height));
+  for (int row = std::max(0, cvFloor(bounds.y)); row < bottom; ++row) {
+    cv::Vec3f* pixels = wet[row];
+    const float y = static_cast<float>(row) - drop.y;
+    for (int column = left; column < right; ++column) {
+      const float x = static_cast<float>(column) - drop.x;
+      const Surface surface = SurfaceAt(drop, x, y);
+      const float mask = MaskAt(drop, surface);
+      if (mask < 0.004f) continue;
+      pixels[column] =
+          pixels[column] * (1 - mask) + SeenAt(drop, surface, scene, sky_light, x, y) * mask;
+    }
+  }
+}
+
+// --- Placing ------------------------------------------------------------------------------------
+
+// No farther than the picture reaches, so that it is not mirrored again and again.
+double BendWithin(const cv::Mat3f& picture, double bend, double radius) {
+  return std::min(bend, 1 + std::min(picture.rows, picture.cols) / radius);
+}
+
+// Sets the blur of a drop whose radius is known: a spot smaller than its blur spreads and fades.
+void Defocus(const DropLayer& layer, const Pyramid& scene, double radius, Drop& drop) {
+  const double blur = layer.defocus_px;
+  const double spread = std::hypot(radius, 1.2 * blur);
+  drop.radius = static_cast<float>(spread);
+  drop.soft = static_cast<float>(std::min(std::max(0.7, 1.8 * blur), 0.95 * spread));
+  const double kept = 1 - std::exp(-0.5 * radius * radius / (blur * blur));
+  drop.opacity *= static_cast<float>(kept);
+  drop.rim *= static_cast<float>(kept);
+  drop.glint *= static_cast<float>(radius / (radius + 2 * blur));
+  const double shrunk = std::abs(drop.bend - 1) * 0.7;
+  drop.level = LevelOfBlur(scene, std::max(shrunk, layer.content_blur_px));
+}
+
+void ShapeDrop(const DropLayer& layer, Drop& drop, Random& random) {
+  const double tall = std::sqrt(std::max(0.8, layer.elongation + 0.1 * random.Normal()));
+  const double radius = drop.radius;
+  drop.lobe_count = random.Chance(layer.merged) ? (random.Chance(0.6) ? 2 : 3) : 1;
+  for (int i = 0; i < drop.lobe_count; ++i) {
+    const double size = i == 0 ? 1 : random.Uniform(0.4, 0.8);
+    const double angle = random.Uniform(0, 2 * kPi);
+    const double away = i == 0 ? 0 : radius * random.Uniform(0.8, 1.1);
+    drop.lobes[static_cast<size_t>(i)] = {static_cast<float>(away * std::cos(angle)),
+                                          static_cast<float>(away * std::sin(angle) * tall),
+                                          static_cast<float>(radius * size / tall),
+                                          static_cast<float>(radius * size * tall)};
+  }
+  // A pear: sin 3φ narrows the top. The other terms are chance.
+  for (float& term : drop.outline) {
+    term = static_cast<float>(layer.roughness * random.Uniform(-1, 1));
+  }
+  if (layer.roughness > 0) drop.outline[3] += static_cast<float>(0.08 * random.Uniform());
+}
+
+Drop MakeDrop(const DropLayer& layer, const Pyramid& scene, double radius, Random& random) {
+  Drop drop;
+  drop.opacity = static_cast<float>(std::min(1.0, layer.opacity * random.Uniform(0.85, 1.1)));
+  const double bend = layer.bend * random.Uniform(0.8, 1.2);
+  drop.bend = static_cast<float>(BendWithin(scene[0], bend, radius));
+  drop.bulge = static_cast<float>(layer.bulge);
+  drop.gain = static_cast<float>(layer.gain * random.Uniform(0.9, 1.1));
+  drop.rim = static_cast<float>(layer.rim);
+  drop.sky = static_cast<float>(layer.sky * random.Uniform(0.4, 1));
+  drop.glint = static_cast<float>(layer.glint * random.Uniform());
+  Defocus(layer, scene, radius, drop);
+  ShapeDrop(layer, drop, random);
+  drop.glint_x = static_cast<float>(drop.radius * random.Uniform(-0.4, 0.4));
+  drop.glint_y = static_cast<float>(drop.radius * random.Uniform(-0.5, 0.5));
+  return drop;
+}
+
+double SampleRadius(const DropLayer& layer, Random& random) {
+  const double radius = layer.radius_px * std::exp(layer.radius_spread * random.Normal());
+  return std::clamp(radius, 1.0, kLargestRadius);
+}
+
+// The drops of a trail: beads, the higher the smaller, on a thin film.
+std::vector<Drop> MakeTrail(const DropLayer& layer, const Pyramid& scene, const Drop& head,
+                            Random& random) {
+  std::vector<Drop> trail;
+  const float length = head.radius * static_cast<float>(random.Uniform(3, 10));
+  Drop film = MakeDrop(layer, scene, std::max(1.0, 0.4 * head.radius), random);
+  film.lobe_count = 1;
+  film.lobes[0] = {0, 0, 0.4f * head.radius, 0.5f * length};
+  film.outline = {};
+  film.x = head.x;
+  film.y = head.y - 0.5f * length;
+  film.bend = 0.5f;
+  film.opacity *= static_cast<float>(random.Uniform(0.3, 0.8));
+  trail.push_back(film);
+  float above = head.radius;
+  while (above < length) {
+    const double radius = head.radius * random.Uniform(0.1, 0.35) * (1 - 0.5 * above / length);
+    Drop bead = MakeDrop(layer, scene, std::max(1.0, radius), random);
+    bead.x = head.x + static_cast<float>(0.15 * head.radius * random.Normal());
+    bead.y = head.y - above;
+    trail.push_back(bead);
+    above += bead.radius * static_cast<float>(random.Uniform(2, 5));
+  }
+  return trail;
+}
+
+// Centres are a Poisson process over the picture and a margin from which a drop reaches into it.
+void PaintLayer(const DropLayer& layer, const Pyramid& scene, const cv::Vec3f& sky_light,
+                cv::Mat3f& wet, Random& random) {
+  const double largest =
+      std::min(kLargestRadius, layer.radius_px * std::exp(3.5 * layer.radius_spread));
+  const double margin = 2 * largest + 2 * layer.defocus_px;
+  const double width = wet.cols + 2 * margin, height = wet.rows + 2 * margin;
+  const double area = kPi * layer.radius_px * layer.radius_px *
+                      std::exp(2 * layer.radius_spread * layer.radius_spread);
+  const double expected = layer.coverage * width * height / area;
+  for (double gaps = random.Exponential(); gaps < expected; gaps += random.Exponential()) {
+    Drop drop = MakeDrop(layer, scene, SampleRadius(layer, random), random);
+    drop.x = static_cast<float>(random.Uniform(-margin, width - margin));
+    drop.y = static_cast<float>(random.Uniform(-margin, height - margin));
+    if (drop.radius > 5 && random.Chance(layer.trails)) {
+      for (const Drop& bead : MakeTrail(layer, scene, drop, random)) {
+        PaintDrop(bead, scene, sky_light, wet);
+      }
+    }
+    PaintDrop(drop, scene, sky_light, wet);
+  }
+}
+
+void AddMist(const DropsParams& drops, const Pyramid& scene, const cv::Vec3f& sky_light,
+             cv::Mat3f& wet) {
+  const size_t level = LevelOfBlur(scene, drops.mist_blur_px);
+  const float share = static_cast<float>(drops.mist);
+  const float scale = 1 / static_cast<float>(1 << level);
+  for (int y = 0; y < wet.rows; ++y) {
+    for (int x = 0; x < wet.cols; ++x) {
+      const cv::Vec3f seen =
+          Look(scene[level], scale, static_cast<float>(x), static_cast<float>(y));
+      wet(y, x) = wet(y, x) * (1 - share) + (seen * 0.8f + sky_light * 0.2f) * share;
+    }
+  }
+}
+
+}  // namespace
+
+DropsParams SampleDrops(uint64_t seed) {
+  Random random(seed);
+  DropsParams drops;
+  DropLayer layer = SampleKind(random);
+  layer.coverage = random.LogUniform(0.03, 0.4);
+  drops.layers.push_back(layer);
+  if (random.Chance(0.5)) drops.layers.push_back(SampleDroplets(layer, random));
+  if (random.Chance(0.15)) {
+    drops.layers.push_back(SampleKind(random));
+    drops.layers.back().coverage = random.LogUniform(0.01, 0.1);
+  }
+  const double bright = random.Uniform(0.65, 1);
+  drops.sky_light = {bright * random.Uniform(0.85, 1), bright * random.Uniform(0.92, 1), bright};
+  if (random.Chance(0.1)) drops.mist = random.Uniform(0.05, 0.6);
+  drops.mist_blur_px = random.Uniform(1, 4);
+  return drops;
+}
+
+absl::StatusOr<RgbImage> AddDrops(const RgbImage& clean, const DropsParams& drops, uint64_t seed) {
+  if (absl::Status status = Validate(clean); !status.ok()) return status;
+  try {
+    Random random(seed);
+    const Pyramid scene = BuildPyramid(clean);
+    const cv::Vec3f sky_light(static_cast<float>(drops.sky_light[0]),
+                              static_cast<float>(drops.sky_light[1]),
+                              static_cast<float>(drops.sky_light[2]));
+    cv::Mat3f wet = scene[0].clone();
+    if (drops.mist > 0) AddMist(drops, scene, sky_light, wet);
+    for (const DropLayer& layer : drops.layers) PaintLayer(layer, scene, sky_light, wet, random);
+    RgbImage result = clean;
+    std::transform(wet.ptr<float>(), wet.ptr<float>() + result.pixels.size(), result.pixels.begin(),
+                   [](float v) { return std::clamp(v, 0.0f, 1.0f); });
+    return result;
+  } catch (const cv::Exception& error) {
+    return absl::InternalError(absl::StrCat("cannot paint drops: ", error.what()));
+  }
 }
 
 }  // namespace deweather
