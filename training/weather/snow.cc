@@ -33,7 +33,7 @@ double SampleDrawnOut(Random& random) {
 Fall SampleFall(Random& random) {
   Fall fall;
   fall.angle_deg = random.Chance(0.7) ? random.Uniform(-35, 35) : random.Uniform(-70, 70);
-  fall.coverage = random.LogUniform(0.008, 0.3);
+  fall.coverage = random.LogUniform(0.007, 0.22);
   fall.drawn_out = SampleDrawnOut(random);
   return fall;
 }
@@ -43,7 +43,7 @@ void SetDensity(double coverage, FlakeLayer& layer) {
   const double diameter = layer.diameter_px;
   const double area = (0.25 * kPi * diameter + layer.length_px) * diameter *
                       std::exp(2 * layer.depth_spread * layer.depth_spread);
-  layer.flakes_per_kilopixel = std::clamp(1000 * coverage / area, 0.005, 200.0);
+  layer.flakes_per_kilopixel = std::clamp(1000 * coverage / area, 0.005, 400.0);
 }
 
 FlakeLayer SampleLayer(const Fall& fall, double diameter_px, Random& random) {
@@ -83,6 +83,14 @@ FlakeLayer SampleBokeh(const Fall& fall, Random& random) {
   return layer;
 }
 
+// Fine snow so dense that its flakes overlap: each faint, together a grainy mist.
+FlakeLayer SamplePowder(const Fall& fall, Random& random) {
+  FlakeLayer layer = SampleLayer(fall, random.LogUniform(1, 3.5), random);
+  layer.opacity = random.LogUniform(0.1, 0.35);
+  SetDensity(random.LogUniform(0.25, 1), layer);
+  return layer;
+}
+
 NoiseLayer SampleNoise(const Fall& fall, Random& random) {
   NoiseLayer layer;
   layer.angle_deg = fall.angle_deg;
@@ -104,6 +112,7 @@ void SampleLayers(SnowParams& snow, Random& random) {
     SampleDepths(fall, 1, random.LogUniform(1, 8), snow, random);
   }
   if (u >= 0.85 || random.Chance(0.1)) snow.noises.push_back(SampleNoise(fall, random));
+  if (random.Chance(0.15)) snow.flakes.push_back(SamplePowder(fall, random));
   if (random.Chance(0.2)) snow.flakes.push_back(SampleBokeh(fall, random));
 }
 
@@ -113,7 +122,7 @@ void SampleOptics(SnowParams& snow, Random& random) {
   const double white = random.Chance(0.6) ? random.Uniform(0.95, 1) : random.Uniform(0.8, 1);
   const double colour = random.Chance(0.3) ? 0.06 : 0.01;
   for (double& channel : snow.tint) channel = white * random.Uniform(1 - colour, 1);
-  if (random.Chance(0.35)) snow.veil = random.LogUniform(0.03, 0.3);
+  if (random.Chance(0.3)) snow.veil = random.LogUniform(0.03, 0.3);
   if (random.Chance(0.5)) snow.veil_variation = random.Uniform(0, 0.8);
   snow.air_light = random.Uniform(0.7, 0.95);
 }

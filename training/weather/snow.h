@@ -24,7 +24,7 @@ namespace deweather {
 struct FlakeLayer {
   double angle_deg = 0;             // from the vertical, positive falls to the right; [-70, 70]
   double angle_spread_deg = 3;      // standard deviation between flakes of a layer; [0, 25]
-  double flakes_per_kilopixel = 5;  // mean of the Poisson process of their centres; [0.005, 200]
+  double flakes_per_kilopixel = 5;  // mean of the Poisson process of their centres; [0.005, 400]
   double diameter_px = 3;           // across, at half opacity, in the layer's middle; [0.6, 40]
   double length_px = 0;             // of the way during the exposure; [0, 25]
   double depth_spread = 0.3;        // of log(diameter) and of log(length); [0, 0.6]
@@ -54,7 +54,7 @@ enum class SnowBlend {
 
 // All that is random about the snow of one picture, but for its single flakes.
 struct SnowParams {
-  std::vector<FlakeLayer> flakes;  // 0 to 6; at least one layer of either kind
+  std::vector<FlakeLayer> flakes;  // 0 to 7; at least one layer of either kind
   std::vector<NoiseLayer> noises;  // 0 or 1
   SnowBlend blend = SnowBlend::kOver;
   std::array<double, 3> tint = {1, 1, 1};  // colour of the flakes; [0.75, 1]
