@@ -82,7 +82,7 @@ absl::StatusOr<Timed> Training(const BenchOptions& options, const Checkpoint& ch
   const auto step = [=, tiles = RandomTiles(options)]() -> absl::Status {
     const Parameters cast = CastParameters(state->weights, bf16 ? at::kBFloat16 : at::kFloat);
     const NetworkOutput output = Forward(BindNetwork(train->model, cast), tiles);
-    TaskLoss(train->loss, output.pictures, tiles).backward();
+    TaskLoss(train->loss, output.pictures, tiles).mean().backward();
     ApplyGradients(*train, 1e-6, *state);
     return absl::OkStatus();
   };

@@ -14,8 +14,13 @@ namespace deweather {
 
 // Math     smooth_l1: mean of e²/2 where |e| < 1, |e| - 1/2 elsewhere (the authors')
 //          l1: mean |e|;  charbonnier: mean of sqrt(e² + 1e-6)
-// Shapes   both [B,3,H,W] f32 -> a scalar
+// Shapes   both [B,3,H,W] -> [B], one a picture
 at::Tensor TaskLoss(LossKind kind, const at::Tensor& restored, const at::Tensor& truth);
+
+// How far the spectra are apart [Cho et al. 2021, MIMO-UNet, Eq. 4].
+// Math     mean of |Re F(e)| + |Im F(e)|, F the orthonormal 2-D Fourier transform of a channel
+// Shapes   as above
+at::Tensor FrequencyLoss(const at::Tensor& restored, const at::Tensor& truth);
 
 // How unevenly the tokens of a batch are spread over the experts; 1 when evenly.
 // Math     mean over layers of E sum_i f_i P_i [Lepikhin et al. 2020, GShard]; f_i: share of the kept

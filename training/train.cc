@@ -121,7 +121,10 @@ class Run {
         options_.precision == TrainPrecision::kBf16 ? at::kBFloat16 : at::kFloat;
     const Network network = BindNetwork(options_.model, CastParameters(state_.weights, dtype));
     const NetworkOutput output = Forward(network, batch.input);
-    const at::Tensor task = TaskLoss(options_.loss, output.pictures, batch.truth);
+    at::Tensor task = TaskLoss(options_.loss, output.pictures, batch.truth).mean();
+    if (options_.frequency_weight > 0) {
+      task = task + options_.frequency_weight * FrequencyLoss(output.pictures, batch.truth).mean();
+    }
     const at::Tensor balance = BalanceLoss(output.gates);
     const double value = task.item<double>();
     if (!std::isfinite(value)) return Diverged("loss", value);
@@ -172,12 +175,13 @@ class Run {
     return failure;
   }
 
-  bool Measures() const { return !options_.evaluate.pairs_dir.empty() && sink_.evaluated; }
+  bool Measures() const { return !options_.evaluate.pairs_dirs.empty() && sink_.evaluated; }
 
   absl::Status Measure() {
-    DW_ASSIGN_OR_RETURN(const Evaluation evaluation,
-                        Evaluate(ModelPath(), options_.evaluate.pairs_dir, {}));
-    sink_.evaluated(state_.step, evaluation);
+    for (const std::string& dir : options_.evaluate.pairs_dirs) {
+      DW_ASSIGN_OR_RETURN(const Evaluation evaluation, Evaluate(ModelPath(), dir, {}));
+      sink_.evaluated(state_.step, evaluation);
+    }
     return absl::OkStatus();
   }
 
@@ -212,8 +216,10 @@ absl::Status CheckPlaces(const TrainOptions& options) {
   const std::string probe = options.output_dir + "/.probe";
   DW_RETURN_IF_ERROR(WriteFileAtomically(probe, ""));
   std::filesystem::remove(probe, error);
-  const std::string& pairs = options.evaluate.pairs_dir;
-  return pairs.empty() ? absl::OkStatus() : ListPairs(pairs + "/input", pairs + "/gt").status();
+  for (const std::string& pairs : options.evaluate.pairs_dirs) {
+    DW_RETURN_IF_ERROR(ListPairs(pairs + "/input", pairs + "/gt").status());
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::string> TrainFrom(const TrainOptions& options, const TrainSink& sink,

@@ -21,11 +21,18 @@ absl::Status ValidateData(const DataOptions& data, int patch) {
   }
   for (const PairedSource& source : data.pairs) {
     DW_RETURN_IF_ERROR(CheckRange("data.pairs.weight", source.weight, 1e-6, 1e6));
+    DW_RETURN_IF_ERROR(CheckRange("data.pairs.loss_weight", source.loss_weight, 1e-6, 1e6));
   }
   for (const CleanSource& source : data.clean) {
     DW_RETURN_IF_ERROR(CheckRange("data.clean.weight", source.weight, 1e-6, 1e6));
+    DW_RETURN_IF_ERROR(CheckRange("data.clean.loss_weight", source.loss_weight, 1e-6, 1e6));
     DW_RETURN_IF_ERROR(CheckRange("data.clean.untouched_share", source.untouched_share, 0, 1));
   }
+  DW_RETURN_IF_ERROR(CheckRange("data.loader_threads", data.loader_threads, 1, 256));
+  DW_RETURN_IF_ERROR(CheckRange("data.prefetch_batches", data.prefetch_batches, 1, 1024));
+  DW_RETURN_IF_ERROR(
+      CheckRange("data.cache_mebibytes", static_cast<double>(data.cache_mebibytes), 0, 1 << 24));
+  DW_RETURN_IF_ERROR(CheckRange("data.max_unreadable", data.max_unreadable, 0, 1e9));
   DW_RETURN_IF_ERROR(CheckRange("data.crop_px", data.crop_px, patch, 1024));
   if (data.crop_px % patch != 0) {
     return absl::InvalidArgumentError(absl::StrFormat(
@@ -65,7 +72,12 @@ absl::Status Validate(const TrainOptions& options) {
   DW_RETURN_IF_ERROR(ValidateData(options.data, options.model.patch));
   DW_RETURN_IF_ERROR(ValidateOptimizer(options.optimizer));
   DW_RETURN_IF_ERROR(CheckRange("batch", options.batch, 1, 4096));
+  DW_RETURN_IF_ERROR(CheckRange("accumulate", options.accumulate, 1, 4096));
   DW_RETURN_IF_ERROR(CheckRange("steps", static_cast<double>(options.steps), 1, 1e9));
+  DW_RETURN_IF_ERROR(CheckRange("frequency_weight", options.frequency_weight, 0, 1000));
+  DW_RETURN_IF_ERROR(CheckRange("keep_checkpoints", options.keep_checkpoints, 1, 1000));
+  DW_RETURN_IF_ERROR(CheckRange("max_bad_steps", options.max_bad_steps, 0, 1e9));
+  DW_RETURN_IF_ERROR(CheckRange("evaluate.patience", options.evaluate.patience, 0, 1e9));
   DW_RETURN_IF_ERROR(CheckRange("balance_weight", options.balance_weight, 0, 1000));
   DW_RETURN_IF_ERROR(CheckRange("ema_decay", options.ema_decay, 0, 0.9999999));
   DW_RETURN_IF_ERROR(CheckRange("threads", options.threads, 0, 1024));

@@ -15,24 +15,31 @@ namespace deweather {
 
 // A folder of pictures with weather and a folder of the same names without it.
 struct PairedSource {
-  std::string input_dir;
-  std::string truth_dir;
-  double weight = 1;  // share of the crops, relative to the other sources; > 0
+  std::string input_dir = {};
+  std::string truth_dir = {};
+  double weight = 1;       // share of the crops, relative to the other sources; > 0
+  double loss_weight = 1;  // of the loss of its crops; > 0
+  std::string task = {};   // under which its loss is logged; sources may share one
 };
 
 // A folder of clean pictures on which weather is put while loading.
 struct CleanSource {
   std::string dir;
   double weight = 1;             // share of the crops, relative to the other sources; > 0
-  std::string weather = "rain";  // see training/weather/weather.h
+  double loss_weight = 1;        // of the loss of its crops; > 0
+  std::string weather = "rain";  // see training/weather/weather.h; also its task
   double untouched_share = 0;    // share of this source's crops that stay as they are, [0,1]
 };
 
 struct DataOptions {
   std::vector<PairedSource> pairs;
   std::vector<CleanSource> clean;
-  int crop_px = 128;    // side of the square crops; a multiple of the model's patch
-  bool augment = true;  // flips and turns; pairs are only mirrored, for rain falls down
+  int crop_px = 128;               // side of the square crops; a multiple of the model's patch
+  bool augment = true;             // flips and turns; pairs are only mirrored, for rain falls down
+  int loader_threads = 1;          // that decode and put on weather, beside those that compute
+  int prefetch_batches = 2;        // made ahead of the network
+  int64_t cache_mebibytes = 1024;  // of decoded pictures kept in memory
+  int max_unreadable = 10;         // pictures that are skipped before the run stops
 };
 
 enum class LossKind { kSmoothL1, kL1, kCharbonnier };
@@ -50,25 +57,30 @@ struct OptimizerOptions {  // AdamW
 enum class TrainPrecision { kF32, kBf16 };
 
 struct EvaluateOptions {
-  std::string pairs_dir;    // holds input/ and gt/; empty: no evaluation while training
-  int64_t every_steps = 0;  // 0: only at the end
+  std::vector<std::string> pairs_dirs;  // each holds input/ and gt/; none: no evaluation
+  int64_t every_steps = 0;              // 0: only at the end
+  int patience = 0;  // evaluations without a better mean PSNR-RGB before the run ends; 0: no matter
 };
 
 struct TrainOptions {
   std::string name = "model";
   ModelConfig model;
   DataOptions data;
-  int batch = 16;
+  int batch = 16;      // crops in one pass
+  int accumulate = 1;  // passes whose gradients make one step
   int64_t steps = 10000;
   absl::Duration max_time = absl::InfiniteDuration();  // stops early, after a checkpoint
   OptimizerOptions optimizer;
   LossKind loss = LossKind::kSmoothL1;
+  double frequency_weight = 0;   // of FrequencyLoss beside it; 0: not computed
   double balance_weight = 0.01;  // lambda 1, of BalanceLoss; 0: the experts are left alone
   double ema_decay = 0.999;      // 0: the weights themselves are kept
   TrainPrecision precision = TrainPrecision::kF32;
   uint64_t seed = 0;
   int threads = 0;  // of Torch; 0: one per processor; one more loads
   int64_t checkpoint_every_steps = 1000;
+  int keep_checkpoints = 2;  // the newest; the best model is kept beside them
+  int max_bad_steps = 10;    // in a row whose loss or gradient is not finite, before the run stops
   int64_t log_every_steps = 50;
   EvaluateOptions evaluate;
   std::string output_dir;

@@ -96,6 +96,13 @@ void Copy(const v1::ModelSpec& message, ModelConfig* options) {
   options->residual = message.residual();
 }
 
+// What stands behind the last '/' that something follows; "pairs" if nothing does.
+std::string LastPart(std::string_view path) {
+  while (!path.empty() && path.back() == '/') path.remove_suffix(1);
+  path.remove_prefix(path.rfind('/') + 1);
+  return path.empty() ? "pairs" : std::string(path);
+}
+
 absl::StatusOr<PairedSource> ToSource(const v1::Data::Pairs& message, int index) {
   const bool folders = !message.input_dir().empty() || !message.truth_dir().empty();
   if (!message.dir().empty() && folders) {
@@ -103,7 +110,9 @@ absl::StatusOr<PairedSource> ToSource(const v1::Data::Pairs& message, int index)
         "data.pairs[%d].dir is '%s' beside input_dir or truth_dir; it must be one or the others",
         index, message.dir()));
   }
-  PairedSource source{message.input_dir(), message.truth_dir()};
+  PairedSource source;
+  source.input_dir = message.input_dir();
+  source.truth_dir = message.truth_dir();
   if (!message.dir().empty()) {
     source.input_dir = message.dir() + "/input";
     source.truth_dir = message.dir() + "/gt";
@@ -112,7 +121,10 @@ absl::StatusOr<PairedSource> ToSource(const v1::Data::Pairs& message, int index)
     return absl::InvalidArgumentError(
         absl::StrFormat("data.pairs[%d] needs a dir, or both an input_dir and a truth_dir", index));
   }
-  if (message.has_weight()) source.weight = message.weight();
+  PairedSource* const options = &source;
+  DW_COPY(weight);
+  DW_COPY(loss_weight);
+  source.task = message.task().empty() ? LastPart(message.dir()) : message.task();
   return source;
 }
 
@@ -123,6 +135,7 @@ absl::StatusOr<CleanSource> ToSource(const v1::Data::Clean& message, int index) 
   CleanSource source{message.dir()};
   CleanSource* const options = &source;
   DW_COPY(weight);
+  DW_COPY(loss_weight);
   DW_COPY(weather);
   DW_COPY(untouched_share);
   return source;
@@ -139,6 +152,10 @@ absl::Status Copy(const v1::Data& message, DataOptions* options) {
   }
   DW_COPY(crop_px);
   DW_COPY(augment);
+  DW_COPY(loader_threads);
+  DW_COPY(prefetch_batches);
+  DW_COPY(cache_mebibytes);
+  DW_COPY(max_unreadable);
   return absl::OkStatus();
 }
 
@@ -166,12 +183,16 @@ LossKind ToLoss(v1::TrainConfig::Loss loss) {
 void CopyNumbers(const v1::TrainConfig& message, TrainOptions* options) {
   DW_COPY(name);
   DW_COPY(batch);
+  DW_COPY(accumulate);
   DW_COPY(steps);
   DW_COPY(ema_decay);
   DW_COPY(balance_weight);
   DW_COPY(seed);
   DW_COPY(threads);
   DW_COPY(checkpoint_every_steps);
+  DW_COPY(frequency_weight);
+  DW_COPY(keep_checkpoints);
+  DW_COPY(max_bad_steps);
   DW_COPY(log_every_steps);
   if (message.has_max_time()) options->max_time = ToDuration(message.max_time());
 }
@@ -209,7 +230,10 @@ absl::StatusOr<TrainOptions> ToOptions(const v1::TrainConfig& message) {
   if (message.has_evaluate() && message.evaluate().pairs_dir().empty()) {
     return absl::InvalidArgumentError("evaluate needs a pairs_dir");
   }
-  options.evaluate = {message.evaluate().pairs_dir(), message.evaluate().every_steps()};
+  const auto& folders = message.evaluate().pairs_dir();
+  options.evaluate = {{folders.begin(), folders.end()},
+                      message.evaluate().every_steps(),
+                      message.evaluate().patience()};
   options.output_dir = message.output_dir();
   options.init_from = message.init_from();
   options.resume = message.resume();

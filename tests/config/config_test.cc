@@ -146,7 +146,7 @@ TEST(TrainConfigTest, WhatIsNotSaidIsTheDefault) {
   EXPECT_EQ(options->precision, TrainPrecision::kF32);
   EXPECT_EQ(options->data.crop_px, defaults.data.crop_px);
   EXPECT_TRUE(options->data.augment);
-  EXPECT_EQ(options->evaluate.pairs_dir, "");
+  EXPECT_TRUE(options->evaluate.pairs_dirs.empty());
   EXPECT_FALSE(options->resume);
 }
 
@@ -225,7 +225,7 @@ TEST(TrainConfigTest, ScheduleArrives) {
   EXPECT_EQ(options->threads, 5);
   EXPECT_EQ(options->checkpoint_every_steps, 6);
   EXPECT_EQ(options->log_every_steps, 8);
-  EXPECT_EQ(options->evaluate.pairs_dir, "e");
+  EXPECT_EQ(options->evaluate.pairs_dirs, std::vector<std::string>{"e"});
   EXPECT_EQ(options->evaluate.every_steps, 9);
   EXPECT_EQ(options->init_from, "i");
   EXPECT_TRUE(options->resume);

@@ -1,11 +1,15 @@
 #include "training/loss.h"
 
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cos.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <numbers>
 
 namespace deweather {
 namespace {
@@ -20,6 +24,26 @@ TEST(LossTest, OfAKnownError) {
   EXPECT_NEAR(Loss(LossKind::kSmoothL1, 3), 2.5, 1e-6);
   EXPECT_NEAR(Loss(LossKind::kL1, -0.5), 0.5, 1e-6);
   EXPECT_NEAR(Loss(LossKind::kCharbonnier, 0.5), std::sqrt(0.25 + 1e-6), 1e-6);
+}
+
+TEST(LossTest, EachPictureHasItsOwn) {
+  const at::Tensor truth = at::zeros({2, 3, 2, 2});
+  at::Tensor restored = at::zeros({2, 3, 2, 2});
+  restored[1].fill_(0.5);
+  const at::Tensor loss = TaskLoss(LossKind::kL1, restored, truth);
+  ASSERT_EQ(loss.sizes(), at::IntArrayRef({2}));
+  EXPECT_EQ(loss[0].item<double>(), 0);
+  EXPECT_NEAR(loss[1].item<double>(), 0.5, 1e-6);
+}
+
+// One cosine across an 8x8 picture: its spectrum has two lines of height 8/2 · 8/8 · amplitude.
+TEST(LossTest, FrequencyLossSeesTheLinesOfACosine) {
+  const at::Tensor truth = at::zeros({1, 3, 8, 8});
+  const at::Tensor wave = at::cos(at::arange(8, at::kFloat) * (2 * std::numbers::pi / 8));
+  const at::Tensor restored = 0.5 * wave.expand({1, 3, 8, 8});
+  // rfft2 keeps 5 of 8 columns, and one of the two lines: 8 · 0.5 / 2 over 8 x 5 places.
+  EXPECT_NEAR(FrequencyLoss(restored, truth).item<double>(), 8 * 0.5 / 2 / 40, 1e-6);
+  EXPECT_EQ(FrequencyLoss(truth, truth).item<double>(), 0);
 }
 
 Gates GatesOf(const at::Tensor& kept, int64_t experts, double heat) {

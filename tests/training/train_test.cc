@@ -192,7 +192,7 @@ TEST(TrainTest, GradientThatIsNotFiniteChangesNothing) {
 
 TEST(TrainTest, MissingEvaluationSetIsToldAtTheStart) {
   TrainOptions options = Options(NewFolder());
-  options.evaluate.pairs_dir = "absent";
+  options.evaluate.pairs_dirs = {"absent"};
   int steps = 0;
   const auto result = Train(
       options, {.progress = [&](const TrainProgress&) { ++steps; }, .evaluated = {}, .stop = {}});
