@@ -23,9 +23,10 @@ constexpr double kLargestRadius = 60;
 // What is common to all kinds; about half of all drops have neither rim nor glint.
 DropLayer SampleLayer(Random& random) {
   DropLayer layer;
+  layer.coverage = random.LogUniform(0.03, 0.4);
   layer.radius_spread = random.Uniform(0.1, 0.6);
   layer.elongation = random.Uniform(0.95, 1.5);
-  layer.roughness = random.Uniform(0, 0.2);
+  layer.roughness = random.Uniform(0, 0.15);
   layer.merged = random.Uniform(0, 0.6);
   layer.trails = random.Chance(0.3) ? random.Uniform(0, 0.5) : 0;
   layer.opacity = random.Uniform(0.6, 1);
@@ -44,6 +45,22 @@ DropLayer SamplePane(Random& random) {
   layer.defocus_px = random.LogUniform(0.5, 3);
   layer.content_blur_px = random.LogUniform(0.7, 4);
   layer.bend = random.LogUniform(2.5, 20);
+  return layer;
+}
+
+// A pane sprayed with water, the camera focused far behind it: soft and pale, since each drop sees
+// much of the sky.
+DropLayer SampleSpray(Random& random) {
+  DropLayer layer = SampleLayer(random);
+  layer.radius_px = random.LogUniform(3, 15);
+  layer.defocus_px = random.LogUniform(1, 4);
+  layer.content_blur_px = random.LogUniform(2, 8);
+  layer.bend = random.LogUniform(3, 15);
+  layer.coverage = random.LogUniform(0.08, 0.4);
+  layer.gain = random.Uniform(0.9, 1.3);
+  layer.sky = random.Uniform(0.25, 0.75);
+  layer.rim *= 0.6;
+  layer.glint *= 0.6;
   return layer;
 }
 
@@ -75,7 +92,9 @@ DropLayer SampleFlipped(Random& random) {
 
 DropLayer SampleKind(Random& random) {
   const double u = random.Uniform();
-  return u < 0.45 ? SamplePane(random) : (u < 0.78 ? SampleLens(random) : SampleFlipped(random));
+  if (u < 0.3) return SamplePane(random);
+  if (u < 0.6) return SampleSpray(random);
+  return u < 0.8 ? SampleLens(random) : SampleFlipped(random);
 }
 
 // Droplets amid the drops of another layer.
@@ -109,19 +128,19 @@ size_t LevelOfBlur(const Pyramid& levels, double blur_px) {
 }
 
 // Mirrors a coordinate into [0, last].
-float Reflect(float at, float last) {
+double Reflect(double at, double last) {
   if (last <= 0) return 0;
   at = std::fmod(std::abs(at), 2 * last);
   return at > last ? 2 * last - at : at;
 }
 
 // Bilinear, at a position in pixels of the picture; beyond its borders it is mirrored.
-cv::Vec3f Look(const cv::Mat3f& level, float scale, float x, float y) {
-  x = Reflect(x * scale, static_cast<float>(level.cols - 1));
-  y = Reflect(y * scale, static_cast<float>(level.rows - 1));
+cv::Vec3f Look(const cv::Mat3f& level, double scale, double x, double y) {
+  x = Reflect(x * scale, level.cols - 1);
+  y = Reflect(y * scale, level.rows - 1);
   const int left = static_cast<int>(x), top = static_cast<int>(y);
   const int right = std::min(left + 1, level.cols - 1);
-  const float fx = x - static_cast<float>(left), fy = y - static_cast<float>(top);
+  const double fx = x - left, fy = y - top;
   const cv::Vec3f* upper = level[top];
   const cv::Vec3f* lower = level[std::min(top + 1, level.rows - 1)];
   return (upper[left] * (1 - fx) + upper[right] * fx) * (1 - fy) +
@@ -132,37 +151,37 @@ cv::Vec3f Look(const cv::Mat3f& level, float scale, float x, float y) {
 
 // A round part of a drop, in pixels from the drop's centre.
 struct Lobe {
-  float x = 0, y = 0, radius_x = 1, radius_y = 1;
+  double x = 0, y = 0, radius_x = 1, radius_y = 1;
 };
 
 // One drop, ready to paint.
 struct Drop {
-  float x = 0, y = 0, radius = 1;
+  double x = 0, y = 0, radius = 1;
   std::array<Lobe, 3> lobes;
   int lobe_count = 1;
-  std::array<float, 4> outline = {};  // of cos 2φ, sin 2φ, cos 3φ, sin 3φ
-  float soft = 1;                     // half the width of the edge of the mask
-  float opacity = 1, bend = 1, bulge = 0, gain = 1, rim = 0, sky = 0, glint = 0;
-  float glint_x = 0, glint_y = 0;
+  std::array<double, 4> outline = {};  // of cos 2φ, sin 2φ, cos 3φ, sin 3φ
+  double soft = 1;                     // half the width of the edge of the mask
+  double opacity = 1, bend = 1, bulge = 0, gain = 1, rim = 0, sky = 0, glint = 0;
+  double glint_x = 0, glint_y = 0;
   size_t level = 0;
 };
 
 // Water above the glass, and its slope: the sum over the lobes of (1 - q/4)², q the squared
 // distance in radii, less its value at the rim of a single lobe. Lobes that meet flow together.
 struct Surface {
-  float height = -0.5625f, slope_x = 0, slope_y = 0;
+  double height = -0.5625, slope_x = 0, slope_y = 0;
 };
 
-Surface SurfaceAt(const Drop& drop, float x, float y) {
+Surface SurfaceAt(const Drop& drop, double x, double y) {
   Surface surface;
   for (int i = 0; i < drop.lobe_count; ++i) {
     const Lobe& lobe = drop.lobes[static_cast<size_t>(i)];
-    const float u = (x - lobe.x) / lobe.radius_x, v = (y - lobe.y) / lobe.radius_y;
-    const float uu = u * u, vv = v * v;
+    const double u = (x - lobe.x) / lobe.radius_x, v = (y - lobe.y) / lobe.radius_y;
+    const double uu = u * u, vv = v * v;
     if (uu + vv > 4) continue;
-    const float q = uu + vv + drop.outline[0] * (uu - vv) + drop.outline[1] * 2 * u * v +
-                    drop.outline[2] * u * (uu - 3 * vv) + drop.outline[3] * v * (3 * uu - vv);
-    const float bell = std::max(0.0f, 1 - 0.25f * q);
+    const double q = uu + vv + drop.outline[0] * (uu - vv) + drop.outline[1] * 2 * u * v +
+                     drop.outline[2] * u * (uu - 3 * vv) + drop.outline[3] * v * (3 * uu - vv);
+    const double bell = std::max(0.0, 1 - 0.25 * q);
     surface.height += bell * bell;
     surface.slope_x -= bell * u / lobe.radius_x;
     surface.slope_y -= bell * v / lobe.radius_y;
@@ -170,60 +189,59 @@ Surface SurfaceAt(const Drop& drop, float x, float y) {
   return surface;
 }
 
-float SmoothStep(float t) {
-  t = std::clamp(t, 0.0f, 1.0f);
+double SmoothStep(double t) {
+  t = std::clamp(t, 0.0, 1.0);
   return t * t * (3 - 2 * t);
 }
 
 // The distance to the outline is about height / slope.
-float MaskAt(const Drop& drop, const Surface& surface) {
-  const float steep = std::hypot(surface.slope_x, surface.slope_y);
-  return drop.opacity * SmoothStep(0.5f + 0.5f * surface.height / (steep * drop.soft + 1e-4f));
+double MaskAt(const Drop& drop, const Surface& surface) {
+  const double steep = std::hypot(surface.slope_x, surface.slope_y);
+  return drop.opacity * SmoothStep(0.5 + 0.5 * surface.height / (steep * drop.soft + 1e-4));
 }
 
 // What is seen through the drop at (x, y) from its centre: the scene, displaced along the slope;
 // sky in the lower half, since the picture stands on its head; a dark upper rim, where the light
 // comes from below; the reflection of a light.
 cv::Vec3f SeenAt(const Drop& drop, const Surface& surface, const Pyramid& scene,
-                 const cv::Vec3f& sky_light, float x, float y) {
-  const float edge = std::clamp(1 - surface.height / 0.4375f, 0.0f, 1.0f);
-  const float reach = drop.bend * drop.radius * drop.radius / std::sqrt(1 - drop.bulge * edge);
-  const float scale = 1 / static_cast<float>(1 << drop.level);
+                 const cv::Vec3f& sky_light, double x, double y) {
+  const double edge = std::clamp(1 - surface.height / 0.4375, 0.0, 1.0);
+  const double reach = drop.bend * drop.radius * drop.radius / std::sqrt(1 - drop.bulge * edge);
+  const double scale = 1.0 / (1 << drop.level);
   cv::Vec3f seen = Look(scene[drop.level], scale, drop.x + x + reach * surface.slope_x,
                         drop.y + y + reach * surface.slope_y);
-  const float down = -surface.slope_y * drop.radius;
-  const float sky = drop.sky * std::clamp(0.6f + 0.8f * down, 0.0f, 1.0f);
-  const float shade =
-      drop.gain * (1 - drop.rim * edge * edge * std::clamp(0.7f - down, 0.0f, 1.0f));
-  const float dx = (x - drop.glint_x) / drop.radius, dy = (y - drop.glint_y) / drop.radius;
-  const float glint = drop.glint * std::max(0.0f, 1 - 12 * (dx * dx + dy * dy));
+  const double down = -surface.slope_y * drop.radius;
+  const double sky = drop.sky * std::clamp(0.6 + 0.8 * down, 0.0, 1.0);
+  const double shade = drop.gain * (1 - drop.rim * edge * edge * std::clamp(0.7 - down, 0.0, 1.0));
+  const double dx = (x - drop.glint_x) / drop.radius, dy = (y - drop.glint_y) / drop.radius;
+  const double glint = drop.glint * std::max(0.0, 1 - 12 * (dx * dx + dy * dy));
   seen = (seen * (1 - sky) + sky_light * sky) * shade;
-  return seen * (1 - glint) + cv::Vec3f::all(glint);
+  return seen * (1 - glint) + cv::Vec3f::all(static_cast<float>(glint));
 }
 
-cv::Rect2f Bounds(const Drop& drop) {
-  cv::Rect2f bounds;
+cv::Rect2d Bounds(const Drop& drop) {
+  cv::Rect2d bounds;
   for (int i = 0; i < drop.lobe_count; ++i) {
     const Lobe& lobe = drop.lobes[static_cast<size_t>(i)];
-    const float rx = 1.3f * lobe.radius_x + drop.soft, ry = 1.3f * lobe.radius_y + drop.soft;
-    bounds |= cv::Rect2f(drop.x + lobe.x - rx, drop.y + lobe.y - ry, 2 * rx, 2 * ry);
+    const double rx = 1.45 * lobe.radius_x + drop.soft, ry = 1.45 * lobe.radius_y + drop.soft;
+    bounds |= cv::Rect2d(drop.x + lobe.x - rx, drop.y + lobe.y - ry, 2 * rx, 2 * ry);
   }
   return bounds;
 }
 
 void PaintDrop(const Drop& drop, const Pyramid& scene, const cv::Vec3f& sky_light, cv::Mat3f& wet) {
-  const cv::Rect2f bounds = Bounds(drop);
+  const cv::Rect2d bounds = Bounds(drop);
   const int left = std::max(0, cvFloor(bounds.x));
   const int right = std::min(wet.cols, cvCeil(bounds.x + bounds.width));
   const int bottom = std::min(wet.rows, cvCeil(bounds.y + bounds.height));
   for (int row = std::max(0, cvFloor(bounds.y)); row < bottom; ++row) {
     cv::Vec3f* pixels = wet[row];
-    const float y = static_cast<float>(row) - drop.y;
+    const double y = row - drop.y;
     for (int column = left; column < right; ++column) {
-      const float x = static_cast<float>(column) - drop.x;
+      const double x = column - drop.x;
       const Surface surface = SurfaceAt(drop, x, y);
-      const float mask = MaskAt(drop, surface);
-      if (mask < 0.004f) continue;
+      const double mask = MaskAt(drop, surface);
+      if (mask < 0.004) continue;
       pixels[column] =
           pixels[column] * (1 - mask) + SeenAt(drop, surface, scene, sky_light, x, y) * mask;
     }
@@ -232,21 +250,22 @@ void PaintDrop(const Drop& drop, const Pyramid& scene, const cv::Vec3f& sky_ligh
 
 // --- Placing ------------------------------------------------------------------------------------
 
-// No farther than the picture reaches, so that it is not mirrored again and again.
-double BendWithin(const cv::Mat3f& picture, double bend, double radius) {
-  return std::min(bend, 1 + std::min(picture.rows, picture.cols) / radius);
+// Displaces no farther than the picture reaches, so that it is not mirrored again and again.
+double BendWithin(const cv::Mat3f& picture, const DropLayer& layer, double radius) {
+  const double reach = std::min(picture.rows, picture.cols) * std::sqrt(1 - layer.bulge);
+  return std::min(layer.bend, std::max(1.5, 1.3 * reach / radius));
 }
 
 // Sets the blur of a drop whose radius is known: a spot smaller than its blur spreads and fades.
 void Defocus(const DropLayer& layer, const Pyramid& scene, double radius, Drop& drop) {
   const double blur = layer.defocus_px;
   const double spread = std::hypot(radius, 1.2 * blur);
-  drop.radius = static_cast<float>(spread);
-  drop.soft = static_cast<float>(std::min(std::max(0.7, 1.8 * blur), 0.95 * spread));
+  drop.radius = spread;
+  drop.soft = std::min(std::max(0.7, 1.8 * blur), 0.95 * spread);
   const double kept = 1 - std::exp(-0.5 * radius * radius / (blur * blur));
-  drop.opacity *= static_cast<float>(kept);
-  drop.rim *= static_cast<float>(kept);
-  drop.glint *= static_cast<float>(radius / (radius + 2 * blur));
+  drop.opacity *= kept;
+  drop.rim *= kept;
+  drop.glint *= radius / (radius + 2 * blur);
   const double shrunk = std::abs(drop.bend - 1) * 0.7;
   drop.level = LevelOfBlur(scene, std::max(shrunk, layer.content_blur_px));
 }
@@ -259,32 +278,29 @@ void ShapeDrop(const DropLayer& layer, Drop& drop, Random& random) {
     const double size = i == 0 ? 1 : random.Uniform(0.4, 0.8);
     const double angle = random.Uniform(0, 2 * kPi);
     const double away = i == 0 ? 0 : radius * random.Uniform(0.8, 1.1);
-    drop.lobes[static_cast<size_t>(i)] = {static_cast<float>(away * std::cos(angle)),
-                                          static_cast<float>(away * std::sin(angle) * tall),
-                                          static_cast<float>(radius * size / tall),
-                                          static_cast<float>(radius * size * tall)};
+    drop.lobes[static_cast<size_t>(i)] = {away * std::cos(angle), away * std::sin(angle) * tall,
+                                          radius * size / tall, radius * size * tall};
   }
-  // A pear: sin 3φ narrows the top. The other terms are chance.
-  for (float& term : drop.outline) {
-    term = static_cast<float>(layer.roughness * random.Uniform(-1, 1));
+  // Chance, and a pear: less sin 3φ is a narrow top.
+  for (double& term : drop.outline) {
+    term = layer.roughness * random.Uniform(-1, 1);
   }
-  if (layer.roughness > 0) drop.outline[3] += static_cast<float>(0.08 * random.Uniform());
+  if (layer.roughness > 0) drop.outline[3] -= 0.08 * random.Uniform();
 }
 
 Drop MakeDrop(const DropLayer& layer, const Pyramid& scene, double radius, Random& random) {
   Drop drop;
-  drop.opacity = static_cast<float>(std::min(1.0, layer.opacity * random.Uniform(0.85, 1.1)));
-  const double bend = layer.bend * random.Uniform(0.8, 1.2);
-  drop.bend = static_cast<float>(BendWithin(scene[0], bend, radius));
-  drop.bulge = static_cast<float>(layer.bulge);
-  drop.gain = static_cast<float>(layer.gain * random.Uniform(0.9, 1.1));
-  drop.rim = static_cast<float>(layer.rim);
-  drop.sky = static_cast<float>(layer.sky * random.Uniform(0.4, 1));
-  drop.glint = static_cast<float>(layer.glint * random.Uniform());
+  drop.opacity = std::min(1.0, layer.opacity * random.Uniform(0.85, 1.1));
+  drop.bend = BendWithin(scene[0], layer, radius) * random.Uniform(0.8, 1.2);
+  drop.bulge = layer.bulge;
+  drop.gain = layer.gain * random.Uniform(0.9, 1.1);
+  drop.rim = layer.rim;
+  drop.sky = layer.sky * random.Uniform(0.4, 1);
+  drop.glint = layer.glint * random.Uniform();
   Defocus(layer, scene, radius, drop);
   ShapeDrop(layer, drop, random);
-  drop.glint_x = static_cast<float>(drop.radius * random.Uniform(-0.4, 0.4));
-  drop.glint_y = static_cast<float>(drop.radius * random.Uniform(-0.5, 0.5));
+  drop.glint_x = drop.radius * random.Uniform(-0.4, 0.4);
+  drop.glint_y = drop.radius * random.Uniform(-0.5, 0.5);
   return drop;
 }
 
@@ -297,24 +313,24 @@ double SampleRadius(const DropLayer& layer, Random& random) {
 std::vector<Drop> MakeTrail(const DropLayer& layer, const Pyramid& scene, const Drop& head,
                             Random& random) {
   std::vector<Drop> trail;
-  const float length = head.radius * static_cast<float>(random.Uniform(3, 10));
+  const double length = head.radius * random.Uniform(3, 10);
   Drop film = MakeDrop(layer, scene, std::max(1.0, 0.4 * head.radius), random);
   film.lobe_count = 1;
-  film.lobes[0] = {0, 0, 0.4f * head.radius, 0.5f * length};
+  film.lobes[0] = {0, 0, 0.4 * head.radius, 0.5 * length};
   film.outline = {};
   film.x = head.x;
-  film.y = head.y - 0.5f * length;
-  film.bend = 0.5f;
-  film.opacity *= static_cast<float>(random.Uniform(0.3, 0.8));
+  film.y = head.y - 0.5 * length;
+  film.bend = 0.5;
+  film.opacity *= random.Uniform(0.3, 0.8);
   trail.push_back(film);
-  float above = head.radius;
+  double above = head.radius;
   while (above < length) {
     const double radius = head.radius * random.Uniform(0.1, 0.35) * (1 - 0.5 * above / length);
     Drop bead = MakeDrop(layer, scene, std::max(1.0, radius), random);
-    bead.x = head.x + static_cast<float>(0.15 * head.radius * random.Normal());
+    bead.x = head.x + 0.15 * head.radius * random.Normal();
     bead.y = head.y - above;
     trail.push_back(bead);
-    above += bead.radius * static_cast<float>(random.Uniform(2, 5));
+    above += bead.radius * random.Uniform(2, 5);
   }
   return trail;
 }
@@ -331,8 +347,8 @@ void PaintLayer(const DropLayer& layer, const Pyramid& scene, const cv::Vec3f& s
   const double expected = layer.coverage * width * height / area;
   for (double gaps = random.Exponential(); gaps < expected; gaps += random.Exponential()) {
     Drop drop = MakeDrop(layer, scene, SampleRadius(layer, random), random);
-    drop.x = static_cast<float>(random.Uniform(-margin, width - margin));
-    drop.y = static_cast<float>(random.Uniform(-margin, height - margin));
+    drop.x = random.Uniform(-margin, width - margin);
+    drop.y = random.Uniform(-margin, height - margin);
     if (drop.radius > 5 && random.Chance(layer.trails)) {
       for (const Drop& bead : MakeTrail(layer, scene, drop, random)) {
         PaintDrop(bead, scene, sky_light, wet);
@@ -345,13 +361,12 @@ void PaintLayer(const DropLayer& layer, const Pyramid& scene, const cv::Vec3f& s
 void AddMist(const DropsParams& drops, const Pyramid& scene, const cv::Vec3f& sky_light,
              cv::Mat3f& wet) {
   const size_t level = LevelOfBlur(scene, drops.mist_blur_px);
-  const float share = static_cast<float>(drops.mist);
-  const float scale = 1 / static_cast<float>(1 << level);
+  const double share = drops.mist;
+  const double scale = 1.0 / (1 << level);
   for (int y = 0; y < wet.rows; ++y) {
     for (int x = 0; x < wet.cols; ++x) {
-      const cv::Vec3f seen =
-          Look(scene[level], scale, static_cast<float>(x), static_cast<float>(y));
-      wet(y, x) = wet(y, x) * (1 - share) + (seen * 0.8f + sky_light * 0.2f) * share;
+      const cv::Vec3f seen = Look(scene[level], scale, x, y);
+      wet(y, x) = wet(y, x) * (1 - share) + (seen * 0.8 + sky_light * 0.2) * share;
     }
   }
 }
@@ -361,8 +376,7 @@ void AddMist(const DropsParams& drops, const Pyramid& scene, const cv::Vec3f& sk
 DropsParams SampleDrops(uint64_t seed) {
   Random random(seed);
   DropsParams drops;
-  DropLayer layer = SampleKind(random);
-  layer.coverage = random.LogUniform(0.03, 0.4);
+  const DropLayer layer = SampleKind(random);
   drops.layers.push_back(layer);
   if (random.Chance(0.5)) drops.layers.push_back(SampleDroplets(layer, random));
   if (random.Chance(0.15)) {
@@ -381,9 +395,7 @@ absl::StatusOr<RgbImage> AddDrops(const RgbImage& clean, const DropsParams& drop
   try {
     Random random(seed);
     const Pyramid scene = BuildPyramid(clean);
-    const cv::Vec3f sky_light(static_cast<float>(drops.sky_light[0]),
-                              static_cast<float>(drops.sky_light[1]),
-                              static_cast<float>(drops.sky_light[2]));
+    const cv::Vec3f sky_light(cv::Vec3d(drops.sky_light.data()));
     cv::Mat3f wet = scene[0].clone();
     if (drops.mist > 0) AddMist(drops, scene, sky_light, wet);
     for (const DropLayer& layer : drops.layers) PaintLayer(layer, scene, sky_light, wet, random);

@@ -27,7 +27,7 @@ struct DropLayer {
   double radius_px = 10;       // of a drop in the middle of the layer; [1.5, 40]
   double radius_spread = 0.4;  // of log(radius); [0.05, 0.7]
   double elongation = 1.1;     // height / width; [0.9, 1.8]
-  double roughness = 0.1;      // of the outline, in radii; 0: ellipses; [0, 0.2]
+  double roughness = 0.1;      // of the outline, in radii; 0: ellipses; [0, 0.15]
   double merged = 0.2;         // share of drops that flowed together from two or three; [0, 0.6]
   double trails = 0;           // share of large drops that left beads and a film above; [0, 0.5]
   double defocus_px = 1;       // standard deviation of the blur of the mask; [0.4, 6]
@@ -39,7 +39,7 @@ struct DropLayer {
   double bulge = 0.8;  // how much the displacement grows towards the rim; 0: not at all; [0, 0.95]
   double gain = 1;     // brightness of what is seen through the drop; [0.7, 1.3]
   double rim = 0.3;    // darkening at the rim, mostly the upper one; [0, 0.7]
-  double sky = 0.2;    // share of sky light, most of it in the lower half; [0, 0.6]
+  double sky = 0.2;    // share of sky light, most of it in the lower half; [0, 0.75]
   double glint = 0;    // brightness of a highlight; [0, 0.7]
 };
 
@@ -52,7 +52,7 @@ struct DropsParams {
   double mist_blur_px = 2;  // [1, 4]
 };
 
-// Draws the drops of one picture: on a pane (small, rather sharp), on the lens (large, soft), or
+// Draws the drops of one picture: on a pane (sharp, or soft and pale), on the lens (large, soft), or
 // the flipped ellipses of simple generators.
 DropsParams SampleDrops(uint64_t seed);
 
