@@ -33,7 +33,7 @@ double SampleDrawnOut(Random& random) {
 Fall SampleFall(Random& random) {
   Fall fall;
   fall.angle_deg = random.Chance(0.7) ? random.Uniform(-35, 35) : random.Uniform(-70, 70);
-  fall.coverage = random.LogUniform(0.007, 0.22);
+  fall.coverage = random.LogUniform(0.005, 0.2);
   fall.drawn_out = SampleDrawnOut(random);
   return fall;
 }
@@ -75,7 +75,7 @@ void SampleDepths(const Fall& fall, int count, double nearest_px, SnowParams& sn
 
 // A few flakes close to the lens, out of focus: large and thin.
 FlakeLayer SampleBokeh(const Fall& fall, Random& random) {
-  FlakeLayer layer = SampleLayer(fall, random.LogUniform(10, 40), random);
+  FlakeLayer layer = SampleLayer(fall, random.LogUniform(14, 40), random);
   layer.depth_spread = random.Uniform(0, 0.35);
   layer.softness = random.Chance(0.5) ? random.Uniform(0, 0.3) : random.Uniform(0.3, 1);
   layer.opacity = random.Uniform(0.1, 0.6);
@@ -84,8 +84,8 @@ FlakeLayer SampleBokeh(const Fall& fall, Random& random) {
 }
 
 // Fine snow so dense that its flakes overlap: each faint, together a grainy mist.
-FlakeLayer SamplePowder(const Fall& fall, Random& random) {
-  FlakeLayer layer = SampleLayer(fall, random.LogUniform(1, 3.5), random);
+FlakeLayer SamplePowder(const Fall& fall, double farthest_px, Random& random) {
+  FlakeLayer layer = SampleLayer(fall, std::min(farthest_px, random.LogUniform(1, 3.5)), random);
   layer.opacity = random.LogUniform(0.1, 0.35);
   SetDensity(random.LogUniform(0.25, 1), layer);
   return layer;
@@ -94,9 +94,10 @@ FlakeLayer SamplePowder(const Fall& fall, Random& random) {
 NoiseLayer SampleNoise(const Fall& fall, Random& random) {
   NoiseLayer layer;
   layer.angle_deg = fall.angle_deg;
-  layer.length_px = random.Chance(0.3) ? 1 : random.LogUniform(1, 25);
+  const bool still = random.Chance(0.4);
+  layer.length_px = still ? 1 : random.LogUniform(2, 25);
   layer.zoom = random.Uniform(1, 5);
-  layer.threshold = random.Uniform(0.8, 2.2);
+  layer.threshold = still ? random.Uniform(1.3, 2.3) : random.Uniform(0.8, 1.8);
   layer.contrast = random.LogUniform(0.8, 4);
   layer.opacity = random.Uniform(0.3, 1);
   return layer;
@@ -104,6 +105,7 @@ NoiseLayer SampleNoise(const Fall& fall, Random& random) {
 
 void SampleLayers(SnowParams& snow, Random& random) {
   const Fall fall = SampleFall(random);
+  if (random.Chance(0.2)) snow.flakes.push_back(SampleBokeh(fall, random));
   const double u = random.Uniform();
   if (u < 0.6) {  // snow at all distances
     const int count = 2 + static_cast<int>(random.Below(4));
@@ -111,9 +113,11 @@ void SampleLayers(SnowParams& snow, Random& random) {
   } else if (u < 0.85) {  // one size
     SampleDepths(fall, 1, random.LogUniform(1, 8), snow, random);
   }
+  if (random.Chance(0.12)) {
+    const double farthest_px = snow.flakes.empty() ? 14 : snow.flakes.back().diameter_px;
+    snow.flakes.push_back(SamplePowder(fall, farthest_px, random));
+  }
   if (u >= 0.85 || random.Chance(0.1)) snow.noises.push_back(SampleNoise(fall, random));
-  if (random.Chance(0.15)) snow.flakes.push_back(SamplePowder(fall, random));
-  if (random.Chance(0.2)) snow.flakes.push_back(SampleBokeh(fall, random));
 }
 
 void SampleOptics(SnowParams& snow, Random& random) {

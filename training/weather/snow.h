@@ -40,7 +40,7 @@ struct NoiseLayer {
   double angle_deg = 0;  // as above
   double length_px = 8;  // of the motion blur; [1, 25]
   double zoom = 2;       // px from one random number to the next; [1, 5]
-  double threshold = 1;  // in standard deviations: the larger, the fewer flakes; [0.8, 2.2]
+  double threshold = 1;  // in standard deviations: the larger, the fewer flakes; [0.8, 2.3]
   double contrast = 2;   // opacity gained for each standard deviation above it; [0.8, 4]
   double opacity = 0.7;  // at most, before the motion blur thins it; [0.3, 1]
 };
@@ -54,7 +54,8 @@ enum class SnowBlend {
 
 // All that is random about the snow of one picture, but for its single flakes.
 struct SnowParams {
-  std::vector<FlakeLayer> flakes;  // 0 to 7; at least one layer of either kind
+  // Nearest, so largest, first; 0 to 7. At least one layer of either kind.
+  std::vector<FlakeLayer> flakes;
   std::vector<NoiseLayer> noises;  // 0 or 1
   SnowBlend blend = SnowBlend::kOver;
   std::array<double, 3> tint = {1, 1, 1};  // colour of the flakes; [0.75, 1]
