@@ -76,15 +76,15 @@ DropLayer SampleLens(Random& random) {
   return layer;
 }
 
-// As simple generators draw them: an ellipse of the flipped, blurred picture, with soft edges.
-DropLayer SampleFlipped(Random& random) {
+// As simple generators draw them: a soft ellipse that holds the blurred picture, mostly flipped.
+DropLayer SampleEllipses(Random& random) {
   DropLayer layer = SampleLayer(random);
   layer.radius_px = random.LogUniform(3, 35);
   layer.elongation = random.Uniform(0.9, 1.8);
   layer.roughness = layer.merged = layer.trails = layer.bulge = 0;
   layer.defocus_px = random.LogUniform(0.4, 5);
   layer.content_blur_px = random.LogUniform(0.7, 6);
-  layer.bend = random.Uniform(1.5, 4);
+  layer.bend = random.Chance(0.25) ? random.Uniform(-3, 0.8) : random.Uniform(1.5, 4);
   layer.gain = random.Uniform(0.7, 1.3);
   if (random.Chance(0.6)) layer.rim = layer.sky = 0;
   return layer;
@@ -94,7 +94,7 @@ DropLayer SampleKind(Random& random) {
   const double u = random.Uniform();
   if (u < 0.3) return SamplePane(random);
   if (u < 0.6) return SampleSpray(random);
-  return u < 0.8 ? SampleLens(random) : SampleFlipped(random);
+  return u < 0.8 ? SampleLens(random) : SampleEllipses(random);
 }
 
 // Droplets amid the drops of another layer.

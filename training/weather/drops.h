@@ -33,8 +33,8 @@ struct DropLayer {
   double defocus_px = 1;       // standard deviation of the blur of the mask; [0.4, 6]
   double content_blur_px = 1;  // the same of what is seen through the drop; [0.7, 8]
   double opacity = 0.9;        // [0.5, 1]
-  // By how many distances from its centre a drop displaces what lies behind: below 1 it magnifies,
-  // at 2 it flips, above it flips and shrinks by bend - 1. [0.2, 20]
+  // By how many distances from its centre a drop displaces what lies behind: below 0 it shrinks,
+  // up to 1 it magnifies, at 2 it flips, above it flips and shrinks by bend - 1. [-3, 20]
   double bend = 6;
   double bulge = 0.8;  // how much the displacement grows towards the rim; 0: not at all; [0, 0.95]
   double gain = 1;     // brightness of what is seen through the drop; [0.7, 1.3]
@@ -53,7 +53,7 @@ struct DropsParams {
 };
 
 // Draws the drops of one picture: on a pane (sharp, or soft and pale), on the lens (large, soft), or
-// the flipped ellipses of simple generators.
+// the ellipses of simple generators.
 DropsParams SampleDrops(uint64_t seed);
 
 // Puts drops with those parameters on `clean`; `seed` places them.
