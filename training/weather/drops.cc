@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <cstddef>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -108,23 +109,26 @@ DropLayer SampleDroplets(const DropLayer& drops, Random& random) {
 
 // --- What a drop shows --------------------------------------------------------------------------
 
-// The picture at 1, 1/2, 1/4, ... of its size: level i is blurred as by about 2^i px.
-using Pyramid = std::vector<cv::Mat3f>;
+// What is before the glass.
+struct Scene {
+  std::vector<cv::Mat3f> levels;  // the picture at 1, 1/2, 1/4, ...: i is blurred by about 2^i px
+  cv::Vec3f sky_light;
+};
 
-Pyramid BuildPyramid(const RgbImage& image) {
-  Pyramid levels(1, cv::Mat3f(image.height, image.width));
-  std::copy(image.pixels.begin(), image.pixels.end(), levels[0].ptr<float>());
+Scene MakeScene(const RgbImage& picture, const DropsParams& drops) {
+  std::vector<cv::Mat3f> levels(1, cv::Mat3f(picture.height, picture.width));
+  std::copy(picture.pixels.begin(), picture.pixels.end(), levels[0].ptr<float>());
   while (levels.size() < 5 && std::min(levels.back().rows, levels.back().cols) >= 8) {
     cv::Mat3f half;
     cv::pyrDown(levels.back(), half);
     levels.push_back(half);
   }
-  return levels;
+  return {std::move(levels), cv::Vec3d(drops.sky_light.data())};
 }
 
-size_t LevelOfBlur(const Pyramid& levels, double blur_px) {
+size_t LevelOfBlur(const Scene& scene, double blur_px) {
   const long level = std::lround(std::log2(std::max(1.0, blur_px)));
-  return std::min(static_cast<size_t>(level), levels.size() - 1);
+  return std::min(static_cast<size_t>(level), scene.levels.size() - 1);
 }
 
 // Mirrors a coordinate into [0, last].
@@ -135,7 +139,9 @@ double Reflect(double at, double last) {
 }
 
 // Bilinear, at a position in pixels of the picture; beyond its borders it is mirrored.
-cv::Vec3f Look(const cv::Mat3f& level, double scale, double x, double y) {
+cv::Vec3f Look(const Scene& scene, size_t blur_level, double x, double y) {
+  const cv::Mat3f& level = scene.levels[blur_level];
+  const double scale = 1.0 / (1 << blur_level);
   x = Reflect(x * scale, level.cols - 1);
   y = Reflect(y * scale, level.rows - 1);
   const int left = static_cast<int>(x), top = static_cast<int>(y);
@@ -189,33 +195,28 @@ Surface SurfaceAt(const Drop& drop, double x, double y) {
   return surface;
 }
 
-double SmoothStep(double t) {
-  t = std::clamp(t, 0.0, 1.0);
-  return t * t * (3 - 2 * t);
-}
-
-// The distance to the outline is about height / slope.
+// A smooth step across the outline, the distance to which is about height / slope.
 double MaskAt(const Drop& drop, const Surface& surface) {
   const double steep = std::hypot(surface.slope_x, surface.slope_y);
-  return drop.opacity * SmoothStep(0.5 + 0.5 * surface.height / (steep * drop.soft + 1e-4));
+  const double across = 0.5 + 0.5 * surface.height / (steep * drop.soft + 1e-4);
+  const double t = std::clamp(across, 0.0, 1.0);
+  return drop.opacity * (t * t * (3 - 2 * t));
 }
 
 // What is seen through the drop at (x, y) from its centre: the scene, displaced along the slope;
 // sky in the lower half, since the picture stands on its head; a dark upper rim, where the light
 // comes from below; the reflection of a light.
-cv::Vec3f SeenAt(const Drop& drop, const Surface& surface, const Pyramid& scene,
-                 const cv::Vec3f& sky_light, double x, double y) {
+cv::Vec3f SeenAt(const Drop& drop, const Surface& surface, const Scene& scene, double x, double y) {
   const double edge = std::clamp(1 - surface.height / 0.4375, 0.0, 1.0);
   const double reach = drop.bend * drop.radius * drop.radius / std::sqrt(1 - drop.bulge * edge);
-  const double scale = 1.0 / (1 << drop.level);
-  cv::Vec3f seen = Look(scene[drop.level], scale, drop.x + x + reach * surface.slope_x,
+  cv::Vec3f seen = Look(scene, drop.level, drop.x + x + reach * surface.slope_x,
                         drop.y + y + reach * surface.slope_y);
   const double down = -surface.slope_y * drop.radius;
   const double sky = drop.sky * std::clamp(0.6 + 0.8 * down, 0.0, 1.0);
   const double shade = drop.gain * (1 - drop.rim * edge * edge * std::clamp(0.7 - down, 0.0, 1.0));
   const double dx = (x - drop.glint_x) / drop.radius, dy = (y - drop.glint_y) / drop.radius;
   const double glint = drop.glint * std::max(0.0, 1 - 12 * (dx * dx + dy * dy));
-  seen = (seen * (1 - sky) + sky_light * sky) * shade;
+  seen = (seen * (1 - sky) + scene.sky_light * sky) * shade;
   return seen * (1 - glint) + cv::Vec3f::all(static_cast<float>(glint));
 }
 
@@ -229,7 +230,7 @@ cv::Rect2d Bounds(const Drop& drop) {
   return bounds;
 }
 
-void PaintDrop(const Drop& drop, const Pyramid& scene, const cv::Vec3f& sky_light, cv::Mat3f& wet) {
+void PaintDrop(const Drop& drop, const Scene& scene, cv::Mat3f& wet) {
   const cv::Rect2d bounds = Bounds(drop);
   const int left = std::max(0, cvFloor(bounds.x));
   const int right = std::min(wet.cols, cvCeil(bounds.x + bounds.width));
@@ -242,8 +243,7 @@ void PaintDrop(const Drop& drop, const Pyramid& scene, const cv::Vec3f& sky_ligh
       const Surface surface = SurfaceAt(drop, x, y);
       const double mask = MaskAt(drop, surface);
       if (mask < 0.004) continue;
-      pixels[column] =
-          pixels[column] * (1 - mask) + SeenAt(drop, surface, scene, sky_light, x, y) * mask;
+      pixels[column] = pixels[column] * (1 - mask) + SeenAt(drop, surface, scene, x, y) * mask;
     }
   }
 }
@@ -257,7 +257,7 @@ double BendWithin(const cv::Mat3f& picture, const DropLayer& layer, double radiu
 }
 
 // Sets the blur of a drop whose radius is known: a spot smaller than its blur spreads and fades.
-void Defocus(const DropLayer& layer, const Pyramid& scene, double radius, Drop& drop) {
+void Defocus(const DropLayer& layer, const Scene& scene, double radius, Drop& drop) {
   const double blur = layer.defocus_px;
   const double spread = std::hypot(radius, 1.2 * blur);
   drop.radius = spread;
@@ -282,16 +282,14 @@ void ShapeDrop(const DropLayer& layer, Drop& drop, Random& random) {
                                           radius * size / tall, radius * size * tall};
   }
   // Chance, and a pear: less sin 3φ is a narrow top.
-  for (double& term : drop.outline) {
-    term = layer.roughness * random.Uniform(-1, 1);
-  }
+  for (double& term : drop.outline) term = layer.roughness * random.Uniform(-1, 1);
   if (layer.roughness > 0) drop.outline[3] -= 0.08 * random.Uniform();
 }
 
-Drop MakeDrop(const DropLayer& layer, const Pyramid& scene, double radius, Random& random) {
+Drop MakeDrop(const DropLayer& layer, const Scene& scene, double radius, Random& random) {
   Drop drop;
   drop.opacity = std::min(1.0, layer.opacity * random.Uniform(0.85, 1.1));
-  drop.bend = BendWithin(scene[0], layer, radius) * random.Uniform(0.8, 1.2);
+  drop.bend = BendWithin(scene.levels[0], layer, radius) * random.Uniform(0.8, 1.2);
   drop.bulge = layer.bulge;
   drop.gain = layer.gain * random.Uniform(0.9, 1.1);
   drop.rim = layer.rim;
@@ -310,7 +308,7 @@ double SampleRadius(const DropLayer& layer, Random& random) {
 }
 
 // The drops of a trail: beads, the higher the smaller, on a thin film.
-std::vector<Drop> MakeTrail(const DropLayer& layer, const Pyramid& scene, const Drop& head,
+std::vector<Drop> MakeTrail(const DropLayer& layer, const Scene& scene, const Drop& head,
                             Random& random) {
   std::vector<Drop> trail;
   const double length = head.radius * random.Uniform(3, 10);
@@ -336,8 +334,7 @@ std::vector<Drop> MakeTrail(const DropLayer& layer, const Pyramid& scene, const 
 }
 
 // Centres are a Poisson process over the picture and a margin from which a drop reaches into it.
-void PaintLayer(const DropLayer& layer, const Pyramid& scene, const cv::Vec3f& sky_light,
-                cv::Mat3f& wet, Random& random) {
+void PaintLayer(const DropLayer& layer, const Scene& scene, cv::Mat3f& wet, Random& random) {
   const double largest =
       std::min(kLargestRadius, layer.radius_px * std::exp(3.5 * layer.radius_spread));
   const double margin = 2 * largest + 2 * layer.defocus_px;
@@ -350,23 +347,19 @@ void PaintLayer(const DropLayer& layer, const Pyramid& scene, const cv::Vec3f& s
     drop.x = random.Uniform(-margin, width - margin);
     drop.y = random.Uniform(-margin, height - margin);
     if (drop.radius > 5 && random.Chance(layer.trails)) {
-      for (const Drop& bead : MakeTrail(layer, scene, drop, random)) {
-        PaintDrop(bead, scene, sky_light, wet);
-      }
+      for (const Drop& part : MakeTrail(layer, scene, drop, random)) PaintDrop(part, scene, wet);
     }
-    PaintDrop(drop, scene, sky_light, wet);
+    PaintDrop(drop, scene, wet);
   }
 }
 
-void AddMist(const DropsParams& drops, const Pyramid& scene, const cv::Vec3f& sky_light,
-             cv::Mat3f& wet) {
+void AddMist(const DropsParams& drops, const Scene& scene, cv::Mat3f& wet) {
   const size_t level = LevelOfBlur(scene, drops.mist_blur_px);
   const double share = drops.mist;
-  const double scale = 1.0 / (1 << level);
   for (int y = 0; y < wet.rows; ++y) {
     for (int x = 0; x < wet.cols; ++x) {
-      const cv::Vec3f seen = Look(scene[level], scale, x, y);
-      wet(y, x) = wet(y, x) * (1 - share) + (seen * 0.8 + sky_light * 0.2) * share;
+      const cv::Vec3f seen = Look(scene, level, x, y);
+      wet(y, x) = wet(y, x) * (1 - share) + (seen * 0.8 + scene.sky_light * 0.2) * share;
     }
   }
 }
@@ -394,11 +387,10 @@ absl::StatusOr<RgbImage> AddDrops(const RgbImage& clean, const DropsParams& drop
   if (absl::Status status = Validate(clean); !status.ok()) return status;
   try {
     Random random(seed);
-    const Pyramid scene = BuildPyramid(clean);
-    const cv::Vec3f sky_light(cv::Vec3d(drops.sky_light.data()));
-    cv::Mat3f wet = scene[0].clone();
-    if (drops.mist > 0) AddMist(drops, scene, sky_light, wet);
-    for (const DropLayer& layer : drops.layers) PaintLayer(layer, scene, sky_light, wet, random);
+    const Scene scene = MakeScene(clean, drops);
+    cv::Mat3f wet = scene.levels[0].clone();
+    if (drops.mist > 0) AddMist(drops, scene, wet);
+    for (const DropLayer& layer : drops.layers) PaintLayer(layer, scene, wet, random);
     RgbImage result = clean;
     std::transform(wet.ptr<float>(), wet.ptr<float>() + result.pixels.size(), result.pixels.begin(),
                    [](float v) { return std::clamp(v, 0.0f, 1.0f); });
