@@ -84,8 +84,8 @@ FlakeLayer SampleBokeh(const Fall& fall, Random& random) {
 }
 
 // Fine snow so dense that its flakes overlap: each faint, together a grainy mist.
-FlakeLayer SamplePowder(const Fall& fall, double farthest_px, Random& random) {
-  FlakeLayer layer = SampleLayer(fall, std::min(farthest_px, random.LogUniform(1, 3.5)), random);
+FlakeLayer SamplePowder(const Fall& fall, Random& random) {
+  FlakeLayer layer = SampleLayer(fall, random.LogUniform(1, 3.5), random);
   layer.opacity = random.LogUniform(0.1, 0.35);
   SetDensity(random.LogUniform(0.25, 1), layer);
   return layer;
@@ -105,7 +105,6 @@ NoiseLayer SampleNoise(const Fall& fall, Random& random) {
 
 void SampleLayers(SnowParams& snow, Random& random) {
   const Fall fall = SampleFall(random);
-  if (random.Chance(0.2)) snow.flakes.push_back(SampleBokeh(fall, random));
   const double u = random.Uniform();
   if (u < 0.6) {  // snow at all distances
     const int count = 2 + static_cast<int>(random.Below(4));
@@ -113,11 +112,12 @@ void SampleLayers(SnowParams& snow, Random& random) {
   } else if (u < 0.85) {  // one size
     SampleDepths(fall, 1, random.LogUniform(1, 8), snow, random);
   }
-  if (random.Chance(0.12)) {
-    const double farthest_px = snow.flakes.empty() ? 14 : snow.flakes.back().diameter_px;
-    snow.flakes.push_back(SamplePowder(fall, farthest_px, random));
-  }
+  if (random.Chance(0.2)) snow.flakes.push_back(SampleBokeh(fall, random));
+  if (random.Chance(0.12)) snow.flakes.push_back(SamplePowder(fall, random));
   if (u >= 0.85 || random.Chance(0.1)) snow.noises.push_back(SampleNoise(fall, random));
+  std::stable_sort(
+      snow.flakes.begin(), snow.flakes.end(),
+      [](const FlakeLayer& a, const FlakeLayer& b) { return a.diameter_px > b.diameter_px; });
 }
 
 void SampleOptics(SnowParams& snow, Random& random) {
