@@ -3,27 +3,42 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/from_blob.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
+#include <iterator>
+#include <set>
+#include <utility>
 
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "model/base/file.h"
+#include "model/base/name.h"
 #include "model/base/status_macros.h"
 #include "model/image/codec.h"
 #include "model/image/tiling.h"
 #include "model/restorer.h"
 #include "training/dataset.h"
+#include "training/tools.h"
 
 namespace deweather {
 namespace {
 
-constexpr int kBatch = 4;  // tiles in one forward pass
+namespace fs = std::filesystem;
 
-absl::StatusOr<Restorer> Load(const std::string& model, const LoadOptions& options) {
-  if (model == "identity") return IdentityRestorer(TileSpec{});
-  return LoadRestorer(model, options);
-}
+constexpr int kBatch = 4;  // tiles in one forward pass
+constexpr int kMaxSheetRows = 64;
+
+// A set before any model has seen it: `inputs` are the pictures as they were given.
+struct MeasuredSet {
+  PairSet set;
+  std::vector<PicturePair> pairs;
+  std::vector<Quality> inputs;
+};
+
+std::string FileName(const std::string& path) { return fs::path(path).filename().string(); }
+
+// --- what there is to do, checked before any of it is done ---
 
 absl::StatusOr<TileSpec> Changed(TileSpec spec, const TilingChange& change) {
   spec.tile_px = change.tile_px.value_or(spec.tile_px);
@@ -33,12 +48,67 @@ absl::StatusOr<TileSpec> Changed(TileSpec spec, const TilingChange& change) {
   return spec;
 }
 
-absl::StatusOr<Image> DecodeFile(const std::string& path) {
-  DW_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path));
-  absl::StatusOr<Image> image = DecodeImage(bytes, DecodeLimits{});
-  if (image.ok()) return image;
-  return absl::Status(image.status().code(),
-                      absl::StrFormat("'%s': %s", path, image.status().message()));
+absl::StatusOr<Restorer> Load(const std::string& model, const EvaluationOptions& options) {
+  absl::StatusOr<Restorer> restorer = IdentityRestorer(TileSpec{});
+  if (model != "identity") restorer = LoadRestorer(model, options.load);
+  DW_RETURN_IF_ERROR(restorer.status());
+  DW_ASSIGN_OR_RETURN(restorer->spec.tile, Changed(restorer->spec.tile, options.tiling));
+  return restorer;
+}
+
+absl::StatusOr<std::vector<Restorer>> LoadAll(const std::vector<std::string>& models,
+                                              const EvaluationOptions& options) {
+  std::vector<Restorer> restorers;
+  std::set<std::pair<std::string, std::string>> seen;
+  for (const std::string& model : models) {
+    DW_ASSIGN_OR_RETURN(Restorer restorer, Load(model, options));
+    if (!seen.insert({restorer.spec.name, restorer.spec.version}).second) {
+      return absl::InvalidArgumentError(absl::StrFormat("model '%s' is given twice: %s %s", model,
+                                                        restorer.spec.name, restorer.spec.version));
+    }
+    restorers.push_back(std::move(restorer));
+  }
+  return restorers;
+}
+
+absl::Status CheckNames(const std::vector<PairSet>& sets) {
+  std::set<std::string> names;
+  for (const PairSet& set : sets) {
+    if (names.insert(set.name).second) continue;
+    return absl::InvalidArgumentError(
+        absl::StrFormat("two sets are named '%s'; name them with NAME=DIR", set.name));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckSheet(size_t sets, int worst) {
+  const size_t rows = worst > 0 ? sets * static_cast<size_t>(worst + 2) : 0;
+  if (rows <= kMaxSheetRows) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrFormat("the sheet would have %d rows, the limit is %d", rows, kMaxSheetRows));
+}
+
+// --- pictures ---
+
+absl::StatusOr<Quality> ComparePair(const Image& image, const Image& truth,
+                                    const PicturePair& pair) {
+  absl::StatusOr<Quality> quality = CompareImages(image, truth);
+  if (quality.ok()) return quality;
+  return absl::Status(
+      quality.status().code(),
+      absl::StrFormat("'%s' and '%s': %s", pair.input, pair.truth, quality.status().message()));
+}
+
+absl::StatusOr<MeasuredSet> MeasureInputs(const PairSet& set) {
+  MeasuredSet measured{set, {}, {}};
+  DW_ASSIGN_OR_RETURN(measured.pairs, ListPairs(set.dir + "/input", set.dir + "/gt"));
+  for (const PicturePair& pair : measured.pairs) {
+    DW_ASSIGN_OR_RETURN(const Image input, DecodeFile(pair.input));
+    DW_ASSIGN_OR_RETURN(const Image truth, DecodeFile(pair.truth));
+    DW_ASSIGN_OR_RETURN(const Quality quality, ComparePair(input, truth, pair));
+    measured.inputs.push_back(quality);
+  }
+  return measured;
 }
 
 absl::Status RestoreImage(const Restorer& restorer, Image* image) {
@@ -53,66 +123,186 @@ absl::Status RestoreImage(const Restorer& restorer, Image* image) {
   return RestoreTiled(image, restorer.spec.tile, kBatch, /*strength=*/1, run);
 }
 
+absl::StatusOr<Image> RestoreFile(const Restorer& restorer, const std::string& path,
+                                  double& seconds) {
+  DW_ASSIGN_OR_RETURN(Image image, DecodeFile(path));
+  const absl::Time begin = absl::Now();
+  const absl::Status status = RestoreImage(restorer, &image);
+  seconds += absl::ToDoubleSeconds(absl::Now() - begin);
+  if (status.ok()) return image;
+  return absl::Status(status.code(), absl::StrFormat("'%s': %s", path, status.message()));
+}
+
 absl::Status WritePng(const Image& image, const std::string& folder, const std::string& name) {
-  const std::string stem = std::filesystem::path(name).stem().string();
+  const std::string stem = fs::path(name).stem().string();
   EncodeOptions png;
   png.format = ImageFormat::kPng;
   DW_ASSIGN_OR_RETURN(const std::string bytes, EncodeImage(image, png));
   return WriteFileAtomically(folder + "/" + stem + ".png", bytes);
 }
 
-Quality Add(const Quality& a, const Quality& b) {
-  return {a.psnr_rgb + b.psnr_rgb, a.psnr_y + b.psnr_y, a.ssim_rgb + b.ssim_rgb,
-          a.ssim_y + b.ssim_y};
-}
-
-Quality Over(const Quality& sum, double count) {
-  return {sum.psnr_rgb / count, sum.psnr_y / count, sum.ssim_rgb / count, sum.ssim_y / count};
-}
+// --- one model on one set ---
 
 absl::StatusOr<EvaluatedPicture> EvaluatePair(const Restorer& restorer, const PicturePair& pair,
                                               const std::string& output_dir, double& seconds) {
-  DW_ASSIGN_OR_RETURN(Image image, DecodeFile(pair.input));
-  DW_ASSIGN_OR_RETURN(const Image truth, DecodeFile(pair.truth));
   EvaluatedPicture picture;
-  picture.name = std::filesystem::path(pair.input).filename().string();
-  DW_ASSIGN_OR_RETURN(picture.input, CompareImages(image, truth));
-  const absl::Time begin = absl::Now();
-  DW_RETURN_IF_ERROR(RestoreImage(restorer, &image));
-  seconds += absl::ToDoubleSeconds(absl::Now() - begin);
-  DW_ASSIGN_OR_RETURN(picture.restored, CompareImages(image, truth));
+  picture.name = FileName(pair.input);
+  DW_ASSIGN_OR_RETURN(const Image image, RestoreFile(restorer, pair.input, seconds));
+  DW_ASSIGN_OR_RETURN(const Image truth, DecodeFile(pair.truth));
+  DW_ASSIGN_OR_RETURN(picture.restored, ComparePair(image, truth, pair));
   if (!output_dir.empty()) DW_RETURN_IF_ERROR(WritePng(image, output_dir, picture.name));
   return picture;
 }
 
+absl::StatusOr<Evaluation> EvaluateSet(const Restorer& restorer, const MeasuredSet& measured,
+                                       const std::string& output_dir,
+                                       const std::function<void()>& done) {
+  Evaluation evaluation{.set = measured.set,
+                        .model = restorer.spec.name,
+                        .version = restorer.spec.version,
+                        .tile = restorer.spec.tile};
+  std::vector<Quality> restored;
+  for (size_t i = 0; i < measured.pairs.size(); ++i) {
+    DW_ASSIGN_OR_RETURN(EvaluatedPicture picture,
+                        EvaluatePair(restorer, measured.pairs[i], output_dir, evaluation.seconds));
+    picture.input = measured.inputs[i];
+    restored.push_back(picture.restored);
+    evaluation.pictures.push_back(std::move(picture));
+    done();
+  }
+  evaluation.input = Mean(measured.inputs);
+  evaluation.restored = Mean(restored);
+  return evaluation;
+}
+
+// --- where restored pictures go ---
+
+absl::StatusOr<std::string> Subfolder(const std::string& parent, const std::string& name) {
+  const std::string path = parent + "/" + name;
+  std::error_code error;
+  fs::create_directory(path, error);
+  if (!error) return path;
+  return absl::NotFoundError(absl::StrFormat("cannot make folder '%s': %s", path, error.message()));
+}
+
+// The model's name, and its version where another model has that name.
+std::string FolderName(const Restorer& restorer, const std::vector<Restorer>& all) {
+  const auto same = std::count_if(all.begin(), all.end(), [&](const Restorer& other) {
+    return other.spec.name == restorer.spec.name;
+  });
+  return same == 1 ? restorer.spec.name : restorer.spec.name + "-" + restorer.spec.version;
+}
+
+// One folder for each model, of one set out of `sets`.
+absl::StatusOr<std::vector<std::string>> OutputDirs(const std::string& parent,
+                                                    const std::vector<Restorer>& restorers,
+                                                    const PairSet& set, size_t sets) {
+  std::vector<std::string> folders(restorers.size(), parent);
+  if (parent.empty()) return folders;
+  for (size_t m = 0; m < restorers.size(); ++m) {
+    if (restorers.size() > 1) {
+      const std::string name = FolderName(restorers[m], restorers);
+      DW_RETURN_IF_ERROR(ValidateName("name of a model", name));
+      DW_ASSIGN_OR_RETURN(folders[m], Subfolder(folders[m], name));
+    }
+    if (sets > 1) {
+      DW_ASSIGN_OR_RETURN(folders[m], Subfolder(folders[m], set.name));
+    }
+  }
+  return folders;
+}
+
+// --- the sheet ---
+
+absl::Status AddCell(SheetRow& row, const Image& image, int side_px, std::string caption) {
+  DW_ASSIGN_OR_RETURN(Image thumbnail, Thumbnail(image, side_px));
+  row.cells.push_back({std::move(thumbnail), std::move(caption)});
+  return absl::OkStatus();
+}
+
+// The picture is restored once more: to keep all until the worst are known would take their memory.
+absl::StatusOr<SheetRow> RowOf(const PickedPicture& picked, const MeasuredSet& measured,
+                               const std::vector<Restorer>& restorers,
+                               const std::vector<Evaluation>& of_set) {
+  const PicturePair& pair = measured.pairs[picked.index];
+  const int side_px = SheetCellPx(static_cast<int>(restorers.size()) + 2);
+  SheetRow row;
+  row.title = absl::StrFormat("%s: %s (%s)", measured.set.name, FileName(pair.input), picked.rank);
+  DW_ASSIGN_OR_RETURN(const Image input, DecodeFile(pair.input));
+  const double input_db = measured.inputs[picked.index].psnr_rgb;
+  DW_RETURN_IF_ERROR(AddCell(row, input, side_px, absl::StrFormat("input %.2f dB", input_db)));
+  for (size_t m = 0; m < restorers.size(); ++m) {
+    double ignored_seconds = 0;
+    DW_ASSIGN_OR_RETURN(const Image image, RestoreFile(restorers[m], pair.input, ignored_seconds));
+    const double db = of_set[m].pictures[picked.index].restored.psnr_rgb;
+    DW_RETURN_IF_ERROR(
+        AddCell(row, image, side_px, absl::StrFormat("%s %.2f dB", of_set[m].model, db)));
+  }
+  DW_ASSIGN_OR_RETURN(const Image truth, DecodeFile(pair.truth));
+  DW_RETURN_IF_ERROR(AddCell(row, truth, side_px, "truth"));
+  return row;
+}
+
+// --- all models on all sets ---
+
+absl::StatusOr<std::vector<MeasuredSet>> MeasureAll(const std::vector<PairSet>& sets) {
+  std::vector<MeasuredSet> measured;
+  for (const PairSet& set : sets) {
+    DW_ASSIGN_OR_RETURN(MeasuredSet next, MeasureInputs(set));
+    measured.push_back(std::move(next));
+  }
+  return measured;
+}
+
+// `done` is called after each picture.
+absl::Status CompareOn(const MeasuredSet& measured, const std::vector<Restorer>& restorers,
+                       const std::vector<std::string>& output_dirs, int sheet_worst,
+                       const std::function<void()>& done, Comparison& comparison) {
+  std::vector<Evaluation> of_set;
+  for (size_t m = 0; m < restorers.size(); ++m) {
+    DW_ASSIGN_OR_RETURN(Evaluation evaluation,
+                        EvaluateSet(restorers[m], measured, output_dirs[m], done));
+    of_set.push_back(std::move(evaluation));
+  }
+  if (sheet_worst > 0) {
+    for (const PickedPicture& picked : PickPictures(of_set, sheet_worst)) {
+      DW_ASSIGN_OR_RETURN(SheetRow row, RowOf(picked, measured, restorers, of_set));
+      comparison.sheet.push_back(std::move(row));
+    }
+  }
+  std::move(of_set.begin(), of_set.end(), std::back_inserter(comparison.evaluations));
+  return absl::OkStatus();
+}
+
 }  // namespace
+
+absl::StatusOr<Comparison> Compare(const std::vector<std::string>& models,
+                                   const std::vector<PairSet>& sets,
+                                   const EvaluationOptions& options) {
+  DW_RETURN_IF_ERROR(CheckNames(sets));
+  DW_RETURN_IF_ERROR(CheckSheet(sets.size(), options.sheet_worst));
+  DW_ASSIGN_OR_RETURN(const std::vector<Restorer> restorers, LoadAll(models, options));
+  DW_ASSIGN_OR_RETURN(const std::vector<MeasuredSet> measured, MeasureAll(sets));
+  if (options.threads > 0) at::set_num_threads(options.threads);
+  size_t total = 0, done = 0;
+  for (const MeasuredSet& set : measured) total += set.pairs.size() * restorers.size();
+  const auto count = [&] {
+    ++done;
+    if (options.progress) options.progress(static_cast<int>(done), static_cast<int>(total));
+  };
+  Comparison comparison;
+  for (const MeasuredSet& set : measured) {
+    DW_ASSIGN_OR_RETURN(const std::vector<std::string> folders,
+                        OutputDirs(options.output_dir, restorers, set.set, sets.size()));
+    DW_RETURN_IF_ERROR(CompareOn(set, restorers, folders, options.sheet_worst, count, comparison));
+  }
+  return comparison;
+}
 
 absl::StatusOr<Evaluation> Evaluate(const std::string& model, const std::string& pairs_dir,
                                     const EvaluationOptions& options) {
-  DW_ASSIGN_OR_RETURN(const std::vector<PicturePair> pairs,
-                      ListPairs(pairs_dir + "/input", pairs_dir + "/gt"));
-  DW_ASSIGN_OR_RETURN(Restorer restorer, Load(model, options.load));
-  DW_ASSIGN_OR_RETURN(restorer.spec.tile, Changed(restorer.spec.tile, options.tiling));
-  if (options.threads > 0) at::set_num_threads(options.threads);
-  Evaluation evaluation;
-  evaluation.model = restorer.spec.name;
-  evaluation.version = restorer.spec.version;
-  evaluation.tile = restorer.spec.tile;
-  for (const PicturePair& pair : pairs) {
-    DW_ASSIGN_OR_RETURN(EvaluatedPicture picture,
-                        EvaluatePair(restorer, pair, options.output_dir, evaluation.seconds));
-    evaluation.input = Add(evaluation.input, picture.input);
-    evaluation.restored = Add(evaluation.restored, picture.restored);
-    evaluation.pictures.push_back(std::move(picture));
-    if (options.progress) {
-      options.progress(static_cast<int>(evaluation.pictures.size()),
-                       static_cast<int>(pairs.size()));
-    }
-  }
-  const auto count = static_cast<double>(pairs.size());
-  evaluation.input = Over(evaluation.input, count);
-  evaluation.restored = Over(evaluation.restored, count);
-  return evaluation;
+  DW_ASSIGN_OR_RETURN(Comparison comparison, Compare({model}, {FolderOfPairs(pairs_dir)}, options));
+  return std::move(comparison.evaluations.front());
 }
 
 }  // namespace deweather

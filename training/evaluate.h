@@ -1,4 +1,6 @@
-// How well a model restores a set of pairs, at full size, tiled and blended as the server does it.
+// Restores sets of pairs at full size, tiled and blended as the server does it, and compares.
+// A figure is never over fewer pictures than there are: one that cannot be read or compared is an
+// error, and all are read and their inputs compared before the first is restored.
 
 #ifndef DEWEATHER_TRAINING_EVALUATE_H_
 #define DEWEATHER_TRAINING_EVALUATE_H_
@@ -10,27 +12,10 @@
 
 #include "absl/status/statusor.h"
 #include "model/base/load_options.h"
-#include "model/base/tile_spec.h"
-#include "model/image/quality.h"
+#include "training/evaluation.h"
+#include "training/report/sheet.h"
 
 namespace deweather {
-
-struct EvaluatedPicture {
-  std::string name;  // file name without its folder
-  Quality input;     // of the picture as it was given, against the truth
-  Quality restored;
-};
-
-// Means over the pictures.
-struct Evaluation {
-  std::string model;
-  std::string version;
-  TileSpec tile;  // how the pictures were cut
-  Quality input;
-  Quality restored;
-  double seconds = 0;  // spent restoring, decoding not counted
-  std::vector<EvaluatedPicture> pictures;
-};
 
 // How pictures are to be cut, where it is not as the model wants it.
 struct TilingChange {
@@ -42,13 +27,26 @@ struct TilingChange {
 struct EvaluationOptions {
   LoadOptions load;
   TilingChange tiling;
-  int threads = 0;         // of Torch; 0: as many as it has now
-  std::string output_dir;  // gets every restored picture as a PNG of its name; empty: none is kept
-  std::function<void(int done, int total)> progress;  // called after each picture
+  int threads = 0;              // of Torch; 0: as many as it has now
+  std::string output_dir = "";  // gets every restored picture as a PNG of its name, in a folder of
+      // its model and its set where there are several; empty: none is kept
+  int sheet_worst = 0;  // worst pictures of a set that the sheet shows; 0: no sheet
+  std::function<void(int done, int total)> progress = nullptr;  // called after each picture
 };
 
-// `pairs_dir` holds input/ and gt/ with the same names; `model` is a checkpoint's path or "identity".
-// INVALID_ARGUMENT a tiling that TileSpec does not allow.
+struct Comparison {
+  std::vector<Evaluation> evaluations;  // set by set, each with the models in the order given
+  std::vector<SheetRow> sheet;  // input | each model's | truth, for PickPictures of each set
+};
+
+// Every model on every set. A model, a checkpoint's path or "identity", is loaded once.
+// INVALID_ARGUMENT a model or the name of a set given twice, a tiling that TileSpec does not allow,
+// a sheet of over 64 rows, or a pair of different sizes or under 11 px a side, both files named.
+absl::StatusOr<Comparison> Compare(const std::vector<std::string>& models,
+                                   const std::vector<PairSet>& sets,
+                                   const EvaluationOptions& options);
+
+// One model on one folder of pairs.
 absl::StatusOr<Evaluation> Evaluate(const std::string& model, const std::string& pairs_dir,
                                     const EvaluationOptions& options);
 

@@ -1,6 +1,7 @@
 // deweather-train: trains, evaluates and looks into models.
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <exception>
@@ -14,6 +15,9 @@
 #include "proto/config/config.h"
 #include "training/bench.h"
 #include "training/evaluate.h"
+#include "training/evaluation.h"
+#include "training/report/sheet.h"
+#include "training/residual_survey.h"
 #include "training/tools.h"
 #include "training/train.h"
 
@@ -48,6 +52,21 @@ std::string Dump(const json& value) {
   return value.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
+// --- flags of several commands ---
+
+struct LoadFlags {
+  std::string device = "auto";
+  std::string precision = "auto";
+
+  void AddTo(CLI::App* command) {
+    command->add_option("--device", device, "auto, cpu, cuda or cuda:N")->capture_default_str();
+    command->add_option("--precision", precision, "auto: bf16 where the device computes in it")
+        ->check(CLI::IsMember({"auto", "f32", "bf16"}))
+        ->capture_default_str();
+  }
+  LoadOptions Options() const { return {device, *ParsePrecision(precision)}; }
+};
+
 // --- run ---
 
 void PrintProgress(const TrainProgress& at) {
@@ -77,61 +96,45 @@ int RunTraining(const std::string& config) {
 
 // --- evaluate ---
 
-json ToJson(const TileSpec& tile) {
-  return {{"tile_px", tile.tile_px},
-          {"overlap_px", tile.overlap_px},
-          {"multiple_px", tile.multiple_px},
-          {"whole_image", tile.whole_image}};
-}
-
-json ToJson(const Evaluation& evaluation) {
-  return {{"model", evaluation.model},
-          {"version", evaluation.version},
-          {"tiling", ToJson(evaluation.tile)},
-          {"images", evaluation.pictures.size()},
-          {"psnr_y", evaluation.restored.psnr_y},
-          {"psnr_rgb", evaluation.restored.psnr_rgb},
-          {"ssim_y", evaluation.restored.ssim_y},
-          {"ssim_rgb", evaluation.restored.ssim_rgb},
-          {"input_psnr_y", evaluation.input.psnr_y},
-          {"input_psnr_rgb", evaluation.input.psnr_rgb},
-          {"input_ssim_y", evaluation.input.ssim_y},
-          {"input_ssim_rgb", evaluation.input.ssim_rgb},
-          {"seconds", evaluation.seconds}};
-}
-
-void PrintEvaluation(const std::string& pairs, const Evaluation& evaluation) {
-  Say("%s %s on %s, %d pictures, %.1f s\n", evaluation.model, evaluation.version, pairs,
-      evaluation.pictures.size(), evaluation.seconds);
-  Say("%10s %9s %9s %9s %9s\n", "", "PSNR-Y", "PSNR-RGB", "SSIM-Y", "SSIM-RGB");
-  const auto row = [](const char* name, const Quality& quality) {
-    Say("%10s %9.2f %9.2f %9.4f %9.4f\n", name, quality.psnr_y, quality.psnr_rgb, quality.ssim_y,
-        quality.ssim_rgb);
-  };
-  row("input", evaluation.input);
-  row("restored", evaluation.restored);
-}
-
 void ReportPicture(int done, int total) {
   if (done % 10 == 0 || done == total) absl::FPrintF(stderr, "%d/%d pictures\n", done, total);
 }
 
-int RunEvaluate(const std::vector<std::string>& models, const std::vector<std::string>& pairs,
-                EvaluationOptions options, bool as_json) {
-  options.threads = UsableProcessors();
-  options.progress = ReportPicture;
-  json sets = json::array();
-  for (const std::string& model : models) {
-    for (const std::string& dir : pairs) {
-      const absl::StatusOr<Evaluation> evaluation = Evaluate(model, dir, options);
-      if (!evaluation.ok()) return Fail(evaluation.status());
-      json entry = ToJson(*evaluation);
-      entry["pairs"] = dir;
-      sets.push_back(std::move(entry));
-      if (!as_json) PrintEvaluation(dir, *evaluation);
-    }
+struct EvaluateFlags {
+  std::vector<std::string> models, pairs;
+  LoadFlags load;
+  EvaluationOptions options;
+  ReportOptions report;
+  std::string sheet;
+  bool json = false;
+};
+
+int RunEvaluate(EvaluateFlags flags) {
+  std::vector<PairSet> sets;
+  for (const std::string& text : flags.pairs) {
+    const absl::StatusOr<PairSet> set = ParsePairSet(text);
+    if (!set.ok()) return Fail(set.status(), kWrongUsage);
+    sets.push_back(*set);
   }
-  if (as_json) Say("%s\n", Dump(sets.size() == 1 ? sets[0] : json{{"sets", sets}}));
+  flags.options.load = flags.load.Options();
+  flags.options.threads = UsableProcessors();
+  flags.options.progress = ReportPicture;
+  if (!flags.sheet.empty()) {
+    const absl::Status path = CheckSheetPath(flags.sheet);
+    if (!path.ok()) return Fail(path, kWrongUsage);
+    flags.options.sheet_worst = std::max(1, flags.report.worst);
+  }
+  const absl::StatusOr<Comparison> found = Compare(flags.models, sets, flags.options);
+  if (!found.ok()) return Fail(found.status());
+  if (!flags.sheet.empty()) {
+    const absl::Status written = WriteSheet(flags.sheet, found->sheet);
+    if (!written.ok()) return Fail(written);
+  }
+  if (flags.json) {
+    Say("%s\n", EvaluationJson(found->evaluations, flags.report));
+  } else {
+    Say("%s", EvaluationTable(found->evaluations, flags.report));
+  }
   return 0;
 }
 
@@ -208,12 +211,82 @@ int RunInspectFile(const std::string& path, int size_px, bool as_json) {
   return PrintInspection(inspection->config, size_px, head, tail, as_json);
 }
 
-int RunSynthesize(const std::string& source, const std::string& destination,
-                  const std::string& weather_name, uint64_t seed) {
-  const absl::StatusOr<Weather> weather = ParseWeather(weather_name);
-  if (!weather.ok()) return Fail(weather.status(), kWrongUsage);
-  const absl::Status status = SynthesizeFile(source, destination, *weather, seed);
+struct SynthesizeFlags {
+  std::string in, out, sheet, weather;
+  uint64_t seed = 0;
+  int count = 3;
+};
+
+int RunSynthesize(const SynthesizeFlags& flags) {
+  ContactSheetOptions sheet{.seed = flags.seed, .count = flags.count};
+  if (!flags.weather.empty()) {
+    const absl::StatusOr<Weather> weather = ParseWeather(flags.weather);
+    if (!weather.ok()) return Fail(weather.status(), kWrongUsage);
+    sheet.weather = *weather;
+  }
+  if (flags.out.empty() && flags.sheet.empty()) {
+    return Fail(absl::InvalidArgumentError("wanted --output, --sheet or both"), kWrongUsage);
+  }
+  if (!flags.out.empty() && !sheet.weather) {
+    return Fail(absl::InvalidArgumentError("--output needs --weather"), kWrongUsage);
+  }
+  absl::Status status = absl::OkStatus();
+  if (!flags.out.empty()) {
+    status = SynthesizeFile(flags.in, flags.out, *sheet.weather, flags.seed);
+  }
+  if (status.ok() && !flags.sheet.empty()) {
+    status = SynthesizeSheet(flags.in, flags.sheet, sheet);
+  }
   return status.ok() ? 0 : Fail(status);
+}
+
+// --- residuals ---
+
+struct ResidualFlags {
+  std::vector<std::string> pairs, weathers;
+  std::string clean;
+  SurveyOptions survey;
+  bool json = false;
+};
+
+absl::StatusOr<std::vector<ResidualSurvey>> SurveyAll(const std::vector<PairSet>& sets,
+                                                      const std::vector<Weather>& weathers,
+                                                      const ResidualFlags& flags) {
+  std::vector<ResidualSurvey> surveys;
+  for (const PairSet& set : sets) {
+    const absl::StatusOr<ResidualSummary> summary = SurveyPairs(set.dir, flags.survey);
+    if (!summary.ok()) return summary.status();
+    surveys.push_back({"pairs " + set.name, *summary});
+  }
+  for (const Weather weather : weathers) {
+    const auto summary = SurveyWeather(flags.clean, weather, flags.survey);
+    if (!summary.ok()) return summary.status();
+    surveys.push_back({"synthetic " + std::string(Name(weather)), *summary});
+  }
+  return surveys;
+}
+
+int RunResiduals(const ResidualFlags& flags) {
+  std::vector<PairSet> sets;
+  for (const std::string& text : flags.pairs) {
+    const absl::StatusOr<PairSet> set = ParsePairSet(text);
+    if (!set.ok()) return Fail(set.status(), kWrongUsage);
+    sets.push_back(*set);
+  }
+  std::vector<Weather> weathers;
+  for (const std::string& name : flags.weathers) {
+    const absl::StatusOr<Weather> weather = ParseWeather(name);
+    if (!weather.ok()) return Fail(weather.status(), kWrongUsage);
+    weathers.push_back(*weather);
+  }
+  if (sets.empty() && weathers.empty()) {
+    return Fail(absl::InvalidArgumentError("wanted --pairs, or --clean and --weather"),
+                kWrongUsage);
+  }
+  const absl::StatusOr<std::vector<ResidualSurvey>> surveys = SurveyAll(sets, weathers, flags);
+  if (!surveys.ok()) return Fail(surveys.status());
+  Say("%s%s", flags.json ? SurveyJson(*surveys) : SurveyTable(*surveys), flags.json ? "\n" : "");
+  return 0;
 }
 
 // --- bench ---
@@ -275,19 +348,6 @@ struct NetworkFlags {
   }
 };
 
-struct LoadFlags {
-  std::string device = "auto";
-  std::string precision = "auto";
-
-  void AddTo(CLI::App* command) {
-    command->add_option("--device", device, "auto, cpu, cuda or cuda:N")->capture_default_str();
-    command->add_option("--precision", precision, "auto: bf16 where the device computes in it")
-        ->check(CLI::IsMember({"auto", "f32", "bf16"}))
-        ->capture_default_str();
-  }
-  LoadOptions Options() const { return {device, *ParsePrecision(precision)}; }
-};
-
 void AddRun(CLI::App& app, int& exit_code) {
   auto* command = app.add_subcommand("run", "Train a model; progress goes to stdout");
   auto config = std::make_shared<std::string>();
@@ -306,29 +366,29 @@ void AddTiling(CLI::App* command, TilingChange& tiling) {
 }
 
 void AddEvaluate(CLI::App& app, int& exit_code) {
-  struct Flags {
-    std::vector<std::string> models, pairs;
-    LoadFlags load;
-    TilingChange tiling;
-    std::string output;
-    bool json = false;
-  };
   auto* command = app.add_subcommand("evaluate", "Restore pairs at full size and compare");
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<EvaluateFlags>();
   command->add_option("--model", flags->models, "Checkpoint, or identity; may be repeated")
       ->required();
-  command->add_option("--pairs", flags->pairs, "Folder with input/ and gt/; may be repeated")
+  command
+      ->add_option("--pairs", flags->pairs,
+                   "Folder with input/ and gt/, or NAME=FOLDER; may be repeated")
       ->required();
   flags->load.AddTo(command);
-  AddTiling(command, flags->tiling);
-  command->add_option("-o,--output", flags->output,
+  AddTiling(command, flags->options.tiling);
+  command->add_option("-o,--output", flags->options.output_dir,
                       "Existing folder for the restored pictures, PNG");
+  command->add_option(
+      "--sheet", flags->sheet,
+      "Picture to write: input | restored | truth of each set's worst, median, best");
+  command->add_option("--worst", flags->report.worst, "Worst pictures to list, by gain in PSNR-RGB")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   command->add_flag("--json", flags->json, "Print one JSON object");
-  command->callback([=, &exit_code] {
-    exit_code =
-        RunEvaluate(flags->models, flags->pairs,
-                    {flags->load.Options(), flags->tiling, 0, flags->output, {}}, flags->json);
-  });
+  command
+      ->add_flag("--per-picture", flags->report.per_picture, "Each picture's figures in the JSON")
+      ->needs("--json");
+  command->callback([=, &exit_code] { exit_code = RunEvaluate(*flags); });
 }
 
 void AddImport(CLI::App& app, int& exit_code) {
@@ -378,20 +438,39 @@ void AddInspect(CLI::App& app, int& exit_code) {
 }
 
 void AddSynthesize(CLI::App& app, int& exit_code) {
-  struct Flags {
-    std::string in, out, weather;
-    uint64_t seed = 0;
-  };
   auto* command = app.add_subcommand("synthesize", "Put weather on a picture");
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<SynthesizeFlags>();
   command->add_option("IN", flags->in, "Picture")->required();
-  command->add_option("-o,--output", flags->out, "Picture to write; its extension is the format")
-      ->required();
-  command->add_option("--weather", flags->weather, "rain")->required();
+  command->add_option("-o,--output", flags->out, "Picture to write; its extension is the format");
+  command->add_option("--sheet", flags->sheet,
+                      "Contact sheet to write: the picture's middle as it is and in that weather, "
+                      "or in each");
+  command->add_option("--weather", flags->weather, "rain, drops, snow, haze or mixed");
   command->add_option("--seed", flags->seed, "Same seed, same weather")->capture_default_str();
-  command->callback([=, &exit_code] {
-    exit_code = RunSynthesize(flags->in, flags->out, flags->weather, flags->seed);
-  });
+  command
+      ->add_option("--count", flags->count, "Pictures of each weather on the sheet, from --seed on")
+      ->capture_default_str();
+  command->callback([=, &exit_code] { exit_code = RunSynthesize(*flags); });
+}
+
+void AddResiduals(CLI::App& app, int& exit_code) {
+  auto* command = app.add_subcommand(
+      "residuals", "Statistics of what weather did to pictures, paired and synthetic");
+  auto flags = std::make_shared<ResidualFlags>();
+  command->add_option("--pairs", flags->pairs,
+                      "Folder with input/ and gt/, or NAME=FOLDER; may be repeated");
+  auto* clean = command->add_option("--clean", flags->clean, "Folder of clean pictures");
+  auto* weather =
+      command->add_option("--weather", flags->weathers, "Weather to put on them; may be repeated");
+  clean->needs(weather);
+  weather->needs(clean);
+  command->add_option("--count", flags->survey.count, "Crops of each")->capture_default_str();
+  command->add_option("--crop", flags->survey.crop_px, "Side of a crop, px; 0: whole pictures")
+      ->capture_default_str();
+  command->add_option("--seed", flags->survey.seed, "Draws the crops and the weather")
+      ->capture_default_str();
+  command->add_flag("--json", flags->json, "Print one JSON object");
+  command->callback([=, &exit_code] { exit_code = RunResiduals(*flags); });
 }
 
 void AddBench(CLI::App& app, int& exit_code) {
@@ -435,6 +514,7 @@ int Main(int argc, char** argv) {
   AddImport(app, exit_code);
   AddInspect(app, exit_code);
   AddSynthesize(app, exit_code);
+  AddResiduals(app, exit_code);
   AddBench(app, exit_code);
   try {
     app.parse(argc, argv);

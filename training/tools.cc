@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <filesystem>
 #include <utility>
 
@@ -16,6 +17,7 @@
 #include "model/parameters.h"
 #include "model/safetensors.h"
 #include "model/version_store.h"
+#include "training/report/sheet.h"
 
 namespace deweather {
 namespace {
@@ -57,24 +59,11 @@ std::string SourceOf(const std::string& path) {
   return absl::StrFormat("import of %s", std::filesystem::path(path).filename().string());
 }
 
-// Eight bits, colour; alpha is dropped.
-RgbImage ToRgb(const Image& image) {
-  const auto pixels = static_cast<size_t>(image.width) * image.height;
-  RgbImage rgb{image.width, image.height, std::vector<float>(3 * pixels)};
-  const bool grey = image.channels < 3;
-  for (size_t i = 0; i < 3 * pixels; ++i) {
-    const size_t sample = i / 3 * image.channels + (grey ? 0 : i % 3);
-    rgb.pixels[i] =
-        image.bytes_per_sample == 1
-            ? static_cast<float>(image.samples[sample]) / 255.0f
-            : static_cast<float>(image.samples[2 * sample] + 256 * image.samples[2 * sample + 1]) /
-                  65535.0f;
-  }
-  return rgb;
-}
-
+// Eight bits, colour; all else as in `like`.
 Image FromRgb(const RgbImage& rgb, const Image& like) {
   Image image = like;
+  image.width = rgb.width;
+  image.height = rgb.height;
   image.channels = 3;
   image.bytes_per_sample = 1;
   image.samples.resize(rgb.pixels.size());
@@ -82,6 +71,46 @@ Image FromRgb(const RgbImage& rgb, const Image& like) {
     return static_cast<uint8_t>(std::lround(std::clamp(value, 0.0f, 1.0f) * 255.0f));
   });
   return image;
+}
+
+// --- the contact sheet ---
+
+constexpr int kSheetColumns = 4;
+constexpr int kSheetSide = 640;  // of the picture that gets the weather, px
+
+RgbImage Middle(const RgbImage& image, int side) {
+  RgbImage middle{std::min(image.width, side), std::min(image.height, side), {}};
+  const int left = (image.width - middle.width) / 2, top = (image.height - middle.height) / 2;
+  for (int y = 0; y < middle.height; ++y) {
+    const auto row = image.pixels.begin() + (int64_t{top + y} * image.width + left) * 3;
+    middle.pixels.insert(middle.pixels.end(), row, row + int64_t{3} * middle.width);
+  }
+  return middle;
+}
+
+absl::StatusOr<SheetCell> Cell(const RgbImage& picture, std::string caption) {
+  SheetCell cell;
+  cell.caption = std::move(caption);
+  DW_ASSIGN_OR_RETURN(cell.picture,
+                      Thumbnail(FromRgb(picture, Image{}), SheetCellPx(kSheetColumns)));
+  return cell;
+}
+
+// The clean picture and those with weather, as many to a row as fit.
+absl::Status AddRows(const RgbImage& clean, Weather weather, const ContactSheetOptions& options,
+                     std::vector<SheetRow>& rows) {
+  const std::string name(Name(weather));
+  rows.emplace_back();
+  DW_ASSIGN_OR_RETURN(SheetCell first, Cell(clean, "clean"));
+  rows.back().cells.push_back(std::move(first));
+  for (int i = 0; i < options.count; ++i) {
+    const uint64_t seed = options.seed + static_cast<uint64_t>(i);
+    DW_ASSIGN_OR_RETURN(const RgbImage picture, AddWeather(clean, weather, seed));
+    DW_ASSIGN_OR_RETURN(SheetCell cell, Cell(picture, absl::StrFormat("%s, seed %d", name, seed)));
+    if (rows.back().cells.size() == kSheetColumns) rows.emplace_back();
+    rows.back().cells.push_back(std::move(cell));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -120,18 +149,57 @@ absl::StatusOr<NetworkCost> CostOf(const ModelConfig& config, int size_px) {
   return NetworkCost{CountParameters(config), macs.layers, macs.attention};
 }
 
+absl::StatusOr<Image> DecodeFile(const std::string& path) {
+  DW_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path));
+  absl::StatusOr<Image> image = DecodeImage(bytes, DecodeLimits{});
+  if (!image.ok()) return Annotate(image.status(), path);
+  return image;
+}
+
+RgbImage ToRgb(const Image& image) {
+  const auto pixels = static_cast<size_t>(image.width) * image.height;
+  RgbImage rgb{image.width, image.height, std::vector<float>(3 * pixels)};
+  const bool grey = image.channels < 3;
+  for (size_t i = 0; i < 3 * pixels; ++i) {
+    const size_t sample = i / 3 * image.channels + (grey ? 0 : i % 3);
+    if (image.bytes_per_sample == 1) {
+      rgb.pixels[i] = static_cast<float>(image.samples[sample]) / 255.0f;
+    } else {
+      uint16_t value;
+      std::memcpy(&value, image.samples.data() + 2 * sample, sizeof(value));
+      rgb.pixels[i] = static_cast<float>(value) / 65535.0f;
+    }
+  }
+  return rgb;
+}
+
 absl::Status SynthesizeFile(const std::string& source, const std::string& destination,
                             Weather weather, uint64_t seed) {
   const std::string extension = std::filesystem::path(destination).extension().string();
   EncodeOptions encode;
   DW_ASSIGN_OR_RETURN(encode.format,
                       ParseImageFormat(extension.empty() ? "" : extension.substr(1)));
-  DW_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(source));
-  const absl::StatusOr<Image> clean = DecodeImage(bytes, DecodeLimits{});
-  if (!clean.ok()) return Annotate(clean.status(), source);
-  DW_ASSIGN_OR_RETURN(const RgbImage rgb, AddWeather(ToRgb(*clean), weather, seed));
-  DW_ASSIGN_OR_RETURN(const std::string encoded, EncodeImage(FromRgb(rgb, *clean), encode));
+  DW_ASSIGN_OR_RETURN(const Image clean, DecodeFile(source));
+  DW_ASSIGN_OR_RETURN(const RgbImage rgb, AddWeather(ToRgb(clean), weather, seed));
+  DW_ASSIGN_OR_RETURN(const std::string encoded, EncodeImage(FromRgb(rgb, clean), encode));
   return WriteFileAtomically(destination, encoded);
+}
+
+absl::Status SynthesizeSheet(const std::string& source, const std::string& destination,
+                             const ContactSheetOptions& options) {
+  DW_RETURN_IF_ERROR(CheckSheetPath(destination));
+  if (options.count < 1 || options.count > 48) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("count is %d; it must be 1 to 48", options.count));
+  }
+  DW_ASSIGN_OR_RETURN(const Image image, DecodeFile(source));
+  const RgbImage clean = Middle(ToRgb(image), kSheetSide);
+  std::vector<SheetRow> rows;
+  for (const Weather weather : kWeathers) {
+    if (options.weather.value_or(weather) != weather) continue;
+    DW_RETURN_IF_ERROR(AddRows(clean, weather, options, rows));
+  }
+  return WriteSheet(destination, rows);
 }
 
 }  // namespace deweather

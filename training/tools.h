@@ -6,12 +6,14 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "model/base/model_config.h"
+#include "model/image/image.h"
 #include "training/weather/weather.h"
 
 namespace deweather {
@@ -47,9 +49,25 @@ struct NetworkCost {
 };
 absl::StatusOr<NetworkCost> CostOf(const ModelConfig& config, int size_px);
 
+// Reads a picture file; an error names it.
+absl::StatusOr<Image> DecodeFile(const std::string& path);
+
+// Alpha and profiles are dropped; grey is R = G = B.
+RgbImage ToRgb(const Image& image);
+
 // Puts weather on a picture file; the format follows the destination's extension.
 absl::Status SynthesizeFile(const std::string& source, const std::string& destination,
                             Weather weather, uint64_t seed);
+
+struct ContactSheetOptions {
+  std::optional<Weather> weather = std::nullopt;  // none: each in turn
+  uint64_t seed = 0;                              // of the first picture; the next ones count on
+  int count = 3;                                  // pictures of each weather, 1 to 48
+};
+
+// Draws the middle of a picture file, at most 640 px a side, as it is and with weather.
+absl::Status SynthesizeSheet(const std::string& source, const std::string& destination,
+                             const ContactSheetOptions& options);
 
 }  // namespace deweather
 
