@@ -85,7 +85,8 @@ PROGRAMS = {
     "client/main.cc": Target("client", ("dw_client", "dw_proto"), MAIN_LIBRARIES),
 }
 
-# The generated headers that dw_config holds; all others are dw_proto's.
+# The generated headers that dw_config holds; one beside its .proto in a target's folder is that
+# target's, all others are dw_proto's.
 CONFIG_MESSAGES = re.compile(r"(server|train)_config\.pb\.h$")
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*(<([^>]+)>|"([^"]+)")', re.MULTILINE)
@@ -126,7 +127,8 @@ def is_generated(include):
 
 def owner_of(include):
     if is_generated(include):
-        return "dw_config" if CONFIG_MESSAGES.search(include) else "dw_proto"
+        other = "dw_config" if CONFIG_MESSAGES.search(include) else "dw_proto"
+        return target_of(include) or other
     return target_of(include)
 
 

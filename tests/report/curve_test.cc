@@ -1,0 +1,167 @@
+#include "training/report/curve.h"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cmath>
+#include <filesystem>
+#include <limits>
+#include <map>
+
+#include "model/base/file.h"
+#include "model/image/codec.h"
+#include "tests/report/files.h"
+
+namespace deweather {
+namespace {
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+
+// A run with these losses at every 10th step.
+CurveRun RunWith(const std::vector<double>& losses) {
+  CurveRun run{"run", {}};
+  for (size_t i = 0; i < losses.size(); ++i) {
+    run.records.push_back(
+        {static_cast<int64_t>(10 * (i + 1)), {}, {{"loss/task", losses[i]}, {"loss/balance", 1}}});
+  }
+  return run;
+}
+
+std::vector<double> Falling(int count) {
+  std::vector<double> losses;
+  for (int i = 0; i < count; ++i) losses.push_back(0.02 + 0.1 * std::exp(-5.0 * i / count));
+  return losses;
+}
+
+using Colour = std::array<int, 3>;
+const Colour kBlue = {31, 102, 180};    // of the first series
+const Colour kOrange = {226, 110, 20};  // of the second
+
+// Columns of the picture, left to right, that hold pixels of about this colour.
+std::vector<int> ColumnsOf(const Image& image, const Colour& colour, int end) {
+  std::vector<int> columns;
+  for (int x = 0; x < end; ++x) {
+    bool found = false;
+    for (int y = 0; y < image.height && !found; ++y) {
+      const uint8_t* pixel = image.row(y) + 3 * x;
+      found = std::abs(pixel[0] - colour[0]) + std::abs(pixel[1] - colour[1]) +
+                  std::abs(pixel[2] - colour[2]) <
+              12;
+    }
+    if (found) columns.push_back(x);
+  }
+  return columns;
+}
+
+// Where the panels end to the left of the legend.
+constexpr int kPanels = 1200;
+
+int Inked(const Image& image) {
+  int inked = 0;
+  for (const uint8_t sample : image.samples) inked += sample < 200;
+  return inked;
+}
+
+TEST(SmoothTest, KeepsConstantsAndGaps) {
+  const std::vector<double> smooth = Smooth({2, 2, kNan, 2, 0, -1, 2}, 2);
+  for (const size_t i : {0, 1, 3, 6}) EXPECT_NEAR(smooth[i], 2, 1e-12);
+  for (const size_t i : {2, 4, 5}) EXPECT_TRUE(std::isnan(smooth[i]));
+}
+
+TEST(SmoothTest, IsTheGeometricMeanOfNeighbours) {
+  const std::vector<double> smooth = Smooth({1, 1, 8, 1, 1, 1}, 1);
+  EXPECT_NEAR(smooth[0], 1, 1e-12);  // the beginning stays
+  for (const size_t i : {1, 2, 3}) EXPECT_NEAR(smooth[i], 2, 1e-12);
+  EXPECT_NEAR(smooth[4], 1, 1e-12);
+  EXPECT_EQ(Smooth({3, 5, 7}, 0)[1], std::exp(std::log(5.0)));
+}
+
+TEST(CurveTest, AnyNumberOfPointsIsDrawn) {
+  int before = 0;
+  for (const int count : {0, 1, 2, 1000}) {
+    const Image image = DrawCurve({RunWith(Falling(count))});
+    EXPECT_EQ(image.width, 1600);
+    EXPECT_EQ(image.height, 1000);
+    EXPECT_GT(Inked(image), before) << count;
+    before = count < 1 ? 0 : Inked(image) - 200;  // labels differ a little
+  }
+  EXPECT_GT(Inked(DrawCurve({})), 0);
+}
+
+TEST(CurveTest, ManyPointsLookLikeFewer) {
+  const Image few = DrawCurve({RunWith(Falling(1000))});
+  const Image many = DrawCurve({RunWith(Falling(100'000))});
+  EXPECT_NEAR(Inked(many), Inked(few), 0.1 * Inked(few));
+  EXPECT_NEAR(ColumnsOf(many, kBlue, kPanels).size(), ColumnsOf(few, kBlue, kPanels).size(), 20);
+}
+
+TEST(CurveTest, LineSpansThePanel) {
+  const std::vector<int> columns = ColumnsOf(DrawCurve({RunWith(Falling(300))}), kBlue, kPanels);
+  ASSERT_GT(columns.size(), 1000u);
+  EXPECT_LT(columns.front(), 130);
+  EXPECT_EQ(columns.back() - columns.front() + 1, static_cast<int>(columns.size()));
+}
+
+TEST(CurveTest, EqualLossesAreALine) {
+  for (const double loss : {1e-9, 0.02, 1e6}) {
+    const Image image = DrawCurve({RunWith(std::vector<double>(50, loss))});
+    EXPECT_GT(ColumnsOf(image, kBlue, kPanels).size(), 1000u) << loss;
+  }
+}
+
+TEST(CurveTest, LossesThatAreNotFiniteAreAGap) {
+  std::vector<double> losses = Falling(300);
+  for (int i = 100; i < 200; ++i) losses[static_cast<size_t>(i)] = kNan;
+  losses[150] = std::numeric_limits<double>::infinity();
+  const std::vector<int> columns = ColumnsOf(DrawCurve({RunWith(losses)}), kBlue, kPanels);
+  int widest = 0;
+  for (size_t i = 1; i < columns.size(); ++i)
+    widest = std::max(widest, columns[i] - columns[i - 1]);
+  EXPECT_NEAR(widest, 380, 60);  // a third of the panel
+}
+
+TEST(CurveTest, NothingThatCanBeDrawnIsAnEmptyPanel) {
+  for (const double loss : {kNan, 0.0, -1.0}) {
+    EXPECT_TRUE(ColumnsOf(DrawCurve({RunWith({loss, loss})}), kBlue, kPanels).empty());
+  }
+}
+
+TEST(CurveTest, EvaluationsHaveAPanel) {
+  CurveRun run = RunWith(Falling(100));
+  const Image without = DrawCurve({run});
+  EXPECT_TRUE(ColumnsOf(without, kOrange, kPanels).empty());
+  run.records.push_back(
+      {300, {}, {{"evaluation/rain/psnr_y", 27}, {"evaluation/snow/psnr_y", 24}}});
+  run.records.push_back(
+      {900, {}, {{"evaluation/rain/psnr_y", 31}, {"evaluation/snow/psnr_y", 26}}});
+  run.records.push_back({900, {}, {{"evaluation/rain/ssim_y", 0.9}}});
+  const std::vector<int> columns = ColumnsOf(DrawCurve({run}), kOrange, kPanels);
+  ASSERT_FALSE(columns.empty());
+  EXPECT_NEAR(columns.back() - columns.front(), 720, 30);  // 600 of 1000 steps
+}
+
+TEST(CurveTest, RunsAreSideBySideInOnePicture) {
+  const Image image = DrawCurve({RunWith(Falling(100)), RunWith(std::vector<double>(50, 0.05))});
+  const size_t first = ColumnsOf(image, kBlue, kPanels).size();
+  const size_t second = ColumnsOf(image, kOrange, kPanels).size();
+  EXPECT_GT(second, 300u);
+  EXPECT_NEAR(second, first / 2, 0.1 * first);
+}
+
+TEST(CurveTest, LongNamesLeaveRoom) {
+  CurveRun run = RunWith(Falling(100));
+  run.name = std::string(500, 'x');
+  EXPECT_GT(ColumnsOf(DrawCurve({run, run}), kOrange, 1000).size(), 700u);
+}
+
+TEST(CurveTest, WritesAPng) {
+  const std::string path = NewFolder() + "/curve.png";
+  ASSERT_TRUE(WriteCurve({RunWith(Falling(10))}, path).ok());
+  const absl::StatusOr<Image> image = DecodeImage(ReadFile(path).value(), {});
+  ASSERT_TRUE(image.ok()) << image.status();
+  EXPECT_EQ(image->samples, DrawCurve({RunWith(Falling(10))}).samples);
+  EXPECT_FALSE(WriteCurve({}, path + "/not/there.png").ok());
+}
+
+}  // namespace
+}  // namespace deweather

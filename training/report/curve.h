@@ -1,0 +1,36 @@
+// A picture of how runs went: their losses and, where there were evaluations, their PSNR.
+//
+// Threads  thread-safe: pure functions, but for WriteCurve's file
+
+#ifndef DEWEATHER_TRAINING_REPORT_CURVE_H_
+#define DEWEATHER_TRAINING_REPORT_CURVE_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "model/image/image.h"
+#include "training/report/record.h"
+
+namespace deweather {
+
+// One run, as its log tells it (json_lines.h).
+struct CurveRun {
+  std::string name;
+  std::vector<ScalarRecord> records;  // in the order of their steps
+};
+
+// Every point as the geometric mean of its neighbours, nearer ones counting more, at most `reach` to
+// either side; what is not finite or not positive is left out, and is NaN.
+std::vector<double> Smooth(const std::vector<double>& values, int reach);
+
+// 1600x1000 pixels, RGB. Above, on a logarithmic scale, every "loss/..." but the experts' balance,
+// pale as it was and strong as it is smoothed; below every "evaluation/.../psnr_y".
+Image DrawCurve(const std::vector<CurveRun>& runs);
+
+// DrawCurve as a PNG that replaces `path` atomically.
+absl::Status WriteCurve(const std::vector<CurveRun>& runs, const std::string& path);
+
+}  // namespace deweather
+
+#endif  // DEWEATHER_TRAINING_REPORT_CURVE_H_

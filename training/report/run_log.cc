@@ -1,0 +1,60 @@
+#include "training/report/run_log.h"
+
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "model/base/status_macros.h"
+#include "training/report/curve.h"
+#include "training/report/json_lines.h"
+
+namespace deweather {
+
+RunLog::RunLog(std::string folder, int64_t steps, absl::Time now, Warn warn)
+    : folder_(std::move(folder)), warn_(std::move(warn)) {
+  Check(kLog, ForgetAfter(steps, LogPath()));
+  absl::StatusOr<AppendFile> log = AppendFile::Open(LogPath());
+  Check(kLog, log.status());
+  if (log.ok()) log_.emplace(*std::move(log));
+  absl::StatusOr<EventFile> events = EventFile::Open(folder_, steps, now);
+  Check(kEvents, events.status());
+  if (events.ok()) events_.emplace(*std::move(events));
+}
+
+void RunLog::Add(const ScalarRecord& record) {
+  Check(kLog, AppendLine(JsonLine(record)));
+  Check(kEvents, events_ ? events_->Append(record) : absl::UnavailableError("not open"));
+}
+
+void RunLog::Add(const EventRecord& record) { Check(kLog, AppendLine(JsonLine(record))); }
+
+void RunLog::AddImage(int64_t step, absl::Time time, const std::string& tag, const Image& image) {
+  Check(kEvents, events_ ? events_->AppendImage(step, time, tag, image)
+                         : absl::UnavailableError("not open"));
+}
+
+void RunLog::Checkpoint(const std::string& name) {
+  Check(kCurve, Draw(name));
+  if (log_) Check(kLog, log_->Sync());
+  if (events_) Check(kEvents, events_->Sync());
+}
+
+void RunLog::Check(Output output, const absl::Status& status) {
+  if (status.ok()) return;
+  ++lost_;
+  if (warned_[output]) return;
+  warned_[output] = true;
+  warn_(absl::StrCat(std::string(status.message()),
+                     "; training goes on without what cannot be written"));
+}
+
+absl::Status RunLog::AppendLine(const std::string& line) {
+  return log_ ? log_->Append(line) : absl::UnavailableError("not open");
+}
+
+absl::Status RunLog::Draw(const std::string& name) const {
+  DW_ASSIGN_OR_RETURN(std::vector<ScalarRecord> records, ReadJsonLines(LogPath()));
+  return WriteCurve({{name, std::move(records)}}, folder_ + "/curve.png");
+}
+
+}  // namespace deweather
