@@ -27,7 +27,7 @@ struct DropLayer {
   double radius_px = 10;       // of a drop in the middle of the layer; [1.5, 40]
   double radius_spread = 0.4;  // of log(radius); [0.05, 0.7]
   double elongation = 1.1;     // height / width; [0.9, 1.8]
-  double roughness = 0.1;      // of the outline, in radii; 0: ellipses; [0, 0.15]
+  double roughness = 0.1;      // of the outline; 0: ellipses; [0, 0.15]
   double merged = 0.2;         // share of drops that flowed together from two or three; [0, 0.6]
   double trails = 0;           // share of large drops that left beads and a film above; [0, 0.5]
   double defocus_px = 1;       // standard deviation of the blur of the mask; [0.4, 6]
