@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "model/checkpoint.h"
 #include "model/network.h"
 #include "tests/model/tiny.h"
@@ -10,6 +12,9 @@
 
 namespace deweather {
 namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
 
 EvaluationOptions OnCpu() {
   EvaluationOptions options;
@@ -106,6 +111,144 @@ TEST(EvaluateTest, TilingThatCannotBe) {
 TEST(EvaluateTest, FolderWithoutPairs) {
   EXPECT_EQ(Evaluate("identity", NewFolder(), OnCpu()).status().code(),
             absl::StatusCode::kNotFound);
+}
+
+std::vector<std::string> NamesOf(const std::vector<Evaluation>& evaluations) {
+  std::vector<std::string> names;
+  for (const Evaluation& one : evaluations) names.push_back(one.set.name + " " + one.model);
+  return names;
+}
+
+TEST(EvaluateTest, SeveralModelsOnSeveralSets) {
+  const std::string pairs = BrightPairs();
+  const std::string model = SavedTiny(pairs);
+  const std::string name = TinyConfig().name;
+  std::filesystem::create_directories(pairs + "/out");
+  EvaluationOptions options = OnCpu();
+  options.output_dir = pairs + "/out";
+  options.sheet_worst = 1;
+  int calls = 0, last_total = 0;
+  options.progress = [&](int done, int total) {
+    EXPECT_EQ(done, ++calls);
+    last_total = total;
+  };
+  const auto found = Compare({"identity", model}, {{"one", pairs}, {"two", pairs}}, options);
+  ASSERT_TRUE(found.ok()) << found.status();
+  EXPECT_THAT(NamesOf(found->evaluations),
+              testing::ElementsAre("one identity", "one " + name, "two identity", "two " + name));
+  EXPECT_EQ(calls, 8);
+  EXPECT_EQ(last_total, 8);
+  EXPECT_EQ(found->evaluations[1].restored.psnr_rgb, found->evaluations[3].restored.psnr_rgb);
+  EXPECT_EQ(found->evaluations[1].restored.psnr_rgb,
+            Evaluate(model, pairs, OnCpu())->restored.psnr_rgb);
+  const std::string untouched = ReadFile(pairs + "/out/identity/one/1.png").value();
+  EXPECT_EQ(untouched, ReadFile(pairs + "/out/identity/two/1.png").value());
+  EXPECT_NE(untouched, ReadFile(pairs + "/out/" + name + "/one/1.png").value());
+
+  ASSERT_EQ(found->sheet.size(), 4);  // of each set the worst and the best
+  EXPECT_THAT(found->sheet[0].title, AllOf(HasSubstr("one: "), HasSubstr("(worst 1)")));
+  ASSERT_EQ(found->sheet[0].cells.size(), 4);
+  EXPECT_EQ(found->sheet[0].cells[0].caption, "input 28.13 dB");
+  EXPECT_EQ(found->sheet[0].cells[1].picture.samples, found->sheet[0].cells[0].picture.samples);
+  EXPECT_NE(found->sheet[0].cells[2].picture.samples, found->sheet[0].cells[0].picture.samples);
+  EXPECT_EQ(found->sheet[0].cells[3].caption, "truth");
+}
+
+TEST(EvaluateTest, ModelsOfOneNameAreToldApartByVersion) {
+  const std::string pairs = BrightPairs();
+  const std::string first = SavedTiny(pairs), second = pairs + "/second.safetensors";
+  const ModelConfig config = TinyConfig();
+  ASSERT_TRUE(SaveCheckpoint(second, config, InitialParameters(config, 2), {}).ok());
+  std::filesystem::create_directories(pairs + "/out");
+  EvaluationOptions options = OnCpu();
+  options.output_dir = pairs + "/out";
+  const auto found = Compare({first, second}, {{"set", pairs}}, options);
+  ASSERT_TRUE(found.ok()) << found.status();
+  for (const Evaluation& one : found->evaluations) {
+    EXPECT_TRUE(
+        std::filesystem::exists(pairs + "/out/" + one.model + "-" + one.version + "/0.png"));
+  }
+}
+
+// Says why a comparison is refused; no picture has been restored by then.
+std::string Refused(const std::vector<std::string>& models, const std::vector<PairSet>& sets,
+                    EvaluationOptions options = OnCpu()) {
+  options.progress = [](int, int) { ADD_FAILURE() << "a picture was restored"; };
+  const absl::Status status = Compare(models, sets, options).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+  return std::string(status.message());
+}
+
+TEST(EvaluateTest, NothingIsRestoredWhenTwoThingsHaveOneName) {
+  const std::string pairs = BrightPairs();
+  const std::string model = SavedTiny(pairs);
+  EXPECT_THAT(Refused({model, model}, {{"set", pairs}}), HasSubstr("is given twice"));
+  EXPECT_THAT(Refused({"identity"}, {{"set", pairs}, {"set", pairs}}),
+              HasSubstr("two sets are named 'set'"));
+  EvaluationOptions options = OnCpu();
+  options.sheet_worst = 31;
+  EXPECT_THAT(Refused({"identity"}, {{"a", pairs}, {"b", pairs}}, options),
+              HasSubstr("66 rows, the limit is 64"));
+}
+
+// A bad pair at the end of the last set is found before the first picture of the first is restored.
+TEST(EvaluateTest, NothingIsRestoredWhenAPairIsBad) {
+  const std::string pairs = BrightPairs(), bad = pairs + "/bad";
+  const auto refused = [&] { return Refused({"identity"}, {{"good", pairs}, {"bad", bad}}); };
+  WritePictures(bad + "/gt", 2, 70, 50);
+  WritePicture(bad + "/input/0.png", Picture(70, 50, 0));
+  WritePicture(bad + "/input/1.png", Picture(50, 70, 1));
+  EXPECT_THAT(refused(), AllOf(HasSubstr(bad + "/input/1.png"), HasSubstr(bad + "/gt/1.png"),
+                               HasSubstr("50x70"), HasSubstr("70x50")));
+  WritePicture(bad + "/input/1.png", Picture(10, 50, 1));
+  WritePicture(bad + "/gt/1.png", Picture(10, 50, 1));
+  EXPECT_THAT(refused(), AllOf(HasSubstr(bad + "/input/1.png"), HasSubstr("at least 11 pixels"),
+                               HasSubstr("10x50")));
+  const std::string whole = ReadFile(pairs + "/gt/1.png").value();
+  ASSERT_TRUE(WriteFileAtomically(bad + "/gt/1.png", whole.substr(0, whole.size() / 2)).ok());
+  EXPECT_THAT(refused(), HasSubstr(bad + "/gt/1.png"));
+}
+
+// Sides that are odd, and as small as SSIM's window.
+TEST(EvaluateTest, OddAndSmallPictures) {
+  const std::string folder = NewFolder();
+  const std::string model = SavedTiny(folder);
+  int i = 0;
+  for (const auto& [width, height] : {std::pair(11, 11), std::pair(13, 77), std::pair(97, 31)}) {
+    const std::string name = "/" + std::to_string(i++) + ".png";
+    WritePicture(folder + "/input" + name, Picture(width, height, 1));
+    WritePicture(folder + "/gt" + name, Picture(width, height, 2));
+  }
+  const auto evaluation = Evaluate(model, folder, OnCpu());
+  ASSERT_TRUE(evaluation.ok()) << evaluation.status();
+  EXPECT_EQ(evaluation->pictures.size(), 3);
+}
+
+// Grey counts as R = G = B, 16 bits as the nearest 8.
+TEST(EvaluateTest, GreyAndSixteenBitsAreComparedAsEightBitColour) {
+  const std::string folder = NewFolder();
+  Image grey = Picture(40, 30, 0), colour = grey, deep = grey, truth = grey;
+  grey.channels = 1;
+  grey.samples.resize(40 * 30);
+  deep.bytes_per_sample = 2;
+  deep.samples.clear();
+  for (size_t i = 0; i < colour.samples.size(); ++i) {
+    colour.samples[i] = grey.samples[i / 3];
+    truth.samples[i] = static_cast<uint8_t>(colour.samples[i] + 5);
+    deep.samples.insert(deep.samples.end(), 2, colour.samples[i]);  // times 257
+  }
+  int i = 0;
+  for (const Image& input : {grey, colour, deep}) {
+    const std::string name = "/" + std::to_string(i++) + ".png";
+    WritePicture(folder + "/input" + name, input);
+    WritePicture(folder + "/gt" + name, truth);
+  }
+  const auto evaluation = Evaluate("identity", folder, OnCpu());
+  ASSERT_TRUE(evaluation.ok()) << evaluation.status();
+  for (const EvaluatedPicture& picture : evaluation->pictures) {
+    EXPECT_NEAR(picture.restored.psnr_rgb, 20 * std::log10(51), 1e-9) << picture.name;
+    EXPECT_EQ(picture.restored.ssim_y, evaluation->pictures[1].input.ssim_y) << picture.name;
+  }
 }
 
 }  // namespace

@@ -151,5 +151,74 @@ TEST(ToolsTest, SynthesizeRefusesWhatItCannotWrite) {
   EXPECT_FALSE(std::filesystem::exists(folder + "/out.png"));
 }
 
+// A cell of at most 480 px, its caption of 22 px, and gaps of 12.
+TEST(ToolsTest, SheetShowsThePictureAndItsWeathers) {
+  const std::string folder = NewFolder(), sheet = folder + "/sheet.png";
+  WritePicture(folder + "/clean.png", Picture(160, 120, 0));
+  ASSERT_TRUE(SynthesizeSheet(folder + "/clean.png", sheet, {.count = 2}).ok());
+  const Image all = DecodeImage(ReadFile(sheet).value(), {}).value();
+  EXPECT_EQ(all.width, 12 + 3 * (160 + 12));
+  EXPECT_EQ(all.height, 12 + static_cast<int>(std::size(kWeathers)) * (120 + 22 + 12));
+  const auto rain = [&](uint64_t seed, int count) {
+    const ContactSheetOptions options{.weather = Weather::kRain, .seed = seed, .count = count};
+    EXPECT_TRUE(SynthesizeSheet(folder + "/clean.png", sheet, options).ok());
+    return DecodeImage(ReadFile(sheet).value(), {}).value();
+  };
+  EXPECT_EQ(rain(1, 5).height, 12 + 2 * (120 + 22 + 12));  // six cells, four to a row
+  EXPECT_EQ(rain(1, 3).width, 12 + 4 * (160 + 12));
+  EXPECT_EQ(rain(1, 2).samples, rain(1, 2).samples);
+  // The second seed of one sheet is the first of the next.
+  const auto cell = [](const Image& image, int column) {
+    std::vector<uint8_t> pixels;
+    for (int y = 12; y < 12 + 120; ++y) {
+      const uint8_t* at = image.row(y) + 3 * (12 + column * (160 + 12));
+      pixels.insert(pixels.end(), at, at + 3 * 160);
+    }
+    return pixels;
+  };
+  EXPECT_EQ(cell(rain(1, 2), 2), cell(rain(2, 2), 1));
+  EXPECT_NE(cell(rain(1, 2), 1), cell(rain(2, 2), 1));
+  EXPECT_EQ(cell(rain(1, 2), 0), Picture(160, 120, 0).samples);
+}
+
+TEST(ToolsTest, SheetOfALargePictureShowsItsMiddle) {
+  const std::string folder = NewFolder(), sheet = folder + "/sheet.png";
+  WritePicture(folder + "/clean.png", Picture(1500, 700, 0));
+  ASSERT_TRUE(
+      SynthesizeSheet(folder + "/clean.png", sheet, {.weather = Weather::kHaze, .count = 1}).ok());
+  const Image image = DecodeImage(ReadFile(sheet).value(), {}).value();
+  EXPECT_EQ(image.width, 12 + 2 * (480 + 12));
+  EXPECT_EQ(image.height, 12 + 480 + 22 + 12);
+}
+
+TEST(ToolsTest, SheetRefusesWhatItCannotShow) {
+  const std::string folder = NewFolder();
+  WritePicture(folder + "/clean.png", Picture(16, 16, 0));
+  for (const int count : {0, 49}) {
+    EXPECT_EQ(SynthesizeSheet(folder + "/clean.png", folder + "/out.png", {.count = count}).code(),
+              absl::StatusCode::kInvalidArgument);
+  }
+  EXPECT_FALSE(SynthesizeSheet(folder + "/clean.png", folder + "/no/out.png", {}).ok());
+  EXPECT_FALSE(SynthesizeSheet(folder + "/absent.png", folder + "/out.png", {}).ok());
+  EXPECT_FALSE(std::filesystem::exists(folder + "/out.png"));
+}
+
+TEST(ToolsTest, RgbOfEveryKindOfPicture) {
+  Image image;
+  image.width = image.height = 1;
+  image.samples = {51, 102, 255};
+  EXPECT_THAT(ToRgb(image).pixels, testing::ElementsAre(0.2f, 0.4f, 1.0f));
+  image.channels = 2;
+  image.samples = {51, 7};
+  EXPECT_THAT(ToRgb(image).pixels, testing::ElementsAre(0.2f, 0.2f, 0.2f));
+  image.channels = 4;
+  image.samples = {51, 102, 255, 7};
+  EXPECT_THAT(ToRgb(image).pixels, testing::ElementsAre(0.2f, 0.4f, 1.0f));
+  image.channels = 1;
+  image.bytes_per_sample = 2;
+  image.samples = {51, 51};
+  EXPECT_THAT(ToRgb(image).pixels, testing::ElementsAre(0.2f, 0.2f, 0.2f));
+}
+
 }  // namespace
 }  // namespace deweather
