@@ -131,9 +131,9 @@ TEST(CurveTest, EvaluationsHaveAPanel) {
   const Image without = DrawCurve({run});
   EXPECT_TRUE(ColumnsOf(without, kOrange, kPanels).empty());
   run.records.push_back(
-      {300, {}, {{"evaluation/rain/psnr_y", 27}, {"evaluation/snow/psnr_y", 24}}});
+      {300, {}, {{"evaluation/rain/psnr_rgb", 27}, {"evaluation/snow/psnr_rgb", 24}}});
   run.records.push_back(
-      {900, {}, {{"evaluation/rain/psnr_y", 31}, {"evaluation/snow/psnr_y", 26}}});
+      {900, {}, {{"evaluation/rain/psnr_rgb", 31}, {"evaluation/snow/psnr_rgb", 26}}});
   run.records.push_back({900, {}, {{"evaluation/rain/ssim_y", 0.9}}});
   const std::vector<int> columns = ColumnsOf(DrawCurve({run}), kOrange, kPanels);
   ASSERT_FALSE(columns.empty());
@@ -146,6 +146,18 @@ TEST(CurveTest, RunsAreSideBySideInOnePicture) {
   const size_t second = ColumnsOf(image, kOrange, kPanels).size();
   EXPECT_GT(second, 300u);
   EXPECT_NEAR(second, first / 2, 0.1 * first);
+}
+
+TEST(CurveTest, RunsAreNamedByTheirFolder) {
+  const std::string folder = NewFolder();
+  const std::string line = "{\"step\":3,\"loss/all\":0.5}\n";
+  for (const std::string name : {"/log.jsonl", "/other.jsonl"}) {
+    ASSERT_TRUE(WriteFileAtomically(folder + name, line).ok());
+  }
+  EXPECT_EQ(ReadRun(folder + "/log.jsonl")->name, std::filesystem::path(folder).filename());
+  EXPECT_EQ(ReadRun(folder + "/other.jsonl")->name, "other");
+  EXPECT_EQ(ReadRun(folder + "/other.jsonl")->records.size(), 1u);
+  EXPECT_FALSE(ReadRun(folder + "/absent.jsonl").ok());
 }
 
 TEST(CurveTest, LongNamesLeaveRoom) {

@@ -37,7 +37,7 @@ TEST(RunLogTest, WritesLogEventsAndCurve) {
   RunLog log(folder, 0, kNow, NoWarning());
   log.Add(EventRecord{0, kNow, "started", {}});
   log.Add(Loss(1));
-  log.Checkpoint("tiny");
+  log.Checkpoint();
   EXPECT_EQ(ReadFile(folder + "/log.jsonl").value(),
             JsonLine(EventRecord{0, kNow, "started", {}}) + JsonLine(Loss(1)));
   EXPECT_EQ(EventFiles(folder).size(), 1u);
@@ -68,7 +68,7 @@ TEST(RunLogTest, WhatCannotBeWrittenIsToldOnceAndCounted) {
   RunLog log(folder, 0, kNow, [&](const std::string& message) { warnings.push_back(message); });
   const int64_t before = log.lost();
   for (const int step : {1, 2, 3}) log.Add(Loss(step));
-  for (int i = 0; i < 2; ++i) log.Checkpoint("tiny");
+  for (int i = 0; i < 2; ++i) log.Checkpoint();
   EXPECT_EQ(log.lost() - before, 5);
   ASSERT_EQ(warnings.size(), 2u);
   EXPECT_THAT(warnings[0], testing::HasSubstr(folder + "/log.jsonl"));
@@ -80,7 +80,7 @@ TEST(RunLogTest, FolderThatIsNotThereEndsNothing) {
   RunLog log(NewFolder() + "/absent", 0, kNow, [&](const std::string&) { ++warnings; });
   log.Add(Loss(1));
   log.AddImage(1, kNow, "sheet", Image{});
-  log.Checkpoint("tiny");
+  log.Checkpoint();
   EXPECT_EQ(warnings, 3);
   EXPECT_GT(log.lost(), 3);
 }

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstring>
+#include <filesystem>
 #include <limits>
 #include <map>
 #include <opencv2/core.hpp>
@@ -17,6 +17,7 @@
 #include "model/base/status_macros.h"
 #include "model/image/codec.h"
 #include "training/report/axis.h"
+#include "training/report/json_lines.h"
 
 namespace deweather {
 namespace {
@@ -47,20 +48,21 @@ struct Series {
   cv::Scalar colour;
   std::vector<double> steps;
   std::vector<double> values;  // NaN: a gap
+  bool main = false;           // the first of its run
 };
 
 bool IsLoss(const std::string& name) {
   return name.rfind("loss/", 0) == 0 && name != "loss/balance";
 }
 
-constexpr std::string_view kEvaluation = "evaluation", kPsnr = "/psnr_y";
+constexpr std::string_view kEvaluation = "evaluation", kPsnr = "/psnr_rgb";
 
 bool IsEvaluation(const std::string& name) {
   return name.rfind(kEvaluation, 0) == 0 && name.size() >= kEvaluation.size() + kPsnr.size() &&
          name.compare(name.size() - kPsnr.size(), kPsnr.size(), kPsnr) == 0;
 }
 
-// "task" of "loss/task", "rain" of "evaluation/rain/psnr_y".
+// "task" of "loss/task", "rain" of "evaluation/rain/psnr_rgb".
 std::string ShortName(const std::string& name) {
   if (!IsEvaluation(name)) return name.substr(name.find('/') + 1);
   const size_t begin = kEvaluation.size() + 1, end = name.size() - kPsnr.size();
@@ -81,6 +83,7 @@ std::vector<Series> SeriesOf(const CurveRun& run, bool (*wanted)(const std::stri
   }
   std::vector<Series> all;
   for (auto& [name, series] : found) all.push_back(std::move(series));
+  if (!all.empty()) all[0].main = true;
   return all;
 }
 
@@ -293,10 +296,10 @@ std::vector<Series> Smoothed(std::vector<Series> all) {
 void DrawLosses(cv::Mat& canvas, const Panel& panel, const std::vector<Series>& losses,
                 const std::vector<Series>& smoothed) {
   for (const Series& series : losses) {
-    DrawLine(canvas, PlaceAll(panel, series), Pale(series.colour), 3);
+    if (series.main) DrawLine(canvas, PlaceAll(panel, series), Pale(series.colour), 3);
   }
   for (const Series& series : smoothed) {
-    DrawLine(canvas, PlaceAll(panel, series), series.colour, 6);
+    DrawLine(canvas, PlaceAll(panel, series), series.colour, series.main ? 7 : 4);
   }
 }
 
@@ -376,11 +379,19 @@ Image DrawCurve(const std::vector<CurveRun>& runs) {
   DrawLegend(canvas, above, upper);
   if (!evaluations.empty()) {
     const Panel below{frames.evaluations, steps, ValueAxis(evaluations, false)};
-    DrawGrid(canvas, below, "PSNR of the luma, dB", true);
+    DrawGrid(canvas, below, "PSNR (RGB), dB", true);
     DrawEvaluations(canvas, below, evaluations);
     DrawLegend(canvas, below, lower);
   }
   return ToImage(canvas);
+}
+
+absl::StatusOr<CurveRun> ReadRun(const std::string& log) {
+  DW_ASSIGN_OR_RETURN(std::vector<ScalarRecord> records, ReadJsonLines(log));
+  const std::filesystem::path path(log);
+  const bool usual = path.filename() == "log.jsonl" && path.has_parent_path();
+  const std::filesystem::path name = usual ? path.parent_path().filename() : path.stem();
+  return CurveRun{name.string(), std::move(records)};
 }
 
 absl::Status WriteCurve(const std::vector<CurveRun>& runs, const std::string& path) {

@@ -1,6 +1,6 @@
 // A picture of how runs went: their losses and, where there were evaluations, their PSNR.
 //
-// Threads  thread-safe: pure functions, but for WriteCurve's file
+// Threads  thread-safe: functions of their arguments and files
 
 #ifndef DEWEATHER_TRAINING_REPORT_CURVE_H_
 #define DEWEATHER_TRAINING_REPORT_CURVE_H_
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "model/image/image.h"
 #include "training/report/record.h"
 
@@ -24,8 +25,11 @@ struct CurveRun {
 // either side; what is not finite or not positive is left out, and is NaN.
 std::vector<double> Smooth(const std::vector<double>& values, int reach);
 
+// A run by its log, under the name of its folder, or the log's own if it is not called log.jsonl.
+absl::StatusOr<CurveRun> ReadRun(const std::string& log);
+
 // 1600x1000 pixels, RGB. Above, on a logarithmic scale, every "loss/..." but the experts' balance,
-// pale as it was and strong as it is smoothed; below every "evaluation/.../psnr_y".
+// smoothed, and the first of each run also as it was, in pale; below every "evaluation/.../psnr_rgb".
 Image DrawCurve(const std::vector<CurveRun>& runs);
 
 // DrawCurve as a PNG that replaces `path` atomically.

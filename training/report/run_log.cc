@@ -1,7 +1,6 @@
 #include "training/report/run_log.h"
 
 #include <utility>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "model/base/status_macros.h"
@@ -33,8 +32,8 @@ void RunLog::AddImage(int64_t step, absl::Time time, const std::string& tag, con
                          : absl::UnavailableError("not open"));
 }
 
-void RunLog::Checkpoint(const std::string& name) {
-  Check(kCurve, Draw(name));
+void RunLog::Checkpoint() {
+  Check(kCurve, Draw());
   if (log_) Check(kLog, log_->Sync());
   if (events_) Check(kEvents, events_->Sync());
 }
@@ -52,9 +51,9 @@ absl::Status RunLog::AppendLine(const std::string& line) {
   return log_ ? log_->Append(line) : absl::UnavailableError("not open");
 }
 
-absl::Status RunLog::Draw(const std::string& name) const {
-  DW_ASSIGN_OR_RETURN(std::vector<ScalarRecord> records, ReadJsonLines(LogPath()));
-  return WriteCurve({{name, std::move(records)}}, folder_ + "/curve.png");
+absl::Status RunLog::Draw() const {
+  DW_ASSIGN_OR_RETURN(CurveRun run, ReadRun(LogPath()));
+  return WriteCurve({std::move(run)}, folder_ + "/curve.png");
 }
 
 }  // namespace deweather

@@ -38,8 +38,8 @@ class RunLog {
   void AddImage(int64_t step, absl::Time time, const std::string& tag, const Image& image);
 
   // Draws the curve anew and sees that all of it survives a power cut: at a checkpoint and at the
-  // end. `name` is the run's.
-  void Checkpoint(const std::string& name);
+  // end.
+  void Checkpoint();
 
   // Records and pictures that could not be written.
   int64_t lost() const { return lost_; }
@@ -49,7 +49,7 @@ class RunLog {
 
   void Check(Output output, const absl::Status& status);
   absl::Status AppendLine(const std::string& line);
-  absl::Status Draw(const std::string& name) const;
+  absl::Status Draw() const;
   std::string LogPath() const { return folder_ + "/log.jsonl"; }
 
   const std::string folder_;

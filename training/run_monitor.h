@@ -1,0 +1,78 @@
+// Tells of a run while it goes on: to whoever looks at stdout, and in the run's folder (run_log.h).
+//
+// Owns     the run's log, from the first word of the run on: before it the folder may be another's
+// Threads  thread-compatible; the run's own
+
+#ifndef DEWEATHER_TRAINING_RUN_MONITOR_H_
+#define DEWEATHER_TRAINING_RUN_MONITOR_H_
+
+#include <cstdint>
+#include <cstdio>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "model/base/train_options.h"
+#include "training/report/progress_bar.h"
+#include "training/report/record.h"
+#include "training/report/run_log.h"
+#include "training/train.h"
+
+namespace deweather {
+
+// What stdout gets.
+enum class ProgressStyle {
+  kBar,    // a progress bar, and lines for what is rare
+  kLines,  // a line for every log_every_steps
+  kJson,   // the lines of log.jsonl
+};
+
+// "bar", "lines" or "json"; "auto" is a bar on a terminal and lines elsewhere.
+ProgressStyle ParseProgressStyle(const std::string& name, std::FILE* out);
+
+// The figures of a line, under the names that they have in the log.
+ScalarRecord ToRecord(const TrainProgress& at, absl::Time now);
+ScalarRecord ToRecord(int64_t step, const Evaluation& evaluation, absl::Time now);
+
+class RunMonitor {
+ public:
+  RunMonitor(const TrainOptions& options, ProgressStyle style, std::FILE* out, std::FILE* err);
+
+  // What to give to Train; it refers to this monitor.
+  TrainSink Sink(std::function<bool()> stop);
+
+  // The run is over: tells and logs how.
+  void Finish(const absl::StatusOr<std::string>& model);
+
+ private:
+  void Progress(const TrainProgress& at);
+  void Evaluated(int64_t step, const Evaluation& evaluation);
+  void Saved(int64_t step, const std::string& checkpoint);
+  void Resumed(int64_t step, const std::string& checkpoint);
+  void Warned(const std::string& message);
+  void StepDone();
+
+  // Begins the log unless it is begun; `steps` are done.
+  void Begin(int64_t steps);
+  template <typename Record>
+  void Log(const Record& record);
+  void Say(const std::string& line);
+
+  const TrainOptions& options_;
+  const ProgressStyle style_;
+  std::FILE* const out_;
+  std::FILE* const err_;
+  ProgressBar progress_bar_;
+  BarState bar_;
+  absl::Time begin_;
+  absl::Time drawn_ = absl::InfinitePast();
+  std::optional<RunLog> log_;
+  std::vector<EventRecord> waiting_;  // for the log to begin
+};
+
+}  // namespace deweather
+
+#endif  // DEWEATHER_TRAINING_RUN_MONITOR_H_
