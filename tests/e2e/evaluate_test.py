@@ -1,0 +1,192 @@
+"""`deweather-train evaluate` against scikit-image, and what it and its neighbours print and write."""
+
+import json
+import unittest
+
+from harness import ROOT, Image, TestCase, decode, encode, main, noise, np, skip, smooth
+
+try:
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+except ImportError:
+    skip("no scikit-image: run scripts/setup")
+
+RAIN = ROOT.parent / "shared/data/eval/rain100l"
+TOLERANCE = 1e-3  # dB, and of SSIM's 1
+
+
+def luma(pixels):
+    """BT.601 in its limited range, not rounded."""
+    return 16 + pixels.astype(np.float64) @ np.array([65.481, 128.553, 24.966]) / 255
+
+
+def skimage_figures(picture, truth):
+    similarity = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
+    y, true_y = luma(picture), luma(truth)
+    return {"psnr_rgb": peak_signal_noise_ratio(truth, picture, data_range=255),
+            "psnr_y": peak_signal_noise_ratio(true_y, y, data_range=255),
+            "ssim_rgb": structural_similarity(truth, picture, channel_axis=-1, **similarity),
+            "ssim_y": structural_similarity(true_y, y, **similarity)}
+
+
+def scene(random, width, height):
+    """Waves, edges and grain of random strengths, as floats around 0 to 255."""
+    y, x = np.mgrid[0:height, 0:width]
+    angle, period = random.uniform(0, np.pi), random.uniform(4, 80)
+    wave = np.sin(2 * np.pi * (x * np.cos(angle) + y * np.sin(angle)) / period)
+    edges = (x // random.integers(3, 40) + y // random.integers(3, 40)) % 2
+    picture = np.empty((height, width, 3))
+    for c in range(3):
+        picture[..., c] = (random.uniform(20, 235) + random.uniform(0, 80) * wave +
+                           random.uniform(-60, 60) * edges + random.normal(0, random.uniform(0, 12), x.shape))
+    return picture
+
+
+def to_bytes(picture):
+    return np.clip(np.round(picture), 0, 255).astype(np.uint8)
+
+
+def pair(seed):
+    """A truth and what noise, a veil, streaks or a compression made of it."""
+    random = np.random.default_rng(seed)
+    truth = scene(random, *random.integers(11, 160, 2))
+    streaks = random.random((truth.shape[0], truth.shape[1], 1)) < random.uniform(0, 0.1)
+    changed = (truth * random.uniform(0.6, 1) + random.uniform(0, 60) + 90 * streaks +
+               random.normal(0, 10 ** random.uniform(-1, 1.6), truth.shape))
+    changed = to_bytes(changed)
+    if seed % 5 == 0:
+        changed = decode(encode(changed, "JPEG", quality=int(random.integers(5, 90))))
+    return changed, to_bytes(truth)
+
+
+class EvaluateTest(TestCase):
+    def write_pairs(self, pairs, folder="pairs"):
+        for index, (changed, truth) in enumerate(pairs):
+            for name, pixels in [("input", changed), ("gt", truth)]:
+                path = self.folder / folder / name / f"{index:03}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(encode(pixels))
+        return self.folder / folder
+
+    def evaluate(self, *args, **options):
+        return self.run_program("deweather-train", "evaluate", "--device", "cpu", *args, **options)
+
+    def check_against_skimage(self, pairs, pictures):
+        """`pairs` yields what each of the reported pictures is made of."""
+        self.assertEqual(len(pairs), len(pictures))
+        for (changed, truth), reported in zip(pairs, pictures):
+            for figure, wanted in skimage_figures(changed, truth).items():
+                for name in (figure, f"input_{figure}"):  # the identity changes nothing
+                    self.assertAlmostEqual(reported[name], wanted, delta=TOLERANCE, msg=f"{name}: {reported}")
+
+    def test_psnr_and_ssim_are_scikit_images(self):
+        pairs = [pair(seed) for seed in range(50)]
+        folder = self.write_pairs(pairs)
+        report = json.loads(self.evaluate("--model", "identity", "--pairs", folder, "--json",
+                                          "--per-picture").stdout)
+        self.check_against_skimage(pairs, report["pictures"])
+        self.assertEqual(report["images"], 50)
+        for figure in ("psnr_rgb", "psnr_y", "ssim_rgb", "ssim_y"):
+            mean = np.mean([picture[figure] for picture in report["pictures"]])
+            self.assertAlmostEqual(report[figure], mean, places=9)
+        psnr = [picture["psnr_rgb"] for picture in report["pictures"]]
+        self.assertLess(min(psnr), 15, "the pairs are all alike")
+        self.assertGreater(max(psnr), 30, "the pairs are all alike")
+
+    @unittest.skipUnless(RAIN.exists(), f"{RAIN} is not there")
+    def test_real_pairs_too(self):
+        paths = sorted((RAIN / "input").iterdir())[:50]
+        for name in ("input", "gt"):
+            (self.folder / name).mkdir()
+            for path in paths:
+                (self.folder / name / path.name).symlink_to(RAIN / name / path.name)
+        report = json.loads(self.evaluate("--model", "identity", "--pairs", self.folder, "--json",
+                                          "--per-picture").stdout)
+        pairs = [[np.asarray(Image.open(RAIN / name / path.name).convert("RGB")) for name in ("input", "gt")]
+                 for path in paths]
+        self.check_against_skimage(pairs, report["pictures"])
+
+    def test_grey_and_sixteen_bits(self):
+        """Compared as the nearest 8 bits in colour."""
+        truth = smooth(60, 40)
+        grey = noise(60, 40, 1)
+        deep = noise(60, 40, 1, np.uint16)
+        folder = self.write_pairs([(grey, truth), (deep, truth)])
+        report = json.loads(self.evaluate("--model", "identity", "--pairs", folder, "--json",
+                                          "--per-picture").stdout)
+        as_colour = [np.repeat(pixels[..., None], 3, -1) for pixels in (grey, np.round(deep / 257).astype(np.uint8))]
+        self.check_against_skimage([(pixels, truth) for pixels in as_colour], report["pictures"])
+
+    def test_several_sets(self):
+        rain = self.write_pairs([pair(1), pair(2)], "rain")
+        snow = self.write_pairs([pair(3)], "snow")
+        sheet, out = self.folder / "sheet.png", self.folder / "out"
+        out.mkdir()
+        sets = ["--pairs", rain, "--pairs", f"winter={snow}"]
+        done = self.evaluate("--model", "identity", *sets, "--json", "--worst", 1, "--sheet", sheet, "-o", out)
+        report = json.loads(done.stdout)
+        self.assertEqual([(one["set"], one["images"], len(one["worst"])) for one in report["sets"]],
+                         [("rain", 2, 1), ("winter", 1, 1)])
+        overall = report["overall"][0]
+        self.assertEqual(overall["images"], 3)
+        self.assertAlmostEqual(overall["psnr_y"], np.mean([one["psnr_y"] for one in report["sets"]]), places=9)
+        self.assertEqual(decode(sheet.read_bytes()).shape[2], 3)
+        kept = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.png"))
+        self.assertEqual(kept, ["rain/000.png", "rain/001.png", "winter/000.png"])
+        table = self.evaluate("--model", "identity", *sets).stdout
+        for line in ("rain             input", "winter           input", "overall          input", "worst of winter"):
+            self.assertIn("\n" + line, table)
+
+    def test_what_cannot_be_compared_is_an_error(self):
+        changed, truth = pair(4)
+        pairs = self.write_pairs([(changed, truth), (changed[:-1], truth)])
+        error = self.evaluate("--model", "identity", "--pairs", pairs, status=1).stderr
+        height, width, _ = truth.shape
+        for part in ("INVALID_ARGUMENT", "input/001.png", "gt/001.png", f"{width}x{height}", f"{width}x{height - 1}"):
+            self.assertIn(part, error)
+        self.assertNotIn("pictures\n", error, "a picture was restored before the error")
+        self.evaluate("--model", "identity", "--pairs", f"a b={pairs}", status=2)
+        self.evaluate("--model", "identity", "--pairs", pairs, "--sheet", self.folder / "sheet.txt", status=2)
+        self.evaluate("--model", "identity", "--pairs", pairs, "--per-picture", status=2)
+
+
+class SynthesizeTest(TestCase):
+    def synthesize(self, *args, **options):
+        picture = self.folder / "picture.png"
+        picture.write_bytes(encode(smooth(120, 80)))
+        return self.run_program("deweather-train", "synthesize", picture, *args, **options)
+
+    def test_sheet_with_or_without_a_picture(self):
+        sheet, out = self.folder / "sheet.png", self.folder / "rain.png"
+        self.synthesize("--sheet", sheet, "--count", 1)
+        every = decode(sheet.read_bytes())
+        self.synthesize("--sheet", sheet, "--count", 1, "--weather", "rain", "-o", out)
+        rain = decode(sheet.read_bytes())
+        self.assertEqual(every.shape[1], rain.shape[1])
+        self.assertGreater(every.shape[0], 3 * rain.shape[0])
+        self.assertEqual(decode(out.read_bytes()).shape, (80, 120, 3))
+
+    def test_wrong_usage(self):
+        self.synthesize(status=2)
+        self.synthesize("-o", self.folder / "out.png", status=2)
+        self.synthesize("-o", self.folder / "out.png", "--weather", "frogs", status=2)
+
+    def test_residuals(self):
+        clean, changed = smooth(90, 70), smooth(90, 70).astype(int) + 20
+        for name, pixels in [("input", changed), ("gt", clean)]:
+            (self.folder / "pairs" / name).mkdir(parents=True)
+            (self.folder / "pairs" / name / "a.png").write_bytes(encode(to_bytes(pixels)))
+        arguments = ["--pairs", f"bright={self.folder / 'pairs'}", "--clean", self.folder / "pairs/gt",
+                     "--weather", "rain", "--weather", "haze", "--count", 3, "--crop", 48]
+        report = json.loads(self.run_program("deweather-train", "residuals", *arguments, "--json").stdout)
+        rows = {row["name"]: row for row in report["residuals"]}
+        self.assertEqual(list(rows), ["pairs bright", "synthetic rain", "synthetic haze"])
+        self.assertGreater(rows["pairs bright"]["mean"][0], 0.05)
+        self.assertEqual(rows["synthetic haze"]["pictures"], 3)
+        table = self.run_program("deweather-train", "residuals", *arguments).stdout
+        self.assertEqual(len(table.splitlines()), 4)
+        self.run_program("deweather-train", "residuals", status=2)
+        self.run_program("deweather-train", "residuals", "--clean", self.folder, status=2)
+
+
+if __name__ == "__main__":
+    main()
