@@ -28,6 +28,8 @@ at::Tensor TaskLoss(LossKind kind, const at::Tensor& restored, const at::Tensor&
       return MeanOfEach(at::l1_loss(restored, truth, at::Reduction::None));
     case LossKind::kCharbonnier:
       return MeanOfEach(((restored - truth).square() + 1e-6).sqrt());
+    case LossKind::kLogMse:
+      return (MeanOfEach((restored - truth).square()) + 2e-4).log();
   }
   return {};
 }

@@ -42,7 +42,7 @@ struct DataOptions {
   int max_unreadable = 10;         // pictures that are skipped before the run stops
 };
 
-enum class LossKind { kSmoothL1, kL1, kCharbonnier };
+enum class LossKind { kSmoothL1, kL1, kCharbonnier, kLogMse };
 
 struct OptimizerOptions {  // AdamW
   double learning_rate = 2e-4;

@@ -175,6 +175,8 @@ LossKind ToLoss(v1::TrainConfig::Loss loss) {
       return LossKind::kL1;
     case v1::TrainConfig::LOSS_CHARBONNIER:
       return LossKind::kCharbonnier;
+    case v1::TrainConfig::LOSS_LOG_MSE:
+      return LossKind::kLogMse;
     default:
       return LossKind::kSmoothL1;
   }
