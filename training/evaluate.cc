@@ -177,20 +177,20 @@ absl::StatusOr<Evaluation> EvaluateSet(const Restorer& restorer, const MeasuredS
 
 // --- where restored pictures go ---
 
+// The model's name, and its version where another model has that name.
+std::string Label(const Restorer& restorer, const std::vector<Restorer>& all) {
+  const auto same = std::count_if(all.begin(), all.end(), [&](const Restorer& other) {
+    return other.spec.name == restorer.spec.name;
+  });
+  return same == 1 ? restorer.spec.name : restorer.spec.name + "-" + restorer.spec.version;
+}
+
 absl::StatusOr<std::string> Subfolder(const std::string& parent, const std::string& name) {
   const std::string path = parent + "/" + name;
   std::error_code error;
   fs::create_directory(path, error);
   if (!error) return path;
   return absl::NotFoundError(absl::StrFormat("cannot make folder '%s': %s", path, error.message()));
-}
-
-// The model's name, and its version where another model has that name.
-std::string FolderName(const Restorer& restorer, const std::vector<Restorer>& all) {
-  const auto same = std::count_if(all.begin(), all.end(), [&](const Restorer& other) {
-    return other.spec.name == restorer.spec.name;
-  });
-  return same == 1 ? restorer.spec.name : restorer.spec.name + "-" + restorer.spec.version;
 }
 
 // One folder for each model, of one set out of `sets`.
@@ -201,7 +201,7 @@ absl::StatusOr<std::vector<std::string>> OutputDirs(const std::string& parent,
   if (parent.empty()) return folders;
   for (size_t m = 0; m < restorers.size(); ++m) {
     if (restorers.size() > 1) {
-      const std::string name = FolderName(restorers[m], restorers);
+      const std::string name = Label(restorers[m], restorers);
       DW_RETURN_IF_ERROR(ValidateName("name of a model", name));
       DW_ASSIGN_OR_RETURN(folders[m], Subfolder(folders[m], name));
     }
@@ -235,8 +235,8 @@ absl::StatusOr<SheetRow> RowOf(const PickedPicture& picked, const MeasuredSet& m
     double ignored_seconds = 0;
     DW_ASSIGN_OR_RETURN(const Image image, RestoreFile(restorers[m], pair.input, ignored_seconds));
     const double db = of_set[m].pictures[picked.index].restored.psnr_rgb;
-    DW_RETURN_IF_ERROR(
-        AddCell(row, image, side_px, absl::StrFormat("%s %.2f dB", of_set[m].model, db)));
+    const std::string caption = absl::StrFormat("%s %.2f dB", Label(restorers[m], restorers), db);
+    DW_RETURN_IF_ERROR(AddCell(row, image, side_px, caption));
   }
   DW_ASSIGN_OR_RETURN(const Image truth, DecodeFile(pair.truth));
   DW_RETURN_IF_ERROR(AddCell(row, truth, side_px, "truth"));

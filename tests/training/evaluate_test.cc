@@ -5,6 +5,7 @@
 
 #include <filesystem>
 
+#include "absl/strings/str_format.h"
 #include "model/checkpoint.h"
 #include "model/network.h"
 #include "tests/model/tiny.h"
@@ -152,6 +153,11 @@ TEST(EvaluateTest, SeveralModelsOnSeveralSets) {
   EXPECT_EQ(found->sheet[0].cells[1].picture.samples, found->sheet[0].cells[0].picture.samples);
   EXPECT_NE(found->sheet[0].cells[2].picture.samples, found->sheet[0].cells[0].picture.samples);
   EXPECT_EQ(found->sheet[0].cells[3].caption, "truth");
+  for (const EvaluatedPicture& picture : found->evaluations[1].pictures) {
+    const bool worst = found->sheet[0].title.find(picture.name) != std::string::npos;
+    const std::string caption = absl::StrFormat("%s %.2f dB", name, picture.restored.psnr_rgb);
+    EXPECT_EQ(found->sheet[worst ? 0 : 1].cells[2].caption, caption);
+  }
 }
 
 TEST(EvaluateTest, ModelsOfOneNameAreToldApartByVersion) {
