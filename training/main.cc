@@ -126,16 +126,14 @@ int RunEvaluate(EvaluateFlags flags) {
   }
   const absl::StatusOr<Comparison> found = Compare(flags.models, sets, flags.options);
   if (!found.ok()) return Fail(found.status());
-  if (!flags.sheet.empty()) {
-    const absl::Status written = WriteSheet(flags.sheet, found->sheet);
-    if (!written.ok()) return Fail(written);
-  }
   if (flags.json) {
     Say("%s\n", EvaluationJson(found->evaluations, flags.report));
   } else {
     Say("%s", EvaluationTable(found->evaluations, flags.report));
   }
-  return 0;
+  if (flags.sheet.empty()) return 0;
+  const absl::Status written = WriteSheet(flags.sheet, found->sheet);
+  return written.ok() ? 0 : Fail(written);
 }
 
 // --- import, inspect, synthesize ---
