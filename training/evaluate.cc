@@ -82,7 +82,7 @@ absl::Status CheckNames(const std::vector<PairSet>& sets) {
 }
 
 absl::Status CheckSheet(size_t sets, int worst) {
-  const size_t rows = worst > 0 ? sets * static_cast<size_t>(worst + 2) : 0;
+  const size_t rows = worst > 0 ? sets * (static_cast<size_t>(worst) + 2) : 0;
   if (rows <= kMaxSheetRows) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrFormat("the sheet would have %d rows, the limit is %d", rows, kMaxSheetRows));
