@@ -29,7 +29,7 @@ at::Tensor TaskLoss(LossKind kind, const at::Tensor& restored, const at::Tensor&
     case LossKind::kCharbonnier:
       return MeanOfEach(((restored - truth).square() + 1e-6).sqrt());
     case LossKind::kLogMse:
-      return (MeanOfEach((restored - truth).square()) + 2e-4).log();
+      return (MeanOfEach((restored - truth).square()) + 2e-3).log();
   }
   return {};
 }
