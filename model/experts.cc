@@ -1,11 +1,11 @@
 #include "model/experts.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
+#include <ATen/ops/split_with_sizes.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
@@ -35,18 +35,19 @@ at::Tensor LinearOfRows(const at::Tensor& rows, const at::Tensor& weight, const 
 
 // Each expert's linear layer on its own block of rows: [R,in] -> [R,out]. `first` is the expert that
 // weight[0] belongs to; rows of experts before it are left out.
-// The stack is unbound once: selecting one expert at a time would make its backward pass as large as
-// the stack for every expert.
+// Stack and rows are taken apart at once: selecting one expert at a time would make the backward pass
+// as large as all of them for every expert.
 at::Tensor GroupedLinear(const StackedLinear& layer, const at::Tensor& rows,
                          const std::vector<int64_t>& begin, int first = 0) {
   const std::vector<at::Tensor> weights = layer.weight.unbind(0);
   const std::vector<at::Tensor> biases = layer.bias.unbind(0);
+  std::vector<int64_t> counts;
+  for (size_t e = 0; e + 1 < begin.size(); ++e) counts.push_back(begin[e + 1] - begin[e]);
+  const std::vector<at::Tensor> groups = at::split_with_sizes(rows, counts);
   std::vector<at::Tensor> blocks;
   for (size_t e = 0; e < weights.size(); ++e) {
-    const int64_t from = begin[e + first];
-    const int64_t count = begin[e + first + 1] - from;
-    if (count == 0) continue;
-    blocks.push_back(LinearOfRows(rows.narrow(0, from, count), weights[e], biases[e]));
+    const at::Tensor& group = groups[e + first];
+    if (group.size(0) > 0) blocks.push_back(LinearOfRows(group, weights[e], biases[e]));
   }
   if (blocks.empty()) return at::zeros({0, layer.weight.size(1)}, rows.options());
   return at::cat(blocks);
@@ -76,8 +77,7 @@ at::Tensor ApplyFme(const ModelConfig& config, const ExpertLayer& layer, const a
   const TokenOrder order = SortTokens(gates.kept, config.experts);
   const at::Tensor s = ApplyStem(config, layer, Apply(layer.norm, x));  // [N,D]
   const at::Tensor modulation = Modulation(config, layer, s, order);    // [R,2D]
-  const auto mix = at::GradMode::is_enabled() ? ModulateAndMixReference : ModulateAndMix;
-  return Apply(layer.ffn, mix(s, modulation, gates.weights, order));
+  return Apply(layer.ffn, ModulateAndMix(s, modulation, gates.weights, order));
 }
 
 // LN_e(x) of every row: one normalisation, then each expert's own scale and shift.
@@ -96,7 +96,7 @@ at::Tensor ApplyFfn(const ModelConfig& config, const ExpertLayer& layer, const a
   rows = at::gelu(GroupedLinear(layer.up, rows, order.begin));                       // [R,4D]
   rows = GroupedLinear(layer.down, rows, order.begin);                               // [R,D]
   const at::Tensor weights = gates.weights.flatten().index_select(0, order.source);  // [R]
-  rows = rows.to(at::kFloat) * weights.unsqueeze(1);
+  rows = rows.to(weights.scalar_type()) * weights.unsqueeze(1);
   return at::zeros(x.sizes(), rows.options()).index_add(0, order.token, rows).to(x.scalar_type());
 }
 

@@ -21,7 +21,9 @@ at::Tensor Apply(const Conv& conv, const at::Tensor& x) {
 }
 
 at::Tensor Apply(const ResBlock& block, const at::Tensor& x) {
-  return x + Apply(block.conv1, at::relu(Apply(block.conv0, x)));
+  at::Tensor inner = Apply(block.conv0, x);
+  at::relu_(inner);  // in place: a fresh picture costs as much as the sum
+  return Apply(block.conv1, inner).add_(x);
 }
 
 }  // namespace deweather

@@ -118,7 +118,7 @@ at::Tensor Expand(const Network& network, const at::Tensor& x, int64_t rows, int
 at::Tensor ApplyTail(const Network& network, const at::Tensor& features) {
   const at::Tensor narrowed =
       Apply(network.tail_conv0, Apply(network.tail_block0, features));  // [B,Ct/2,H,W]
-  return Apply(network.tail_conv1, Apply(network.tail_block1, narrowed)).to(at::kFloat);
+  return Apply(network.tail_conv1, Apply(network.tail_block1, narrowed));
 }
 
 }  // namespace
@@ -169,7 +169,7 @@ NetworkOutput Forward(const Network& network, const at::Tensor& pictures) {
   for (const Block& block : network.blocks) x = ApplyBlock(config, block, x, output.gates);
   const at::Tensor features =
       Expand(network, x, pictures.size(2) / config.patch, pictures.size(3) / config.patch);
-  const at::Tensor tail = ApplyTail(network, features);  // [B,3,H,W] f32
+  const at::Tensor tail = ApplyTail(network, features).to(pictures.scalar_type());  // [B,3,H,W]
   output.pictures = config.residual ? pictures + tail : at::sigmoid(tail);
   return output;
 }

@@ -61,11 +61,12 @@ Parameters CastParameters(const Parameters& parameters, at::ScalarType dtype);
 Network BindNetwork(const ModelConfig& config, const Parameters& parameters);
 
 struct NetworkOutput {
-  at::Tensor pictures;       // [B,3,H,W] f32; with `residual` not clamped
+  at::Tensor pictures;       // [B,3,H,W] in the given pictures' dtype; with `residual` not clamped
   std::vector<Gates> gates;  // one per block; none for dense
 };
 
-// `pictures` [B,3,H,W] f32 in [0,1]; computes in the dtype of the network's weights. Throws c10::Error.
+// `pictures` [B,3,H,W] in [0,1], f32 (f64 where gradients are checked); computes in the dtype of the
+// network's weights. Throws c10::Error.
 NetworkOutput Forward(const Network& network, const at::Tensor& pictures);
 
 }  // namespace deweather

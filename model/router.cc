@@ -11,7 +11,7 @@ namespace deweather {
 Gates Route(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, Gate gate,
             int kept) {
   Gates gates;
-  gates.logits = at::linear(x.to(at::kFloat), weight, bias);  // [N,E]
+  gates.logits = at::linear(x.to(weight.scalar_type()), weight, bias);  // [N,E]
   if (gate == Gate::kPaper) {
     const at::Tensor all = at::softmax(gates.logits, -1);           // [N,E]
     std::tie(gates.weights, gates.kept) = at::topk(all, kept, -1);  // [N,K]

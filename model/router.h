@@ -18,8 +18,9 @@ struct Gates {
 
 // Math     released: keep the K largest of W x + b, softmax over the kept ones
 //          paper:    softmax over all E, keep the K largest, not renormalised     [Eq. 1]
-// Shapes   x [N,D] of any dtype; weight [E,D], bias [E] f32. The router computes in f32 always:
-//          in bf16 near-ties would send a token to other experts than training did.
+// Shapes   x [N,D] of any dtype; weight [E,D], bias [E] f32 (f64 where gradients are checked). The
+//          router computes in their dtype: in bf16 near-ties would send a token to other experts than
+//          training did.
 Gates Route(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, Gate gate,
             int kept);
 

@@ -4,6 +4,7 @@
 #define DEWEATHER_TESTS_KERNELS_MODULATE_MIX_CASES_H_
 
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/OpMathType.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/softmax.h>
 
@@ -29,6 +30,12 @@ inline const MixCase kMixCases[] = {
     {257, 192, 4, 16, at::kFloat}, {300, 384, 4, 128, at::kFloat},   {1, 1, 1, 1, at::kBFloat16},
     {65, 33, 3, 5, at::kBFloat16}, {257, 192, 4, 16, at::kBFloat16}, {0, 16, 2, 4, at::kFloat}};
 
+inline const MixCase kMixGradientCases[] = {{1, 1, 1, 1, at::kDouble},
+                                            {5, 7, 1, 3, at::kDouble},
+                                            {5, 7, 3, 3, at::kDouble},
+                                            {70, 9, 2, 4, at::kDouble},
+                                            {130, 17, 4, 16, at::kDouble}};
+
 struct MixProblem {
   at::Tensor s, modulation, weights;
   TokenOrder order;
@@ -42,7 +49,7 @@ inline MixProblem MakeProblem(const MixCase& mix) {
   const at::Tensor kept = std::get<1>(uniform({mix.tokens, mix.experts}).topk(mix.kept, 1));
   return {uniform({mix.tokens, mix.width}).to(mix.dtype),
           uniform({mix.tokens * mix.kept, 2 * mix.width}).to(mix.dtype),
-          at::softmax(uniform({mix.tokens, mix.kept}), 1),
+          at::softmax(uniform({mix.tokens, mix.kept}), 1).to(at::toOpMathType(mix.dtype)),
           SortTokens(kept, static_cast<int>(mix.experts))};
 }
 

@@ -4,7 +4,11 @@
 #include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <vector>
+
 #include "tests/kernels/modulate_mix_cases.h"
+#include "tests/kernels/numeric_gradient.h"
 
 namespace deweather {
 namespace {
@@ -22,6 +26,51 @@ TEST_P(ModulateMixTest, FusedEqualsReference) {
   ASSERT_EQ(fused.scalar_type(), GetParam().dtype);
   if (fused.numel() == 0) return;
   EXPECT_LE((fused - reference).abs().max().item<double>(), Tolerance(GetParam()));
+}
+
+// The gradients too, of any weighted sum of the mixture.
+TEST_P(ModulateMixTest, GradientsEqualReference) {
+  at::Generator generator = at::detail::createCPUGenerator(4);
+  std::vector<at::Tensor> gradients;
+  const MixProblem first = MakeProblem(GetParam());
+  const at::Tensor slopes = UniformLike(first.s, generator);
+  for (const auto mix : {ModulateAndMix, ModulateAndMixReference}) {
+    const MixProblem problem = MakeProblem(GetParam());
+    for (const at::Tensor& leaf : {problem.s, problem.modulation, problem.weights}) {
+      leaf.requires_grad_();
+    }
+    (mix(problem.s, problem.modulation, problem.weights, problem.order) * slopes).sum().backward();
+    for (const at::Tensor& leaf : {problem.s, problem.modulation, problem.weights}) {
+      gradients.push_back(leaf.grad());
+    }
+  }
+  if (first.s.numel() == 0) return;
+  for (int i = 0; i < 3; ++i) {
+    const at::Tensor expected = gradients[i + 3];
+    const double scale = std::max(1.0, expected.abs().max().item<double>());
+    EXPECT_LE((gradients[i] - expected).abs().max().item<double>(), Tolerance(GetParam()) * scale)
+        << i;
+  }
+}
+
+class ModulateMixGradientTest : public testing::TestWithParam<MixCase> {};
+INSTANTIATE_TEST_SUITE_P(Cases, ModulateMixGradientTest, testing::ValuesIn(kMixGradientCases));
+
+TEST_P(ModulateMixGradientTest, EqualsNumericGradient) {
+  at::Generator generator = at::detail::createCPUGenerator(4);
+  const MixProblem problem = MakeProblem(GetParam());
+  const at::Tensor slopes = UniformLike(problem.s, generator);
+  for (const at::Tensor& leaf : {problem.s, problem.modulation, problem.weights}) {
+    leaf.requires_grad_();
+  }
+  const auto f = [&] {
+    return (ModulateAndMix(problem.s, problem.modulation, problem.weights, problem.order) * slopes)
+        .sum();
+  };
+  f().backward();
+  ExpectGradient(f, problem.s, "s", generator, 8);
+  ExpectGradient(f, problem.modulation, "modulation", generator, 8);
+  ExpectGradient(f, problem.weights, "weights", generator, 8);
 }
 
 // m = w1 (g1 s + b1) + w2 (g2 s + b2) with numbers that fit on a line.
