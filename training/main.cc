@@ -16,8 +16,10 @@
 #include "training/bench.h"
 #include "training/evaluate.h"
 #include "training/evaluation.h"
+#include "training/report/curve.h"
 #include "training/report/sheet.h"
 #include "training/residual_survey.h"
+#include "training/run_monitor.h"
 #include "training/tools.h"
 #include "training/train.h"
 
@@ -67,31 +69,30 @@ struct LoadFlags {
   LoadOptions Options() const { return {device, *ParsePrecision(precision)}; }
 };
 
-// --- run ---
+// --- run, curve ---
 
-void PrintProgress(const TrainProgress& at) {
-  Say("step %d/%d  loss %.6f  balance %.3f  lr %.2e  grad %.3f  %.1f images/s  %s\n", at.step,
-      at.steps, at.loss, at.balance, at.learning_rate, at.gradient_norm, at.images_per_second,
-      absl::FormatDuration(absl::Trunc(at.elapsed, absl::Seconds(1))));
-}
-
-int RunTraining(const std::string& config) {
+int RunTraining(const std::string& config, const std::string& progress) {
   const absl::StatusOr<TrainOptions> options = LoadTrainConfig(config);
   if (!options.ok()) return Fail(options.status(), kWrongUsage);
   std::signal(SIGTERM, [](int) { stop_requested = 1; });
   std::signal(SIGINT, [](int) { stop_requested = 1; });
-  const TrainSink sink{
-      .progress = PrintProgress,
-      .evaluated =
-          [](int64_t step, const Evaluation& evaluation) {
-            Say("step %d  evaluation: PSNR-Y %.2f dB (input %.2f), PSNR-RGB %.2f dB\n", step,
-                evaluation.restored.psnr_y, evaluation.input.psnr_y, evaluation.restored.psnr_rgb);
-          },
-      .stop = [] { return stop_requested != 0; }};
+  std::signal(SIGPIPE, SIG_IGN);  // whoever watched is gone: no reason to lose hours of training
+  RunMonitor monitor(*options, ParseProgressStyle(progress, stdout), stdout, stderr);
+  const TrainSink sink = monitor.Sink([] { return stop_requested != 0; });
   const absl::StatusOr<std::string> model = Train(*options, sink);
-  if (!model.ok()) return Fail(model.status());
-  Say("wrote %s\n", *model);
-  return 0;
+  monitor.Finish(model);
+  return model.ok() ? 0 : Fail(model.status());
+}
+
+int RunCurve(const std::vector<std::string>& logs, const std::string& output) {
+  std::vector<CurveRun> runs;
+  for (const std::string& log : logs) {
+    const absl::StatusOr<CurveRun> run = ReadRun(log);
+    if (!run.ok()) return Fail(run.status());
+    runs.push_back(*run);
+  }
+  const absl::Status status = WriteCurve(runs, output);
+  return status.ok() ? 0 : Fail(status);
 }
 
 // --- evaluate ---
@@ -347,10 +348,27 @@ struct NetworkFlags {
 };
 
 void AddRun(CLI::App& app, int& exit_code) {
+  struct Flags {
+    std::string config, progress = "auto";
+  };
   auto* command = app.add_subcommand("run", "Train a model; progress goes to stdout");
-  auto config = std::make_shared<std::string>();
-  command->add_option("--config", *config, "TrainConfig in text format")->required();
-  command->callback([=, &exit_code] { exit_code = RunTraining(*config); });
+  auto flags = std::make_shared<Flags>();
+  command->add_option("--config", flags->config, "TrainConfig in text format")->required();
+  command
+      ->add_option("--progress", flags->progress,
+                   "auto: a bar on a terminal, else lines; json: the lines of log.jsonl")
+      ->check(CLI::IsMember({"auto", "bar", "lines", "json"}))
+      ->capture_default_str();
+  command->callback([=, &exit_code] { exit_code = RunTraining(flags->config, flags->progress); });
+}
+
+void AddCurve(CLI::App& app, int& exit_code) {
+  auto* command = app.add_subcommand("curve", "Draw the losses and evaluations of runs");
+  auto logs = std::make_shared<std::vector<std::string>>();
+  auto output = std::make_shared<std::string>();
+  command->add_option("LOG", *logs, "log.jsonl of a run; may be repeated")->required();
+  command->add_option("-o,--output", *output, "PNG to write")->required();
+  command->callback([=, &exit_code] { exit_code = RunCurve(*logs, *output); });
 }
 
 void AddTiling(CLI::App* command, TilingChange& tiling) {
@@ -508,6 +526,7 @@ int Main(int argc, char** argv) {
   app.require_subcommand(1);
   int exit_code = 0;
   AddRun(app, exit_code);
+  AddCurve(app, exit_code);
   AddEvaluate(app, exit_code);
   AddImport(app, exit_code);
   AddInspect(app, exit_code);

@@ -118,8 +118,12 @@ void RunMonitor::StepDone() {
   Begin(0);
   ++bar_.step;
   const absl::Time now = absl::Now();
+  if (!first_step_) {  // its pace says nothing of the others'
+    first_step_ = now;
+    bar_.first_step = bar_.step;
+  }
   if (style_ != ProgressStyle::kBar || now - drawn_ < kRedraw) return;
-  bar_.elapsed = now - begin_;
+  bar_.elapsed = now - *first_step_;
   progress_bar_.Draw(bar_);
   drawn_ = now;
 }
@@ -161,11 +165,11 @@ void RunMonitor::Finish(const absl::StatusOr<std::string>& model) {
 
 void RunMonitor::Begin(int64_t steps) {
   if (log_) return;
-  begin_ = absl::Now();
-  bar_.step = bar_.first_step = steps;
-  log_.emplace(options_.output_dir, steps, begin_,
+  const absl::Time now = absl::Now();
+  bar_.step = steps;
+  log_.emplace(options_.output_dir, steps, now,
                [this](const std::string& message) { Warned(message); });
-  Log(EventRecord{steps, begin_, "started", {{"name", options_.name}, {"steps", options_.steps}}});
+  Log(EventRecord{steps, now, "started", {{"name", options_.name}, {"steps", options_.steps}}});
   for (EventRecord& record : std::exchange(waiting_, {})) {
     record.step = steps;
     log_->Add(record);

@@ -67,7 +67,7 @@ class RunMonitor {
   std::FILE* const err_;
   ProgressBar progress_bar_;
   BarState bar_;
-  absl::Time begin_;
+  std::optional<absl::Time> first_step_;  // when this life's was done
   absl::Time drawn_ = absl::InfinitePast();
   std::optional<RunLog> log_;
   std::vector<EventRecord> waiting_;  // for the log to begin

@@ -71,7 +71,9 @@ TEST(RunLogTest, WhatCannotBeWrittenIsToldOnceAndCounted) {
   for (int i = 0; i < 2; ++i) log.Checkpoint();
   EXPECT_EQ(log.lost() - before, 5);
   ASSERT_EQ(warnings.size(), 2u);
+  EXPECT_THAT(warnings[0], testing::StartsWith("log: "));
   EXPECT_THAT(warnings[0], testing::HasSubstr(folder + "/log.jsonl"));
+  EXPECT_THAT(warnings[1], testing::StartsWith("curve: "));
   EXPECT_EQ(EventFiles(folder).size(), 1u);  // goes on without the others
 }
 

@@ -17,15 +17,15 @@ namespace deweather {
 struct BarState {
   int64_t step = 0;  // steps done, of all lives of the run
   int64_t steps = 0;
-  int64_t first_step = 0;  // with which this life began
+  int64_t first_step = 0;  // at which `elapsed` began
   double loss = 0;         // NaN: not yet known, not shown; so are the images
   double images_per_second = 0;
-  absl::Duration elapsed = absl::ZeroDuration();  // of this life
+  absl::Duration elapsed = absl::ZeroDuration();
   // Until the run's time is up.
   absl::Duration remaining_time = absl::InfiniteDuration();
 };
 
-// Until the steps are done at this life's pace, or the time is up; nothing before the first step.
+// Until the steps are done at the pace since `first_step`, or the time is up; nothing at first.
 std::optional<absl::Duration> TimeLeft(const BarState& state);
 
 // "3d 04h", "1h 02m", "2m 03s", "5s".

@@ -43,7 +43,8 @@ void RunLog::Check(Output output, const absl::Status& status) {
   ++lost_;
   if (warned_[output]) return;
   warned_[output] = true;
-  warn_(absl::StrCat(std::string(status.message()),
+  constexpr std::array<const char*, 3> kNames = {"log", "event file", "curve"};
+  warn_(absl::StrCat(kNames[output], ": ", std::string(status.message()),
                      "; training goes on without what cannot be written"));
 }
 
