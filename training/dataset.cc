@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <fstream>
 #include <system_error>
 
 #include "absl/strings/str_format.h"
@@ -10,12 +11,16 @@
 #include "model/base/status_macros.h"
 #include "model/image/codec.h"
 #include "model/image/tiling.h"
+#include "model/sha256.h"
 #include "training/augment.h"
 
 namespace deweather {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr int kUntouchedTask = 0;
+constexpr size_t kBeginning = 65536;  // bytes of a file that nearly always hold all of its header
 
 bool IsPicture(const fs::path& path) {
   const std::string extension = path.extension().string();
@@ -26,6 +31,48 @@ std::map<std::string, std::string> ByStem(const std::vector<std::string>& paths)
   std::map<std::string, std::string> by_stem;
   for (const std::string& path : paths) by_stem[fs::path(path).stem().string()] = path;
   return by_stem;
+}
+
+absl::StatusOr<Image> ReadPicture(const std::string& path) {
+  DW_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path));
+  absl::StatusOr<Image> image = DecodeImage(bytes, DecodeLimits{});
+  if (image.ok()) return image;
+  return absl::Status(image.status().code(),
+                      absl::StrFormat("'%s': %s", path, image.status().message()));
+}
+
+absl::StatusOr<ImageInfo> ReadInfo(const std::string& path, bool whole) {
+  std::string bytes(kBeginning, '\0');
+  if (whole) {
+    DW_ASSIGN_OR_RETURN(bytes, ReadFile(path));
+  } else {
+    std::ifstream file(path, std::ios::binary);
+    file.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+    bytes.resize(static_cast<size_t>(file.gcount()));
+  }
+  return ReadImageInfo(bytes, DecodeLimits{});
+}
+
+absl::Status DifferentSizes(const PicturePair& pair, int input_width, int input_height,
+                            int truth_width, int truth_height) {
+  return absl::InvalidArgumentError(absl::StrFormat("'%s' is %dx%d but '%s' is %dx%d", pair.input,
+                                                    input_width, input_height, pair.truth,
+                                                    truth_width, truth_height));
+}
+
+// By the files' beginnings; where those say anything but "equal", by the whole headers, which may
+// turn a picture.
+absl::Status CheckSizes(const PicturePair& pair) {
+  for (const bool whole : {false, true}) {
+    const absl::StatusOr<ImageInfo> input = ReadInfo(pair.input, whole);
+    const absl::StatusOr<ImageInfo> truth = ReadInfo(pair.truth, whole);
+    const bool known = input.ok() && truth.ok();
+    if (known && input->width == truth->width && input->height == truth->height) break;
+    if (known && whole) {
+      return DifferentSizes(pair, input->width, input->height, truth->width, truth->height);
+    }
+  }
+  return absl::OkStatus();
 }
 
 RgbImage ToInterleaved(const std::vector<float>& planes, int side) {
@@ -93,35 +140,63 @@ absl::StatusOr<std::vector<PicturePair>> ListPairs(const std::string& input_dir,
   return pairs;
 }
 
-Dataset::Dataset(DataOptions options, uint64_t seed, int64_t cache_bytes)
-    : options_(std::move(options)), seed_(seed), cache_left_bytes_(cache_bytes) {}
+Dataset::Dataset(DataOptions options, uint64_t seed)
+    : options_(std::move(options)),
+      seed_(seed),
+      cache_left_bytes_(options_.cache_mebibytes << 20) {}
 
-absl::StatusOr<std::unique_ptr<Dataset>> Dataset::Open(const DataOptions& options, uint64_t seed,
-                                                       int64_t cache_bytes) {
-  auto dataset = std::unique_ptr<Dataset>(new Dataset(options, seed, cache_bytes));
+absl::StatusOr<std::unique_ptr<Dataset>> Dataset::Open(const DataOptions& options, uint64_t seed) {
+  auto dataset = std::unique_ptr<Dataset>(new Dataset(options, seed));
   DW_RETURN_IF_ERROR(dataset->AddSources());
   return dataset;
 }
 
+int Dataset::Task(const std::string& name) {
+  const auto found = std::find(tasks_.begin(), tasks_.end(), name);
+  if (found != tasks_.end()) return static_cast<int>(found - tasks_.begin());
+  tasks_.push_back(name);
+  return static_cast<int>(tasks_.size() - 1);
+}
+
+absl::Status Dataset::AddPairs(const PairedSource& paired) {
+  Source source;
+  source.weight = paired.weight;
+  source.note = {Task(paired.task.empty() ? "pairs" : paired.task), paired.loss_weight};
+  DW_ASSIGN_OR_RETURN(source.pictures, ListPairs(paired.input_dir, paired.truth_dir));
+  for (const PicturePair& pair : source.pictures) DW_RETURN_IF_ERROR(CheckSizes(pair));
+  sources_.push_back(std::move(source));
+  return absl::OkStatus();
+}
+
+absl::Status Dataset::AddClean(const CleanSource& clean) {
+  Source source;
+  source.weight = clean.weight;
+  source.note = {Task(clean.weather), clean.loss_weight};
+  source.clean = true;
+  source.untouched_share = clean.untouched_share;
+  DW_ASSIGN_OR_RETURN(source.weather, ParseWeather(clean.weather));
+  DW_ASSIGN_OR_RETURN(const std::vector<std::string> paths, ListPictures(clean.dir));
+  for (const std::string& path : paths) source.pictures.push_back({path, path});
+  sources_.push_back(std::move(source));
+  return absl::OkStatus();
+}
+
 absl::Status Dataset::AddSources() {
-  for (const PairedSource& paired : options_.pairs) {
-    Source source;
-    source.weight = paired.weight;
-    DW_ASSIGN_OR_RETURN(source.pictures, ListPairs(paired.input_dir, paired.truth_dir));
-    sources_.push_back(std::move(source));
-  }
-  for (const CleanSource& clean : options_.clean) {
-    Source source;
-    source.weight = clean.weight;
-    source.clean = true;
-    source.untouched_share = clean.untouched_share;
-    DW_ASSIGN_OR_RETURN(source.weather, ParseWeather(clean.weather));
-    DW_ASSIGN_OR_RETURN(const std::vector<std::string> paths, ListPictures(clean.dir));
-    for (const std::string& path : paths) source.pictures.push_back({path, path});
-    sources_.push_back(std::move(source));
-  }
+  Task("clean");  // kUntouchedTask
+  for (const PairedSource& paired : options_.pairs) DW_RETURN_IF_ERROR(AddPairs(paired));
+  for (const CleanSource& clean : options_.clean) DW_RETURN_IF_ERROR(AddClean(clean));
   if (sources_.empty()) return absl::InvalidArgumentError("data names no source of pictures");
   return absl::OkStatus();
+}
+
+std::string Dataset::Fingerprint() const {
+  std::string names;
+  for (const Source& source : sources_) {
+    for (const PicturePair& pair : source.pictures)
+      names += fs::path(pair.input).filename().string() + '/';
+    names += '/';
+  }
+  return Sha256Hex(names).substr(0, 16);
 }
 
 const Dataset::Source& Dataset::Draw(Random& random) const {
@@ -135,17 +210,34 @@ const Dataset::Source& Dataset::Draw(Random& random) const {
   return sources_.back();
 }
 
+absl::Status Dataset::Skip(const std::string& path, const absl::Status& reason) {
+  const MutexLock lock(mutex_);
+  if (!unreadable_.insert(path).second) return absl::OkStatus();
+  untold_.emplace_back(reason.message());
+  const auto count = static_cast<int>(unreadable_.size());
+  if (count <= options_.max_unreadable) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrFormat("%d pictures cannot be read; data.max_unreadable is %d; the last is %s",
+                      count, options_.max_unreadable, reason.message()));
+}
+
+std::vector<std::string> Dataset::TakeSkipped() {
+  const MutexLock lock(mutex_);
+  return std::exchange(untold_, {});
+}
+
 absl::StatusOr<Dataset::Picture> Dataset::Decode(const std::string& path) {
   {
     const MutexLock lock(mutex_);
     const auto found = cache_.find(path);
     if (found != cache_.end()) return found->second;
+    if (unreadable_.contains(path)) return nullptr;
   }
-  DW_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path));
-  absl::StatusOr<Image> image = DecodeImage(bytes, DecodeLimits{});
+  absl::StatusOr<Image> image = ReadPicture(path);
+  if (absl::IsResourceExhausted(image.status())) return image.status();  // no fault of the file
   if (!image.ok()) {
-    return absl::Status(image.status().code(),
-                        absl::StrFormat("'%s': %s", path, image.status().message()));
+    DW_RETURN_IF_ERROR(Skip(path, image.status()));
+    return nullptr;
   }
   auto picture = std::make_shared<const Image>(*std::move(image));
   const MutexLock lock(mutex_);
@@ -154,24 +246,33 @@ absl::StatusOr<Dataset::Picture> Dataset::Decode(const std::string& path) {
   return picture;
 }
 
-absl::StatusOr<std::pair<Dataset::Picture, Dataset::Picture>> Dataset::DecodePair(
-    const PicturePair& pair) {
-  DW_ASSIGN_OR_RETURN(Picture input, Decode(pair.input));
-  DW_ASSIGN_OR_RETURN(Picture truth, Decode(pair.truth));
-  if (input->width != truth->width || input->height != truth->height) {
-    return absl::InvalidArgumentError(absl::StrFormat("'%s' is %dx%d but '%s' is %dx%d", pair.input,
-                                                      input->width, input->height, pair.truth,
-                                                      truth->width, truth->height));
-  }
-  return std::pair(std::move(input), std::move(truth));
+absl::StatusOr<Dataset::PicturesOfPair> Dataset::DecodePair(const PicturePair& pair) {
+  PicturesOfPair pictures;
+  DW_ASSIGN_OR_RETURN(pictures.first, Decode(pair.input));
+  DW_ASSIGN_OR_RETURN(pictures.second, Decode(pair.truth));
+  if (!pictures.first || !pictures.second) return PicturesOfPair();
+  const Image &input = *pictures.first, &truth = *pictures.second;
+  if (input.width == truth.width && input.height == truth.height) return pictures;
+  return DifferentSizes(pair, input.width, input.height, truth.width, truth.height);
 }
 
-absl::Status Dataset::Load(int64_t step, int64_t index, float* input, float* truth) {
+absl::StatusOr<Dataset::PicturesOfPair> Dataset::DecodeFrom(const Source& source, int64_t first) {
+  const int64_t count = std::ssize(source.pictures);
+  for (int64_t i = 0; i < count; ++i) {
+    DW_ASSIGN_OR_RETURN(PicturesOfPair pictures, DecodePair(source.pictures[(first + i) % count]));
+    if (pictures.first) return pictures;
+  }
+  return absl::InvalidArgumentError(
+      absl::StrFormat("no picture in folder '%s' can be read",
+                      fs::path(source.pictures.front().input).parent_path().string()));
+}
+
+absl::StatusOr<CropNote> Dataset::Load(int64_t step, int64_t index, float* input, float* truth) {
   Random random(MixSeed(seed_, static_cast<uint64_t>(step), static_cast<uint64_t>(index)));
   const int side = options_.crop_px;
   const Source& source = Draw(random);
-  const PicturePair& pair = source.pictures[random.Below(std::ssize(source.pictures))];
-  DW_ASSIGN_OR_RETURN(const auto pictures, DecodePair(pair));
+  const int64_t first = random.Below(std::ssize(source.pictures));
+  DW_ASSIGN_OR_RETURN(const PicturesOfPair pictures, DecodeFrom(source, first));
 
   const TileRect rect = DrawRect(*pictures.first, side, random);
   // A pair is only mirrored: its rain must fall down.
@@ -181,20 +282,20 @@ absl::Status Dataset::Load(int64_t step, int64_t index, float* input, float* tru
   ApplySymmetry(symmetry, side, planes);
   std::copy(planes.begin(), planes.end(), truth);
 
-  const bool rains = source.clean && !random.Chance(source.untouched_share);
-  if (rains) {
+  const bool untouched = source.clean && random.Chance(source.untouched_share);
+  if (source.clean && !untouched) {
     // Weather comes after the symmetry: rain falls down whichever way the scene was turned.
     DW_ASSIGN_OR_RETURN(const RgbImage rainy,
                         AddWeather(ToInterleaved(planes, side), source.weather, random.Bits()));
     StorePlanes(rainy, input);
-    return absl::OkStatus();
+    return source.note;
   }
   if (!source.clean) {
     GatherTile(*pictures.first, rect, planes.data());
     ApplySymmetry(symmetry, side, planes);
   }
   std::copy(planes.begin(), planes.end(), input);
-  return absl::OkStatus();
+  return CropNote{untouched ? kUntouchedTask : source.note.task, source.note.loss_weight};
 }
 
 }  // namespace deweather

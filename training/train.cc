@@ -1,233 +1,302 @@
 #include "training/train.h"
 
 #include <ATen/Parallel.h>
-#include <ATen/TensorOperators.h>
-#include <ATen/ops/empty.h>
 
+#include <algorithm>
 #include <cmath>
-#include <filesystem>
-#include <future>
+#include <cstdio>
+#include <map>
 #include <memory>
-#include <system_error>
+#include <set>
 #include <utility>
+#include <vector>
 
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "model/base/file.h"
 #include "model/base/processors.h"
 #include "model/base/status_macros.h"
 #include "model/checkpoint.h"
-#include "model/network.h"
-#include "model/restorer.h"
 #include "model/torch_errors.h"
 #include "training/dataset.h"
-#include "training/loss.h"
+#include "training/learn.h"
+#include "training/loader.h"
+#include "training/resume.h"
+#include "training/run_fields.h"
+#include "training/run_folder.h"
 #include "training/schedule.h"
 #include "training/train_state.h"
 
 namespace deweather {
 namespace {
 
-struct Batch {
-  at::Tensor input;  // [B,3,c,c] f32 in [0,1]
-  at::Tensor truth;
-};
-
-absl::StatusOr<Batch> LoadBatch(const TrainOptions& options, Dataset& dataset, int64_t step) {
-  const int64_t side = options.data.crop_px;
-  Batch batch{at::empty({options.batch, 3, side, side}, at::kFloat),
-              at::empty({options.batch, 3, side, side}, at::kFloat)};
-  const int64_t stride = dataset.crop_elements();
-  for (int64_t i = 0; i < options.batch; ++i) {
-    DW_RETURN_IF_ERROR(dataset.Load(step, i, batch.input.mutable_data_ptr<float>() + i * stride,
-                                    batch.truth.mutable_data_ptr<float>() + i * stride));
-  }
-  return batch;
-}
-
-// Loads the next batch while the network learns from this one.
-class Prefetcher {
- public:
-  Prefetcher(const TrainOptions& options, Dataset& dataset, int64_t first_step)
-      : options_(options), dataset_(dataset) {
-    Begin(first_step);
-  }
-  absl::StatusOr<Batch> Take(int64_t step) {
-    absl::StatusOr<Batch> batch = next_.get();
-    if (batch.ok() && step + 1 < options_.steps) Begin(step + 1);
-    return batch;
-  }
-
- private:
-  void Begin(int64_t step) {
-    next_ = std::async(std::launch::async,
-                       [this, step] { return LoadBatch(options_, dataset_, step); });
-  }
-
-  const TrainOptions& options_;
-  Dataset& dataset_;
-  std::future<absl::StatusOr<Batch>> next_;
-};
-
 // Sums between two progress lines.
 struct Window {
-  int64_t steps = 0;
+  int64_t steps = 0;  // that learned
+  int64_t passes = 0;
   double loss = 0;
   double balance = 0;
   double gradient_norm = 0;
+  std::map<int, std::pair<double, int64_t>> tasks;  // sum of losses, crops
+  int64_t images = 0;
+  absl::Duration waiting;
   absl::Time begin = absl::Now();
+
+  void Add(const PassLoss& pass, const Batch& batch) {
+    ++passes;
+    loss += pass.weighted;
+    balance += pass.balance;
+    for (size_t i = 0; i < batch.notes.size(); ++i) {
+      auto& [sum, crops] = tasks[batch.notes[i].task];
+      sum += pass.crop_losses[i];
+      ++crops;
+    }
+  }
 };
 
 class Run {
  public:
-  Run(const TrainOptions& options, const TrainSink& sink, Dataset& dataset, TrainState state)
-      : options_(options), sink_(sink), dataset_(dataset), state_(std::move(state)) {
+  Run(const TrainOptions& options, const TrainSink& sink, Dataset& dataset, RunFields fields)
+      : options_(options), sink_(sink), dataset_(dataset), fields_(std::move(fields)) {}
+
+  absl::Status Begin() {
+    DW_ASSIGN_OR_RETURN(Beginning beginning,
+                        BeginOrResume(options_, fields_, [&](const auto& line) { Warn(line); }));
+    state_ = std::move(beginning.state);
+    checkpoint_ = beginning.checkpoint;
     earlier_ = state_.elapsed;
+    const std::string sets = absl::CHexEscape(absl::StrJoin(options_.evaluate.pairs_dirs, "\n"));
+    if (state_.evaluations.sets != sets) state_.evaluations = {.sets = sets};
+    if (!checkpoint_.empty() && sink_.resumed) sink_.resumed(state_.step, checkpoint_);
+    return absl::OkStatus();
   }
 
   absl::Status Go() {
-    if (state_.step >= options_.steps) return Save();  // resumed after its last step
-    Prefetcher batches(options_, dataset_, state_.step);
-    while (state_.step < options_.steps) {
-      const absl::StatusOr<Batch> batch = batches.Take(state_.step);
-      if (!batch.ok()) return SaveAfter(batch.status());
-      DW_RETURN_IF_ERROR(Step(*batch));
-      const bool late = state_.elapsed >= options_.max_time;
+    // An earlier attempt may have ended between a step and what follows it.
+    if (state_.step > 0 && (Over() || EvaluationDue())) DW_RETURN_IF_ERROR(Settle(false));
+    if (Over()) return absl::OkStatus();
+    Loader loader(options_, dataset_, state_.step);
+    while (!Over()) {
+      DW_RETURN_IF_ERROR(Step(loader));
       const bool stopped = sink_.stop && sink_.stop();
-      const bool last = late || stopped || state_.step == options_.steps;
-      if (last || state_.step % options_.log_every_steps == 0) Report();
-      const bool measured = !stopped && Measures() && (last || Due(options_.evaluate.every_steps));
-      if (last || measured || Due(options_.checkpoint_every_steps)) DW_RETURN_IF_ERROR(Save());
-      if (measured) DW_RETURN_IF_ERROR(Measure());
+      if (stopped || Over() || Due(options_.log_every_steps)) Report();
+      DW_RETURN_IF_ERROR(Settle(stopped));
       if (stopped) return absl::CancelledError(absl::StrCat("stopped at step ", state_.step));
-      if (late) break;
     }
     return absl::OkStatus();
   }
 
-  std::string ModelPath() const {
-    return absl::StrCat(options_.output_dir, "/", options_.name, ".safetensors");
+  std::string FinishedModel() const {
+    return state_.evaluations.best_step < 0 ? ModelPath(options_.output_dir, options_.name)
+                                            : BestModelPath(options_.output_dir, options_.name);
   }
 
  private:
   bool Due(int64_t every) const { return every > 0 && state_.step % every == 0; }
-
-  absl::Status Step(const Batch& batch) {
-    const double progress =
-        Progress(state_.step, options_.steps, state_.elapsed, options_.max_time);
-    rate_ = LearningRate(options_.optimizer, state_.step, progress);
-    const at::ScalarType dtype =
-        options_.precision == TrainPrecision::kBf16 ? at::kBFloat16 : at::kFloat;
-    const Network network = BindNetwork(options_.model, CastParameters(state_.weights, dtype));
-    const NetworkOutput output = Forward(network, batch.input);
-    at::Tensor task = TaskLoss(options_.loss, output.pictures, batch.truth).mean();
-    if (options_.frequency_weight > 0) {
-      task = task + options_.frequency_weight * FrequencyLoss(output.pictures, batch.truth).mean();
-    }
-    const at::Tensor balance = BalanceLoss(output.gates);
-    const double value = task.item<double>();
-    if (!std::isfinite(value)) return Diverged("loss", value);
-    (task + options_.balance_weight * balance).backward();
-    const double norm = ApplyGradients(options_, rate_, state_);
-    if (!std::isfinite(norm)) return Diverged("gradient's norm", norm);
-    window_.gradient_norm += norm;
-    window_.loss += value;
-    window_.balance += balance.item<double>();
-    ++window_.steps;
-    state_.elapsed = earlier_ + (absl::Now() - begin_);
-    return absl::OkStatus();
+  bool Over() const {
+    return state_.step >= options_.steps || state_.elapsed >= options_.max_time || Impatient();
+  }
+  bool Impatient() const {
+    return options_.evaluate.patience > 0 && state_.evaluations.stale >= options_.evaluate.patience;
+  }
+  bool EvaluationDue() const {
+    return !options_.evaluate.pairs_dirs.empty() && state_.evaluations.last_step != state_.step &&
+           (Over() || Due(options_.evaluate.every_steps));
   }
 
-  absl::Status Diverged(const char* what, double value) const {
-    return absl::InternalError(
-        absl::StrFormat("the %s is %g at step %d; %s holds the last checkpoint", what, value,
-                        state_.step, StatePath()));
+  void Warn(const std::string& line) const {
+    if (sink_.warned) sink_.warned(line);
+  }
+
+  absl::StatusOr<const Batch*> Take(Loader& loader) {
+    const absl::Time begin = absl::Now();
+    const absl::StatusOr<const Batch*> batch = loader.Next();
+    window_.waiting += absl::Now() - begin;
+    for (const std::string& line : dataset_.TakeSkipped()) {
+      ++skipped_pictures_;
+      Warn("picture skipped: " + line);
+    }
+    return batch;
+  }
+
+  absl::Status Step(Loader& loader) {
+    rate_ = LearningRate(options_.optimizer, state_.step,
+                         Progress(state_.step, options_.steps, state_.elapsed, options_.max_time));
+    std::string bad;
+    for (int pass = 0; pass < options_.accumulate; ++pass) {
+      const absl::StatusOr<const Batch*> batch = Take(loader);
+      if (!batch.ok()) return SaveAfter(batch.status());
+      if (!bad.empty()) continue;  // its crops are lost with the step
+      const PassLoss loss = LearnFrom(options_, **batch, state_);
+      if (!std::isfinite(loss.total)) bad = absl::StrFormat("the loss is %g", loss.total);
+      if (bad.empty()) window_.Add(loss, **batch);
+    }
+    window_.images += int64_t{options_.batch} * options_.accumulate;
+    if (bad.empty()) bad = Apply();
+    state_.elapsed = earlier_ + (absl::Now() - begin_);
+    return bad.empty() ? absl::OkStatus() : Skip(bad);
+  }
+
+  // Says what is bad about the gradient; empty: nothing.
+  std::string Apply() {
+    const double norm = ApplyGradients(options_, rate_, state_);
+    if (!std::isfinite(norm)) return absl::StrFormat("the gradient's norm is %g", norm);
+    ++window_.steps;
+    window_.gradient_norm += norm;
+    return "";
+  }
+
+  absl::Status Skip(const std::string& bad) {
+    SkipStep(state_);
+    const std::string what = absl::StrFormat("step %d is skipped: %s", state_.step, bad);
+    if (state_.bad_in_row == 1) Warn(what);
+    if (state_.bad_in_row <= options_.max_bad_steps) return absl::OkStatus();
+    return absl::InternalError(absl::StrFormat(
+        "%s; %d in a row, max_bad_steps is %d; %s", what, state_.bad_in_row, options_.max_bad_steps,
+        checkpoint_.empty() ? "there is no checkpoint"
+                            : absl::StrFormat("'%s' is the last checkpoint", checkpoint_)));
   }
 
   void Report() {
-    const auto steps = static_cast<double>(std::max<int64_t>(window_.steps, 1));
+    const auto over = [](double sum, int64_t count) {
+      return sum / static_cast<double>(std::max<int64_t>(count, 1));
+    };
     const double seconds = absl::ToDoubleSeconds(absl::Now() - window_.begin);
-    if (sink_.progress) {
-      sink_.progress({.step = state_.step,
-                      .steps = options_.steps,
-                      .loss = window_.loss / steps,
-                      .balance = window_.balance / steps,
-                      .learning_rate = rate_,
-                      .gradient_norm = window_.gradient_norm / steps,
-                      .images_per_second = steps * options_.batch / seconds,
-                      .elapsed = state_.elapsed});
+    TrainProgress progress{.step = state_.step,
+                           .steps = options_.steps,
+                           .loss = over(window_.loss, window_.passes),
+                           .task_loss = {},
+                           .balance = over(window_.balance, window_.passes),
+                           .learning_rate = rate_,
+                           .gradient_norm = over(window_.gradient_norm, window_.steps),
+                           .images_per_second = static_cast<double>(window_.images) / seconds,
+                           .waiting_share = absl::ToDoubleSeconds(window_.waiting) / seconds,
+                           .bad_steps = state_.bad_steps,
+                           .skipped_pictures = skipped_pictures_,
+                           .elapsed = state_.elapsed};
+    for (const auto& [task, sum] : window_.tasks) {
+      progress.task_loss[dataset_.tasks()[task]] = over(sum.first, sum.second);
     }
+    if (sink_.progress) sink_.progress(progress);
     window_ = Window{};
   }
 
-  // The model first: where the state says that a step is done, the model of that step is there.
-  absl::Status Save() {
-    DW_RETURN_IF_ERROR(SaveCheckpoint(
-        ModelPath(), options_.model, state_.average,
-        {{"steps", absl::StrCat(state_.step)}, {"seed", absl::StrCat(options_.seed)}}));
-    return SaveState(StatePath(), options_.model, state_);
-  }
-
-  // What was learned so far outlives a picture that cannot be read.
-  absl::Status SaveAfter(const absl::Status& failure) {
-    if (state_.step > 0) DW_RETURN_IF_ERROR(Save());
-    return failure;
-  }
-
-  bool Measures() const { return !options_.evaluate.pairs_dirs.empty() && sink_.evaluated; }
-
-  absl::Status Measure() {
-    for (const std::string& dir : options_.evaluate.pairs_dirs) {
-      DW_ASSIGN_OR_RETURN(const Evaluation evaluation, Evaluate(ModelPath(), dir, {}));
-      sink_.evaluated(state_.step, evaluation);
+  // What is due after a step: an evaluation, then a checkpoint that remembers it. Not the window's time.
+  absl::Status Settle(bool stopped) {
+    const absl::Time begin = absl::Now();
+    const absl::Cleanup stop_clock = [&] { window_.begin += absl::Now() - begin; };
+    absl::Status measured;
+    if (!stopped && EvaluationDue()) measured = Measure();
+    const bool last = stopped || Over() || !measured.ok();
+    if (last || Due(options_.checkpoint_every_steps)) {
+      const absl::Status saved = Save();
+      DW_RETURN_IF_ERROR(last ? saved : Tolerate(saved));
     }
+    return measured;
+  }
+
+  // A full disk is no reason to lose what is being learned; at the end it is.
+  absl::Status Tolerate(const absl::Status& saved) const {
+    if (saved.ok() || Over()) return saved;
+    Warn(absl::StrFormat("nothing saved at step %d: %s", state_.step, saved.message()));
     return absl::OkStatus();
   }
 
-  std::string StatePath() const { return options_.output_dir + "/state.safetensors"; }
+  // The model first: where a checkpoint says that a step is done, the model of that step is there.
+  absl::Status Save() {
+    DW_RETURN_IF_ERROR(SaveModel(ModelPath(options_.output_dir, options_.name)));
+    DW_ASSIGN_OR_RETURN(const std::string bytes, SerializeState(options_.model, state_, fields_));
+    DW_RETURN_IF_ERROR(
+        AddCheckpoint(options_.output_dir, state_.step, bytes, options_.keep_checkpoints));
+    checkpoint_ = CheckpointPath(options_.output_dir, state_.step);
+    if (sink_.saved) sink_.saved(state_.step, checkpoint_);
+    return absl::OkStatus();
+  }
+
+  absl::Status SaveModel(const std::string& path) const {
+    return SaveCheckpoint(
+        path, options_.model, state_.average,
+        {{"steps", absl::StrCat(state_.step)}, {"seed", absl::StrCat(options_.seed)}});
+  }
+
+  // What was learned so far outlives pictures that cannot be read.
+  absl::Status SaveAfter(const absl::Status& failure) {
+    const absl::Status saved = state_.step > 0 ? Save() : absl::OkStatus();
+    if (!saved.ok()) Warn(absl::StrCat("no checkpoint: ", saved.message()));
+    return failure;
+  }
+
+  absl::Status Measure() {
+    const std::string model = ModelPath(options_.output_dir, options_.name);
+    const absl::Status saved = SaveModel(model);
+    if (!saved.ok()) return Tolerate(saved);
+    std::vector<PairSet> sets;
+    for (const std::string& dir : options_.evaluate.pairs_dirs) {
+      DW_ASSIGN_OR_RETURN(sets.emplace_back(), ParsePairSet(dir));
+    }
+    DW_ASSIGN_OR_RETURN(const Comparison comparison, Compare({model}, sets, {}));
+    double psnr = 0;
+    for (const Evaluation& evaluation : comparison.evaluations) {
+      psnr += evaluation.restored.psnr_rgb / static_cast<double>(sets.size());
+      if (sink_.evaluated) sink_.evaluated(state_.step, evaluation);
+    }
+    return Remember(psnr);
+  }
+
+  absl::Status Remember(double psnr_rgb) {
+    EvaluationHistory& history = state_.evaluations;
+    history.last_step = state_.step;
+    ++history.stale;
+    if (history.best_step >= 0 && psnr_rgb <= history.best_psnr_rgb) return absl::OkStatus();
+    const absl::Status saved = SaveModel(BestModelPath(options_.output_dir, options_.name));
+    if (!saved.ok()) return Tolerate(saved);
+    history.best_step = state_.step;
+    history.best_psnr_rgb = psnr_rgb;
+    history.stale = 0;
+    return absl::OkStatus();
+  }
 
   const TrainOptions& options_;
   const TrainSink& sink_;
   Dataset& dataset_;
+  const RunFields fields_;
   TrainState state_;
+  std::string checkpoint_;  // the last; empty: none yet
   Window window_;
+  int64_t skipped_pictures_ = 0;
   absl::Duration earlier_;  // spent by earlier attempts
   const absl::Time begin_ = absl::Now();
   double rate_ = 0;
 };
 
-absl::StatusOr<TrainState> FirstState(const TrainOptions& options) {
-  const std::string path = options.output_dir + "/state.safetensors";
-  if (!std::filesystem::exists(path)) return BeginState(options);
-  if (options.resume) return LoadState(path, options.model);
-  return absl::AlreadyExistsError(
-      absl::StrFormat("'%s' is of an earlier run: set resume, or name another output_dir", path));
-}
-
 // What would fail only after hours, tried at the start.
 absl::Status CheckPlaces(const TrainOptions& options) {
-  std::error_code error;
-  std::filesystem::create_directories(options.output_dir, error);
-  if (error) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("cannot make output_dir '%s': %s", options.output_dir, error.message()));
-  }
   const std::string probe = options.output_dir + "/.probe";
   DW_RETURN_IF_ERROR(WriteFileAtomically(probe, ""));
-  std::filesystem::remove(probe, error);
-  for (const std::string& pairs : options.evaluate.pairs_dirs) {
-    DW_RETURN_IF_ERROR(ListPairs(pairs + "/input", pairs + "/gt").status());
+  std::remove(probe.c_str());
+  std::set<std::string> names;
+  for (const std::string& text : options.evaluate.pairs_dirs) {
+    DW_ASSIGN_OR_RETURN(const PairSet set, ParsePairSet(text));
+    DW_RETURN_IF_ERROR(ListPairs(set.dir + "/input", set.dir + "/gt").status());
+    if (names.insert(set.name).second) continue;
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "two of evaluate.pairs_dir are named '%s': write NAME=DIR for one of them", set.name));
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::string> TrainFrom(const TrainOptions& options, const TrainSink& sink,
-                                      Dataset& dataset) {
-  DW_ASSIGN_OR_RETURN(TrainState state, FirstState(options));
-  Run run(options, sink, dataset, std::move(state));
+absl::StatusOr<std::string> TrainOn(const TrainOptions& options, const TrainSink& sink,
+                                    Dataset& dataset) {
+  RunFields fields = DescribeRun(options);
+  fields["data.pictures"] = dataset.Fingerprint();
+  Run run(options, sink, dataset, std::move(fields));
+  DW_RETURN_IF_ERROR(run.Begin());
   DW_RETURN_IF_ERROR(run.Go());
-  return run.ModelPath();
+  return run.FinishedModel();
 }
 
 }  // namespace
@@ -236,11 +305,13 @@ absl::StatusOr<std::string> Train(const TrainOptions& given, const TrainSink& si
   TrainOptions options = given;
   options.model.name = options.name;
   DW_RETURN_IF_ERROR(Validate(options));
+  DW_ASSIGN_OR_RETURN(const RunLock lock, RunLock::Take(options.output_dir));
+  DW_RETURN_IF_ERROR(RemovePartialFiles(options.output_dir));
   DW_RETURN_IF_ERROR(CheckPlaces(options));
-  at::set_num_threads(options.threads > 0 ? options.threads : UsableProcessors());
   DW_ASSIGN_OR_RETURN(const std::unique_ptr<Dataset> dataset,
                       Dataset::Open(options.data, options.seed));
-  return CatchTorch("training failed", [&] { return TrainFrom(options, sink, *dataset); });
+  at::set_num_threads(options.threads > 0 ? options.threads : UsableProcessors());
+  return CatchTorch("training failed", [&] { return TrainOn(options, sink, *dataset); });
 }
 
 }  // namespace deweather

@@ -1,10 +1,18 @@
 // All that a run must remember to go on: weights, their average, the optimiser's moments, the step.
+// No state of a random generator: crops, weather and first weights are functions of (seed, step).
+//
+// Format   a safetensors file: tensors "weights.*", "average.*", "first_moment.*" and
+//          "second_moment.*"; in the metadata the model's configuration (model/checkpoint.h), `step`
+//          and the other figures of TrainState, "run.FIELD" for what describes the run, and `sha256`:
+//          of the file as it would be without that entry
 
 #ifndef DEWEATHER_TRAINING_TRAIN_STATE_H_
 #define DEWEATHER_TRAINING_TRAIN_STATE_H_
 
 #include <cstdint>
+#include <map>
 #include <string>
+#include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -14,12 +22,24 @@
 
 namespace deweather {
 
+// What evaluations have found so far.
+struct EvaluationHistory {
+  int64_t last_step = -1;  // after which the last one was; -1: there was none
+  int64_t best_step = -1;  // after which the weights were best
+  double best_psnr_rgb = 0;
+  int64_t stale = 0;  // evaluations since the best
+  std::string sets;   // that they were over; figures over others cannot be compared
+};
+
 // Tensors are f32 on the CPU; the four maps have the same names.
 struct TrainState {
-  int64_t step = 0;        // steps done
+  int64_t step = 0;        // steps done, skipped ones with them
+  int64_t bad_steps = 0;   // of these, skipped: the loss or gradient was not finite
+  int64_t bad_in_row = 0;  // of these, since the last that was good
   absl::Duration elapsed;  // over all attempts
-  Parameters weights;      // leaves: gradients accumulate here
-  Parameters average;      // exponential moving average of the weights
+  EvaluationHistory evaluations;
+  Parameters weights;  // leaves: gradients accumulate here
+  Parameters average;  // exponential moving average of the weights
   Parameters first_moment;
   Parameters second_moment;
 };
@@ -29,16 +49,28 @@ struct TrainState {
 absl::StatusOr<TrainState> BeginState(const TrainOptions& options);
 
 // One AdamW step from the weights' gradients [Loshchilov & Hutter 2019], then the average; clears the
-// gradients. Returns their norm before clipping; if that is not finite, nothing has changed. Throws
+// gradients. Returns their norm before clipping; if that is not finite, nothing else has changed.
+// A norm whose square is beyond f32, as the second moment would be, counts as infinite. Throws
 // c10::Error.
 double ApplyGradients(const TrainOptions& options, double learning_rate, TrainState& state);
 
-// A safetensors file, replaced atomically; tensors "weights.*", "average.*", "first_moment.*",
-// "second_moment.*", the step and the model's configuration in the metadata.
-absl::Status SaveState(const std::string& path, const ModelConfig& config, const TrainState& state);
+// A step that learns nothing: clears the gradients and counts.
+void SkipStep(TrainState& state);
 
-// NOT_FOUND no such file; DATA_LOSS or INVALID_ARGUMENT one that is broken or of another network.
-absl::StatusOr<TrainState> LoadState(const std::string& path, const ModelConfig& config);
+// Of what a run is: names and values (training/run_fields.h).
+using RunFields = std::map<std::string, std::string>;
+
+struct SavedState {
+  TrainState state;
+  RunFields run;
+};
+
+// The whole file.
+absl::StatusOr<std::string> SerializeState(const ModelConfig& config, const TrainState& state,
+                                           const RunFields& run);
+
+// DATA_LOSS a file that is torn, changed, or not of SerializeState. Never throws.
+absl::StatusOr<SavedState> ParseState(std::string_view file);
 
 }  // namespace deweather
 

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
+#include <set>
 #include <thread>
 
 #include "tests/training/pictures.h"
@@ -16,14 +18,31 @@ using testing::HasSubstr;
 
 struct Crop {
   std::vector<float> input, truth;
+  std::string task = {};
+  double loss_weight = 0;
   friend bool operator==(const Crop&, const Crop&) = default;
 };
 
-Crop Load(Dataset& dataset, int64_t step, int64_t index) {
+absl::StatusOr<Crop> TryLoad(Dataset& dataset, int64_t step, int64_t index) {
   Crop crop{std::vector<float>(dataset.crop_elements()),
             std::vector<float>(dataset.crop_elements())};
-  EXPECT_TRUE(dataset.Load(step, index, crop.input.data(), crop.truth.data()).ok());
+  const auto note = dataset.Load(step, index, crop.input.data(), crop.truth.data());
+  if (!note.ok()) return note.status();
+  crop.task = dataset.tasks()[note->task];
+  crop.loss_weight = note->loss_weight;
   return crop;
+}
+
+Crop Load(Dataset& dataset, int64_t step, int64_t index) {
+  const absl::StatusOr<Crop> crop = TryLoad(dataset, step, index);
+  EXPECT_TRUE(crop.ok()) << crop.status();
+  return crop.value();
+}
+
+std::string Message(const absl::Status& status) { return std::string(status.message()); }
+
+void Tear(const std::string& path) {
+  ASSERT_TRUE(WriteFileAtomically(path, "\x89PNG\r\n\x1a\n torn").ok());
 }
 
 DataOptions Options(const std::string& folder) {
@@ -40,8 +59,10 @@ DataOptions Options(const std::string& folder) {
 
 TEST(DatasetTest, ACropIsAFunctionOfSeedStepAndIndex) {
   const DataOptions options = Options(NewFolder());
+  DataOptions uncached = options;
+  uncached.cache_mebibytes = 0;
   const auto a = Dataset::Open(options, 1).value();
-  const auto b = Dataset::Open(options, 1, /*cache_bytes=*/0).value();
+  const auto b = Dataset::Open(uncached, 1).value();
   const auto other = Dataset::Open(options, 2).value();
   int different = 0;
   for (int64_t step = 4; step >= 0; --step) {
@@ -110,18 +131,64 @@ TEST(DatasetTest, PicturesSmallerThanTheCropAreReflected) {
   Load(*Dataset::Open(options, 1).value(), 0, 0);
 }
 
-TEST(DatasetTest, PairsOfDifferentSizesAreRefused) {
+TEST(DatasetTest, PairsOfDifferentSizesAreRefusedAtTheStart) {
   const std::string folder = NewFolder();
   WritePicture(folder + "/input/a.png", Picture(40, 40, 0));
-  WritePicture(folder + "/gt/a.png", Picture(40, 41, 0));
+  WritePicture(folder + "/gt/a.png", Picture(40, 40, 0));
+  WritePicture(folder + "/input/b.png", Picture(40, 40, 0));
+  WritePicture(folder + "/gt/b.png", Picture(40, 41, 0));
+  DataOptions options;
+  options.pairs = {{folder + "/input", folder + "/gt", 1}};
+  const absl::Status status = Dataset::Open(options, 1).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Message(status),
+            "'" + folder + "/input/b.png' is 40x40 but '" + folder + "/gt/b.png' is 40x41");
+}
+
+TEST(DatasetTest, SizesAreFoundBehindMuchMetadata) {
+  const std::string folder = NewFolder();
+  Image image = Picture(40, 40, 0);
+  image.icc_profile = std::string(100'000, 'p');
+  WritePictures(folder + "/gt", 1, 40, 41);
+  std::filesystem::create_directories(folder + "/input");
+  ASSERT_TRUE(WriteFileAtomically(folder + "/input/0.jpg",
+                                  EncodeImage(image, {.format = ImageFormat::kJpeg}).value())
+                  .ok());
+  DataOptions options;
+  options.pairs = {{folder + "/input", folder + "/gt", 1}};
+  EXPECT_THAT(Message(Dataset::Open(options, 1).status()), HasSubstr("0.jpg' is 40x40 but"));
+}
+
+TEST(DatasetTest, PairThatChangesItsSizeLaterIsRefusedAtItsUse) {
+  const std::string folder = NewFolder();
+  WritePictures(folder + "/input", 1, 40, 40);
+  WritePictures(folder + "/gt", 1, 40, 40);
   DataOptions options;
   options.pairs = {{folder + "/input", folder + "/gt", 1}};
   options.crop_px = 32;
   const auto dataset = Dataset::Open(options, 1).value();
-  std::vector<float> input(dataset->crop_elements()), truth(dataset->crop_elements());
-  const absl::Status status = dataset->Load(0, 0, input.data(), truth.data());
+  WritePictures(folder + "/gt", 1, 40, 41);
+  const absl::Status status = TryLoad(*dataset, 0, 0).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("is 40x40 but"));
+  EXPECT_THAT(Message(status), HasSubstr("is 40x40 but"));
+}
+
+TEST(DatasetTest, CropsCarryTaskAndLossWeight) {
+  DataOptions options = Options(NewFolder());
+  options.pairs[0].task = "mine";
+  options.pairs[0].loss_weight = 2;
+  options.clean[0].weather = "haze";
+  options.clean[0].loss_weight = 3;
+  options.clean[0].untouched_share = 0.5;
+  const auto dataset = Dataset::Open(options, 1).value();
+  std::set<std::string> tasks;
+  for (int64_t i = 0; i < 40; ++i) {
+    const Crop crop = Load(*dataset, 0, i);
+    tasks.insert(crop.task);
+    EXPECT_EQ(crop.loss_weight, crop.task == "mine" ? 2 : 3);
+    EXPECT_EQ(crop.input != crop.truth, crop.task == "haze");
+  }
+  EXPECT_THAT(tasks, testing::ElementsAre("clean", "haze", "mine"));
 }
 
 TEST(DatasetTest, FoldersThatCannotServe) {
@@ -140,16 +207,72 @@ TEST(DatasetTest, FoldersThatCannotServe) {
               HasSubstr("1.png' has no picture of its name"));
 }
 
-TEST(DatasetTest, BrokenPictureNamesItsFile) {
+TEST(DatasetTest, UnreadablePictureIsReplacedAndToldOnce) {
   const std::string folder = NewFolder();
-  ASSERT_TRUE(WriteFileAtomically(folder + "/torn.png", "\x89PNG\r\n\x1a\n torn").ok());
+  DataOptions options = Options(folder);
+  Tear(folder + "/clean/1.png");
+  Tear(folder + "/pairs/gt/0.png");
+  options.max_unreadable = 2;
+  const auto dataset = Dataset::Open(options, 1).value(),
+             resumed = Dataset::Open(options, 1).value();
+  std::vector<Crop> crops;
+  for (int64_t i = 0; i < 30; ++i) crops.push_back(Load(*dataset, 0, i));
+  for (int64_t i = 29; i >= 0; --i) EXPECT_EQ(Load(*resumed, 0, i), crops[i]);
+  EXPECT_THAT(dataset->TakeSkipped(),
+              testing::UnorderedElementsAre(HasSubstr("clean/1.png"), HasSubstr("gt/0.png")));
+  Load(*dataset, 0, 0);
+  EXPECT_THAT(dataset->TakeSkipped(), testing::IsEmpty());
+}
+
+TEST(DatasetTest, TooManyUnreadablePicturesNameCountLimitAndFile) {
+  const std::string folder = NewFolder();
+  DataOptions options = Options(folder);
+  options.pairs.clear();
+  options.max_unreadable = 1;
+  Tear(folder + "/clean/0.png");
+  Tear(folder + "/clean/1.png");
+  const auto dataset = Dataset::Open(options, 1).value();
+  absl::Status status;
+  for (int64_t i = 0; i < 30 && status.ok(); ++i) status = TryLoad(*dataset, 0, i).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(Message(status),
+              HasSubstr("2 pictures cannot be read; data.max_unreadable is 1; the last is '"));
+  EXPECT_THAT(Message(status), HasSubstr("/clean/"));
+}
+
+TEST(DatasetTest, FolderWithoutAReadablePictureIsAnError) {
+  const std::string folder = NewFolder();
+  Tear(folder + "/torn.png");
   DataOptions options;
   options.clean = {{.dir = folder}};
   options.crop_px = 8;
   const auto dataset = Dataset::Open(options, 1).value();
-  std::vector<float> input(dataset->crop_elements()), truth(dataset->crop_elements());
-  EXPECT_THAT(std::string(dataset->Load(0, 0, input.data(), truth.data()).message()),
-              HasSubstr("torn.png"));
+  EXPECT_THAT(Message(TryLoad(*dataset, 0, 0).status()),
+              HasSubstr("no picture in folder '" + folder + "' can be read"));
+}
+
+TEST(DatasetTest, CacheKeepsWhatFits) {
+  const std::string folder = NewFolder();
+  DataOptions options;
+  options.clean = {{.dir = folder}};
+  options.crop_px = 32;
+  for (const int64_t mebibytes : {1, 2}) {
+    WritePictures(folder, 1, 1000, 500);  // 1.5 MB
+    options.cache_mebibytes = mebibytes;
+    const auto dataset = Dataset::Open(options, 1).value();
+    Load(*dataset, 0, 0);
+    std::filesystem::remove(folder + "/0.png");
+    EXPECT_EQ(TryLoad(*dataset, 0, 1).ok(), mebibytes == 2);
+  }
+}
+
+TEST(DatasetTest, FingerprintTellsOtherPictures) {
+  const std::string folder = NewFolder();
+  const DataOptions options = Options(folder);
+  const std::string before = Dataset::Open(options, 1).value()->Fingerprint();
+  EXPECT_EQ(Dataset::Open(options, 2).value()->Fingerprint(), before);
+  WritePicture(folder + "/clean/new.png", Picture(40, 40, 0));
+  EXPECT_NE(Dataset::Open(options, 1).value()->Fingerprint(), before);
 }
 
 }  // namespace

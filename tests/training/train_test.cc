@@ -1,66 +1,69 @@
 #include "training/train.h"
 
-#include <ATen/ops/equal.h>
 #include <ATen/ops/full_like.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
-#include <cmath>
+#include <csignal>
 #include <filesystem>
 
 #include "model/checkpoint.h"
-#include "tests/model/tiny.h"
-#include "tests/training/pictures.h"
+#include "tests/training/tiny_run.h"
+#include "training/dataset.h"
+#include "training/run_folder.h"
 #include "training/train_state.h"
 
 namespace deweather {
 namespace {
 
+using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::IsEmpty;
 
-TrainOptions Options(const std::string& folder) {
-  WritePictures(folder + "/clean", 2);
-  TrainOptions options;
-  options.name = "tiny";
-  options.model = TinyConfig();
-  options.model.residual = true;
-  options.data.clean = {{.dir = folder + "/clean"}};
-  options.data.crop_px = 32;
-  options.batch = 2;
-  options.steps = 6;
-  options.optimizer.learning_rate = 1e-3;
-  options.optimizer.warmup_steps = 2;
-  options.threads = 1;
-  options.checkpoint_every_steps = 3;
-  options.log_every_steps = 1;
-  options.output_dir = folder + "/out";
-  return options;
+std::string Message(const absl::Status& status) { return std::string(status.message()); }
+
+std::vector<std::string> Checkpoints(const TrainOptions& options) {
+  return ListCheckpoints(options.output_dir).value();
 }
 
-std::string StateFile(const TrainOptions& options) {
-  return options.output_dir + "/state.safetensors";
+std::string Newest(const TrainOptions& options) { return Checkpoints(options).front(); }
+
+TrainState LastState(const TrainOptions& options) {
+  return ParseState(ReadFile(Newest(options)).value())->state;
 }
 
-// All that a state holds but the time it took.
+// All that a run leaves but the time it took.
 std::string Content(const TrainOptions& options) {
-  TrainState state = LoadState(StateFile(options), options.model).value();
+  TrainState state = LastState(options);
   state.elapsed = absl::ZeroDuration();
-  const std::string path = options.output_dir + "/content.safetensors";
-  EXPECT_TRUE(SaveState(path, options.model, state).ok());
-  return ReadFile(path).value();
+  return SerializeState(options.model, state, {}).value() +
+         ReadFile(ModelPath(options.output_dir, options.name)).value();
+}
+
+// Ends a run after so many steps.
+std::function<bool()> StopAfter(int steps) {
+  return [steps]() mutable { return --steps == 0; };
+}
+
+absl::StatusOr<std::string> Resume(TrainOptions options, const TrainSink& sink = {}) {
+  options.resume = true;
+  return Train(options, sink);
+}
+
+void Tear(const std::string& path) {
+  const std::string whole = ReadFile(path).value();
+  ASSERT_TRUE(WriteFileAtomically(path, whole.substr(0, whole.size() - 1)).ok());
 }
 
 TEST(TrainTest, LossFallsAndTheModelLoads) {
-  TrainOptions options = Options(NewFolder());
+  TrainOptions options = TinyRun(NewFolder());
   options.steps = 60;
   options.batch = 4;
-  options.data.clean[0].weather = "rain";
   options.optimizer.learning_rate = 5e-3;
   std::vector<double> losses;
   const auto model =
-      Train(options, {.progress = [&](const TrainProgress& at) { losses.push_back(at.loss); },
-                      .evaluated = {},
-                      .stop = {}});
+      Train(options, {.progress = [&](const TrainProgress& at) { losses.push_back(at.loss); }});
   ASSERT_TRUE(model.ok()) << model.status();
   ASSERT_EQ(losses.size(), 60);
   const auto mean = [&](int from) {
@@ -77,141 +80,445 @@ TEST(TrainTest, LossFallsAndTheModelLoads) {
 
 TEST(TrainTest, SameSeedSameWeights) {
   const std::string folder = NewFolder();
-  TrainOptions a = Options(folder), b = a, c = a;
+  TrainOptions a = TinyRun(folder), b = a, c = a;
   b.output_dir += "_b";
   c.output_dir += "_c";
   c.seed = 1;
   ASSERT_TRUE(Train(a, {}).ok());
   ASSERT_TRUE(Train(b, {}).ok());
   ASSERT_TRUE(Train(c, {}).ok());
-  EXPECT_EQ(Content(a), Content(b));
-  EXPECT_NE(Content(a), Content(c));
+  EXPECT_TRUE(Content(a) == Content(b));
+  EXPECT_FALSE(Content(a) == Content(c));
 }
 
-TEST(TrainTest, ResumeGoesOnAsIfNothingHappened) {
+TEST(TrainTest, TasksAreTold) {
   const std::string folder = NewFolder();
-  TrainOptions whole = Options(folder), halves = whole;
-  halves.output_dir += "_halves";
-  ASSERT_TRUE(Train(whole, {}).ok());
+  TrainOptions options = TinyRun(folder);
+  WritePictures(folder + "/pairs/input", 1);
+  WritePictures(folder + "/pairs/gt", 1);
+  options.data.pairs = {{folder + "/pairs/input", folder + "/pairs/gt", 1, 1, "mine"}};
+  options.data.clean[0].weather = "haze";
+  options.log_every_steps = 6;
+  TrainProgress last;
+  ASSERT_TRUE(Train(options, {.progress = [&](const TrainProgress& at) { last = at; }}).ok());
+  ASSERT_THAT(last.task_loss, ElementsAre(testing::Key("haze"), testing::Key("mine")));
+  EXPECT_LT(last.task_loss["mine"], last.task_loss["haze"]);  // its input is its truth
+  EXPECT_GE(last.waiting_share, 0);
+  EXPECT_LE(last.waiting_share, 1);
+  EXPECT_EQ(last.bad_steps, 0);
+  EXPECT_EQ(last.skipped_pictures, 0);
+}
 
+// --- resume ---
+
+struct ResumeCase {
+  TrainPrecision precision;
+  int accumulate;
+};
+
+class ResumeTest : public testing::TestWithParam<ResumeCase> {};
+
+TEST_P(ResumeTest, ResumeGoesOnAsIfNothingHappened) {
+  TrainOptions whole = TinyRun(NewFolder());
+  whole.precision = GetParam().precision;
+  whole.accumulate = GetParam().accumulate;
+  ASSERT_TRUE(Train(whole, {}).ok());
+  for (const int threads : {1, 3}) {
+    TrainOptions parts = whole;
+    parts.output_dir += std::to_string(threads);
+    parts.data.loader_threads = threads;
+    EXPECT_TRUE(absl::IsCancelled(Train(parts, {.stop = StopAfter(2)}).status()));
+    EXPECT_EQ(LastState(parts).step, 2);
+    int64_t resumed = 0;
+    EXPECT_TRUE(absl::IsCancelled(
+        Resume(parts, {.resumed = [&](int64_t step, const std::string&) { resumed = step; },
+                       .stop = StopAfter(2)})
+            .status()));
+    EXPECT_EQ(resumed, 2);
+    parts.data.loader_threads = 4 - threads;
+    ASSERT_TRUE(Resume(parts).ok());
+    EXPECT_TRUE(Content(whole) == Content(parts)) << threads;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Precisions, ResumeTest,
+                         testing::Values(ResumeCase{TrainPrecision::kF32, 1},
+                                         ResumeCase{TrainPrecision::kF32, 2},
+                                         ResumeCase{TrainPrecision::kBf16, 1}));
+
+TEST(TrainTest, ResumeAfterTheLastStepWritesTheModel) {
+  TrainOptions options = TinyRun(NewFolder());
+  const std::string model = Train(options, {}).value();
+  std::filesystem::remove(model);
   int steps = 0;
-  const auto first =
-      Train(halves, {.progress = {}, .evaluated = {}, .stop = [&] { return ++steps == 3; }});
-  EXPECT_EQ(first.status().code(), absl::StatusCode::kCancelled);
-  EXPECT_EQ(LoadState(StateFile(halves), halves.model)->step, 3);
-  halves.resume = true;
-  ASSERT_TRUE(Train(halves, {}).ok());
-  EXPECT_EQ(Content(whole), Content(halves));
+  ASSERT_TRUE(Resume(options, {.progress = [&](const TrainProgress&) { ++steps; }}).ok());
+  EXPECT_TRUE(LoadCheckpoint(model).ok());
+  EXPECT_EQ(steps, 0);
 }
 
 TEST(TrainTest, StartsFromACheckpoint) {
-  TrainOptions options = Options(NewFolder());
+  TrainOptions options = TinyRun(NewFolder());
   const std::string model = Train(options, {}).value();
   options.init_from = model;
   EXPECT_TRUE(BeginState(options).ok());
   options.model.embed_dim = 24;
   const auto other = BeginState(options);
   EXPECT_EQ(other.status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string(other.status().message()), HasSubstr(model));
+  EXPECT_THAT(Message(other.status()), HasSubstr(model));
 }
 
-TEST(TrainTest, TornStateIsRefused) {
-  TrainOptions options = Options(NewFolder());
+TEST(TrainTest, TornCheckpointIsPassedOver) {
+  TrainOptions options = TinyRun(NewFolder());
+  options.checkpoint_every_steps = 2;
   ASSERT_TRUE(Train(options, {}).ok());
-  const std::string whole = ReadFile(StateFile(options)).value();
-  ASSERT_TRUE(WriteFileAtomically(StateFile(options), whole.substr(0, whole.size() - 1)).ok());
-  options.resume = true;
-  options.steps = 8;
-  EXPECT_EQ(Train(options, {}).status().code(), absl::StatusCode::kDataLoss);
+  const std::string expected = Content(options);
+  Tear(Newest(options));
+  std::vector<std::string> warnings;
+  ASSERT_TRUE(
+      Resume(options, {.warned = [&](const std::string& line) { warnings.push_back(line); }}).ok());
+  EXPECT_THAT(warnings, ElementsAre(HasSubstr(CheckpointPath(options.output_dir, 6))));
+  EXPECT_TRUE(Content(options) == expected);
 }
 
-TEST(TrainTest, EvaluatesWhileItTrains) {
-  const std::string folder = NewFolder();
-  TrainOptions options = Options(folder);
-  WritePictures(folder + "/pairs/input", 1);
-  WritePictures(folder + "/pairs/gt", 1);
-  options.evaluate = {folder + "/pairs", 4};
-  options.checkpoint_every_steps = 5;  // each evaluation is of its own step all the same
-  std::vector<int64_t> steps;
-  ASSERT_TRUE(Train(options, {.progress = {},
-                              .evaluated =
-                                  [&](int64_t step, const Evaluation& evaluation) {
-                                    steps.push_back(step);
-                                    EXPECT_EQ(evaluation.input.psnr_rgb, 100);
-                                  },
-                              .stop = {}})
-                  .ok());
-  EXPECT_THAT(steps, testing::ElementsAre(4, 6));
+TEST(TrainTest, NoWholeCheckpointIsNoReasonToBeginAnew) {
+  TrainOptions options = TinyRun(NewFolder());
+  ASSERT_TRUE(Train(options, {}).ok());
+  Tear(CheckpointPath(options.output_dir, 3));
+  Tear(CheckpointPath(options.output_dir, 6));
+  const std::string torn = ReadFile(Newest(options)).value();
+  const absl::Status status = Resume(options).status();
+  EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+  EXPECT_THAT(Message(status), HasSubstr(CheckpointPath(options.output_dir, 3)));
+  EXPECT_THAT(Message(status), HasSubstr(CheckpointPath(options.output_dir, 6)));
+  EXPECT_TRUE(ReadFile(Newest(options)).value() == torn);
+}
+
+TEST(TrainTest, ForeignFileIsNoCheckpoint) {
+  TrainOptions options = TinyRun(NewFolder());
+  const std::string model = Train(options, {}).value();
+  const std::string state = ReadFile(Newest(options)).value();
+  for (const std::string& path : Checkpoints(options)) {
+    std::filesystem::remove(path);
+  }
+  const std::string foreign = CheckpointPath(options.output_dir, 9);
+  ASSERT_TRUE(WriteFileAtomically(foreign, ReadFile(model).value()).ok());
+  EXPECT_THAT(Message(Resume(options).status()),
+              HasSubstr("'" + foreign + "': it is not the checkpoint of a run"));
+  ASSERT_TRUE(WriteFileAtomically(foreign, state).ok());
+  EXPECT_THAT(Message(Resume(options).status()), HasSubstr("holds the state of step 6"));
+  std::filesystem::rename(foreign, options.output_dir + "/checkpoints/mine.safetensors");
+  EXPECT_THAT(Message(Resume(options).status()), HasSubstr("mine.safetensors' is no name"));
+}
+
+TEST(TrainTest, StateOfAnEarlierVersionIsRefused) {
+  TrainOptions options = TinyRun(NewFolder());
+  const std::string old = options.output_dir + "/state.safetensors";
+  std::filesystem::create_directories(options.output_dir);
+  ASSERT_TRUE(WriteFileAtomically(old, "state").ok());
+  const absl::Status status = Resume(options).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(Message(status), HasSubstr(old));
+}
+
+TEST(TrainTest, AnotherConfigurationIsNotResumed) {
+  TrainOptions options = TinyRun(NewFolder());
+  ASSERT_TRUE(Train(options, {}).ok());
+  options.batch = 3;
+  options.optimizer.learning_rate = 1e-4;
+  const absl::Status status = Resume(options).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(Message(status), HasSubstr("batch was '2' and is now '3'; "
+                                         "optimizer.learning_rate was '0.001' and is now '1e-04'"));
+}
+
+TEST(TrainTest, MoreStepsAndOtherPicturesMayFollowAndAreTold) {
+  TrainOptions options = TinyRun(NewFolder());
+  ASSERT_TRUE(Train(options, {}).ok());
+  options.steps = 8;
+  WritePictures(options.data.clean[0].dir, 3);
+  std::vector<std::string> warnings;
+  ASSERT_TRUE(
+      Resume(options, {.warned = [&](const std::string& line) { warnings.push_back(line); }}).ok());
+  EXPECT_THAT(warnings, ElementsAre(HasSubstr("data.pictures was"),
+                                    HasSubstr("steps was '6' and is now '8'")));
+  EXPECT_EQ(LastState(options).step, 8);
 }
 
 TEST(TrainTest, AnEarlierRunIsNotOverwritten) {
-  TrainOptions options = Options(NewFolder());
+  TrainOptions options = TinyRun(NewFolder());
   ASSERT_TRUE(Train(options, {}).ok());
   const auto again = Train(options, {});
   EXPECT_EQ(again.status().code(), absl::StatusCode::kAlreadyExists);
-  EXPECT_THAT(std::string(again.status().message()), HasSubstr(StateFile(options)));
+  EXPECT_THAT(Message(again.status()), HasSubstr(Newest(options)));
 }
 
-TEST(TrainTest, ResumeAfterTheLastStepWritesTheModel) {
-  TrainOptions options = Options(NewFolder());
-  const std::string model = Train(options, {}).value();
-  std::filesystem::remove(model);
-  options.resume = true;
-  ASSERT_TRUE(Train(options, {}).ok());
-  EXPECT_TRUE(LoadCheckpoint(model).ok());
+TEST(TrainTest, SecondRunInTheSameFolderIsRefused) {
+  TrainOptions options = TinyRun(NewFolder());
+  absl::Status second;
+  ASSERT_TRUE(
+      Train(options, {.progress = [&](const TrainProgress&) { second = Resume(options).status(); }})
+          .ok());
+  EXPECT_EQ(second.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(Message(second), HasSubstr(options.output_dir + "/.lock"));
 }
 
-TEST(TrainTest, BrokenPictureEndsTheRunAndKeepsWhatWasLearned) {
-  TrainOptions options = Options(NewFolder());
+// --- checkpoints ---
+
+TEST(TrainTest, NewestCheckpointsAreKeptAndTold) {
+  TrainOptions options = TinyRun(NewFolder());
+  options.checkpoint_every_steps = 1;
+  options.keep_checkpoints = 3;
+  const std::string stray = options.output_dir + "/tiny.safetensors.partial.0123456789abcdef";
+  std::filesystem::create_directories(options.output_dir);
+  ASSERT_TRUE(WriteFileAtomically(stray, "half").ok());
+  std::vector<int64_t> saved;
+  ASSERT_TRUE(Train(options, {.saved =
+                                  [&](int64_t step, const std::string& path) {
+                                    saved.push_back(step);
+                                    EXPECT_EQ(path, CheckpointPath(options.output_dir, step));
+                                  }})
+                  .ok());
+  EXPECT_THAT(saved, ElementsAre(1, 2, 3, 4, 5, 6));
+  EXPECT_EQ(Checkpoints(options).size(), 3);
+  EXPECT_FALSE(std::filesystem::exists(stray));
+}
+
+// A disk without room: files may not grow beyond 4 KB.
+void FillDisk(bool full) {
+  std::signal(SIGXFSZ, SIG_IGN);
+  const rlim_t most = full ? 4096 : RLIM_INFINITY;
+  const rlimit limit = {most, RLIM_INFINITY};
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+TEST(TrainTest, FullDiskIsWarnedOfAndThePreviousCheckpointStays) {
+  TrainOptions options = TinyRun(NewFolder());
+  options.checkpoint_every_steps = 1;
+  options.keep_checkpoints = 1;
+  std::vector<std::string> warnings;
+  const auto model =
+      Train(options, {.progress = [&](const TrainProgress& at) { FillDisk(at.step == 3); },
+                      .warned =
+                          [&](const std::string& line) {
+                            warnings.push_back(line);
+                            EXPECT_EQ(LastState(options).step, 2);
+                          }});
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_THAT(warnings, ElementsAre(HasSubstr("nothing saved at step 3: cannot write")));
+  EXPECT_THAT(Checkpoints(options), ElementsAre(CheckpointPath(options.output_dir, 6)));
+}
+
+TEST(TrainTest, FullDiskAtTheEndFails) {
+  TrainOptions options = TinyRun(NewFolder());
+  const auto model =
+      Train(options, {.progress = [&](const TrainProgress& at) { FillDisk(at.step == 6); }});
+  FillDisk(false);
+  EXPECT_FALSE(model.ok());
+  EXPECT_EQ(LastState(options).step, 3);
+  EXPECT_TRUE(Resume(options).ok());
+}
+
+// --- steps that cannot be learned from ---
+
+// A network whose head overflows on a bright picture and lets a dark one pass.
+TrainOptions AfraidOfLight(const std::string& folder) {
+  TrainOptions options = TinyRun(folder);
+  TrainState state = BeginState(options).value();
+  const auto fill = [&](const std::string& name, double value) {
+    state.average.at(name) = at::full_like(state.average.at(name), value);
+  };
+  fill("head.conv.weight", 1);
+  fill("head.conv.bias", 0);
+  fill("head.block0.conv0.weight", 1e30);
+  fill("head.block0.conv0.bias", 0);
+  fill("head.block0.conv1.weight", 1e30);
+  options.init_from = folder + "/init.safetensors";
+  EXPECT_TRUE(SaveCheckpoint(options.init_from, options.model, state.average, {}).ok());
+  options.batch = 1;
+  options.data.clean[0].untouched_share = 1;
+  return options;
+}
+
+Image Grey(uint8_t value) {
+  Image image = Picture(40, 40, 0);
+  std::fill(image.samples.begin(), image.samples.end(), value);
+  return image;
+}
+
+TEST(TrainTest, StepsThatAreNotFiniteAreSkippedAndCounted) {
+  TrainOptions options = AfraidOfLight(NewFolder());
+  WritePicture(options.data.clean[0].dir + "/0.png", Grey(20));
+  WritePicture(options.data.clean[0].dir + "/1.png", Grey(220));
+  options.steps = 20;
+  const auto dataset = Dataset::Open(options.data, options.seed).value();
+  std::vector<float> input(dataset->crop_elements()), truth = input;
+  int64_t bright = 0;
+  for (int64_t step = 0; step < options.steps; ++step) {
+    ASSERT_TRUE(dataset->Load(step, 0, input.data(), truth.data()).ok());
+    bright += input[0] > 0.5;
+  }
+  ASSERT_GT(bright, 2);
+  int64_t counted = 0;
+  std::vector<std::string> warnings;
+  const auto model =
+      Train(options, {.progress = [&](const TrainProgress& at) { counted = at.bad_steps; },
+                      .warned = [&](const std::string& line) { warnings.push_back(line); }});
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ(counted, bright);
+  EXPECT_THAT(warnings, testing::Each(HasSubstr("is skipped: the loss is")));
+  EXPECT_TRUE(LoadCheckpoint(*model).ok());
+}
+
+TEST(TrainTest, TooManyBadStepsInARowEndTheRunAndTheCheckpointStays) {
+  TrainOptions options = AfraidOfLight(NewFolder());
+  options.max_bad_steps = 3;
+  options.steps = 20;
+  options.checkpoint_every_steps = 100;
+  for (const char* name : {"/0.png", "/1.png"}) {
+    WritePicture(options.data.clean[0].dir + name, Grey(20));
+  }
+  ASSERT_TRUE(absl::IsCancelled(Train(options, {.stop = StopAfter(2)}).status()));
+  const std::string good = ReadFile(Newest(options)).value();
+  for (const char* name : {"/0.png", "/1.png"}) {
+    WritePicture(options.data.clean[0].dir + name, Grey(220));
+  }
+  const absl::Status status = Resume(options).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+  EXPECT_THAT(Message(status), HasSubstr("step 6 is skipped: the loss is"));
+  EXPECT_THAT(Message(status), HasSubstr("4 in a row, max_bad_steps is 3; '" + Newest(options)));
+  EXPECT_TRUE(ReadFile(Newest(options)).value() == good);
+}
+
+// --- pictures ---
+
+TEST(TrainTest, UnreadablePictureIsToldOnceAndCounted) {
+  TrainOptions options = TinyRun(NewFolder());
+  ASSERT_TRUE(WriteFileAtomically(options.data.clean[0].dir + "/1.png", "torn").ok());
+  options.steps = 12;
+  int64_t skipped = 0;
+  std::vector<std::string> warnings;
+  ASSERT_TRUE(
+      Train(options, {.progress = [&](const TrainProgress& at) { skipped = at.skipped_pictures; },
+                      .warned = [&](const std::string& line) { warnings.push_back(line); }})
+          .ok());
+  EXPECT_EQ(skipped, 1);
+  EXPECT_THAT(warnings, ElementsAre(HasSubstr("clean/1.png")));
+}
+
+TEST(TrainTest, TooManyUnreadablePicturesEndTheRunAfterACheckpoint) {
+  TrainOptions options = TinyRun(NewFolder());
   options.steps = 200;
   options.checkpoint_every_steps = 1000;
-  int steps = 0;
-  const auto result = Train(options, {.progress = {}, .evaluated = {}, .stop = [&] {
-                                        // Neither picture is decoded again: they are cached.
-                                        return ++steps == 3;
-                                      }});
-  EXPECT_EQ(result.status().code(), absl::StatusCode::kCancelled);
-  options.resume = true;
-  for (const char* name : {"/0.png", "/1.png"}) {
-    ASSERT_TRUE(WriteFileAtomically(options.data.clean[0].dir + name, "torn").ok());
+  options.data.cache_mebibytes = 0;
+  options.data.max_unreadable = 1;
+  const auto tear = [&](const TrainProgress& at) {
+    for (const char* name : {"/0.png", "/1.png"}) {
+      if (at.step == 4) Tear(options.data.clean[0].dir + name);
+    }
+  };
+  const absl::Status status = Train(options, {.progress = tear}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(Message(status), HasSubstr("2 pictures cannot be read; data.max_unreadable is 1"));
+  EXPECT_GE(LastState(options).step, 4);
+}
+
+// --- evaluation ---
+
+TrainOptions Measured(const std::string& folder) {
+  TrainOptions options = TinyRun(folder);
+  for (const char* set : {"/a", "/b"}) {
+    WritePictures(folder + set + "/input", 1);
+    WritePictures(folder + set + "/gt", 1);
+    options.evaluate.pairs_dirs.push_back(folder + set);
   }
-  EXPECT_EQ(Train(options, {}).status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(LoadState(StateFile(options), options.model)->step, 3);
+  options.evaluate.every_steps = 4;
+  options.checkpoint_every_steps = 5;  // each evaluation is of its own step all the same
+  return options;
 }
 
-TEST(TrainTest, GradientThatIsNotFiniteChangesNothing) {
-  const TrainOptions options = Options(NewFolder());
-  TrainState state = BeginState(options).value();
-  at::Tensor& weight = state.weights.at("expand.bias");
-  weight.mutable_grad() = at::full_like(weight, std::nan(""));
-  const at::Tensor before = weight.detach().clone();
-  EXPECT_FALSE(std::isfinite(ApplyGradients(options, 1e-3, state)));
-  EXPECT_EQ(state.step, 0);
-  EXPECT_TRUE(at::equal(weight.detach(), before));
+// "4a" for an evaluation of set a at step 4.
+std::function<void(int64_t, const Evaluation&)> Note(std::vector<std::string>& notes) {
+  return [&notes](int64_t step, const Evaluation& evaluation) {
+    notes.push_back(std::to_string(step) + evaluation.set.name);
+    EXPECT_EQ(evaluation.input.psnr_rgb, 100);
+  };
 }
 
-TEST(TrainTest, MissingEvaluationSetIsToldAtTheStart) {
-  TrainOptions options = Options(NewFolder());
-  options.evaluate.pairs_dirs = {"absent"};
+TEST(TrainTest, EvaluatesEverySetWhileItTrains) {
+  const TrainOptions options = Measured(NewFolder());
+  std::vector<std::string> notes;
+  ASSERT_TRUE(Train(options, {.evaluated = Note(notes)}).ok());
+  EXPECT_THAT(notes, ElementsAre("4a", "4b", "6a", "6b"));
+}
+
+TEST(TrainTest, EvaluationThatAStopPreventedIsMadeUpFor) {
+  const TrainOptions options = Measured(NewFolder());
+  std::vector<std::string> notes;
+  ASSERT_TRUE(
+      absl::IsCancelled(Train(options, {.evaluated = Note(notes), .stop = StopAfter(4)}).status()));
+  EXPECT_THAT(notes, IsEmpty());
+  ASSERT_TRUE(Resume(options, {.evaluated = Note(notes)}).ok());
+  EXPECT_THAT(notes, ElementsAre("4a", "4b", "6a", "6b"));
+}
+
+// Inputs equal truths here and the network begins as the identity: training makes it worse.
+TEST(TrainTest, BestModelIsKeptAndReturned) {
+  TrainOptions options = Measured(NewFolder());
+  options.evaluate.every_steps = 1;
+  options.optimizer.learning_rate = 5e-3;
+  options.ema_decay = 0;
+  const auto model = Train(options, {});
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ(*model, options.output_dir + "/tiny-best.safetensors");
+  EXPECT_EQ(LoadCheckpoint(*model)->metadata.at("steps"), "1");
+  EXPECT_EQ(LoadCheckpoint(options.output_dir + "/tiny.safetensors")->metadata.at("steps"), "6");
+  EXPECT_EQ(LastState(options).evaluations.best_step, 1);
+  EXPECT_EQ(LastState(options).evaluations.stale, 5);
+
+  TrainOptions longer = options;  // what was best over other sets is no measure
+  longer.evaluate.pairs_dirs.pop_back();
+  longer.steps = 7;
+  ASSERT_TRUE(Resume(longer).ok());
+  EXPECT_EQ(LastState(longer).evaluations.best_step, 6);
+}
+
+TEST(TrainTest, PatienceEndsTheRunOnceAndForAll) {
+  TrainOptions options = Measured(NewFolder());
+  options.evaluate.every_steps = 1;
+  options.evaluate.patience = 2;
+  options.optimizer.learning_rate = 5e-3;
+  options.ema_decay = 0;
+  ASSERT_TRUE(Train(options, {}).ok());
+  EXPECT_EQ(LastState(options).step, 3);
+  const auto again = Resume(options);
+  EXPECT_EQ(again.value(), options.output_dir + "/tiny-best.safetensors");
+  EXPECT_EQ(LastState(options).step, 3);
+}
+
+TEST(TrainTest, EvaluationSetsAreCheckedAtTheStart) {
+  TrainOptions options = Measured(NewFolder());
   int steps = 0;
-  const auto result = Train(
-      options, {.progress = [&](const TrainProgress&) { ++steps; }, .evaluated = {}, .stop = {}});
-  EXPECT_EQ(result.status().code(), absl::StatusCode::kNotFound);
+  const TrainSink sink = {.progress = [&](const TrainProgress&) { ++steps; }};
+  options.evaluate.pairs_dirs[1] = "x=" + options.evaluate.pairs_dirs[0];
+  options.evaluate.pairs_dirs[0] = "x=" + options.evaluate.pairs_dirs[0];
+  EXPECT_THAT(Message(Train(options, sink).status()), HasSubstr("pairs_dir are named 'x'"));
+  options.evaluate.pairs_dirs = {"absent"};
+  EXPECT_EQ(Train(options, sink).status().code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(steps, 0);
 }
 
 TEST(TrainTest, BadOptionsNameValueAndLimit) {
-  TrainOptions options = Options(NewFolder());
+  TrainOptions options = TinyRun(NewFolder());
   options.data.crop_px = 30;
-  EXPECT_THAT(std::string(Train(options, {}).status().message()),
+  EXPECT_THAT(Message(Train(options, {}).status()),
               HasSubstr("data.crop_px is 30; it must be a multiple of the patch, 8"));
   options.data.crop_px = 32;
   options.batch = 0;
-  EXPECT_THAT(std::string(Train(options, {}).status().message()),
+  EXPECT_THAT(Message(Train(options, {}).status()),
               HasSubstr("batch is 0; it must be in [1, 4096]"));
   options.batch = 1;
   options.output_dir = "/dev/null/out";
-  EXPECT_THAT(std::string(Train(options, {}).status().message()), HasSubstr("/dev/null/out"));
+  EXPECT_THAT(Message(Train(options, {}).status()), HasSubstr("/dev/null/out"));
 }
 
 }  // namespace

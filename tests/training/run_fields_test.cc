@@ -1,0 +1,125 @@
+#include "training/run_fields.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+
+namespace deweather {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+using Change = std::function<void(TrainOptions&)>;
+
+TrainOptions Options() {
+  TrainOptions options;
+  options.data.pairs = {{.input_dir = "a/input", .truth_dir = "a/gt"}};
+  options.data.clean = {{.dir = "clean"}};
+  return options;
+}
+
+absl::StatusOr<std::vector<std::string>> Compare(const Change& change) {
+  TrainOptions changed = Options();
+  change(changed);
+  return CompareRuns(DescribeRun(Options()), DescribeRun(changed));
+}
+
+TEST(RunFieldsTest, WhatShapesARunIsRefusedByName) {
+  const std::map<std::string, Change> changes = {
+      {"name", [](auto& o) { o.name = "other"; }},
+      {"model.kind", [](auto& o) { o.model.kind = ExpertKind::kFfn; }},
+      {"model.embed_dim", [](auto& o) { o.model.embed_dim = 8; }},
+      {"model.depth", [](auto& o) { o.model.depth = 8; }},
+      {"model.heads", [](auto& o) { o.model.heads = 2; }},
+      {"model.head_dim", [](auto& o) { o.model.head_dim = 8; }},
+      {"model.patch", [](auto& o) { o.model.patch = 4; }},
+      {"model.channels", [](auto& o) { o.model.channels = 8; }},
+      {"model.tail_scale", [](auto& o) { o.model.tail_scale = 8; }},
+      {"model.mlp_ratio", [](auto& o) { o.model.mlp_ratio = 8; }},
+      {"model.experts", [](auto& o) { o.model.experts = 8; }},
+      {"model.kept", [](auto& o) { o.model.kept = 8; }},
+      {"model.stem", [](auto& o) { o.model.stem = Stem::kNone; }},
+      {"model.first_expert", [](auto& o) { o.model.first_expert = FirstExpert::kGelu; }},
+      {"model.gate", [](auto& o) { o.model.gate = Gate::kPaper; }},
+      {"model.residual", [](auto& o) { o.model.residual = true; }},
+      {"model.tile_px", [](auto& o) { o.model.tile_px = 8; }},
+      {"model.overlap_px", [](auto& o) { o.model.overlap_px = 8; }},
+      {"data.pairs[0].input_dir", [](auto& o) { o.data.pairs[0].input_dir = "b"; }},
+      {"data.pairs[0].truth_dir", [](auto& o) { o.data.pairs[0].truth_dir = "b"; }},
+      {"data.pairs[0].weight", [](auto& o) { o.data.pairs[0].weight = 2; }},
+      {"data.pairs[0].loss_weight", [](auto& o) { o.data.pairs[0].loss_weight = 2; }},
+      {"data.clean[0].dir", [](auto& o) { o.data.clean[0].dir = "b"; }},
+      {"data.clean[0].weight", [](auto& o) { o.data.clean[0].weight = 2; }},
+      {"data.clean[0].loss_weight", [](auto& o) { o.data.clean[0].loss_weight = 2; }},
+      {"data.clean[0].weather", [](auto& o) { o.data.clean[0].weather = "snow"; }},
+      {"data.clean[0].untouched_share", [](auto& o) { o.data.clean[0].untouched_share = 0.5; }},
+      {"data.clean[1].dir", [](auto& o) { o.data.clean.push_back({.dir = "more"}); }},
+      {"data.crop_px", [](auto& o) { o.data.crop_px = 8; }},
+      {"data.augment", [](auto& o) { o.data.augment = false; }},
+      {"optimizer.learning_rate", [](auto& o) { o.optimizer.learning_rate = 2.0000001e-4; }},
+      {"optimizer.min_learning_rate", [](auto& o) { o.optimizer.min_learning_rate = 0; }},
+      {"optimizer.warmup_steps", [](auto& o) { o.optimizer.warmup_steps = 8; }},
+      {"optimizer.weight_decay", [](auto& o) { o.optimizer.weight_decay = 0; }},
+      {"optimizer.beta1", [](auto& o) { o.optimizer.beta1 = 0.5; }},
+      {"optimizer.beta2", [](auto& o) { o.optimizer.beta2 = 0.5; }},
+      {"optimizer.clip_norm", [](auto& o) { o.optimizer.clip_norm = 0; }},
+      {"batch", [](auto& o) { o.batch = 8; }},
+      {"accumulate", [](auto& o) { o.accumulate = 8; }},
+      {"loss", [](auto& o) { o.loss = LossKind::kCharbonnier; }},
+      {"frequency_weight", [](auto& o) { o.frequency_weight = 0.1; }},
+      {"balance_weight", [](auto& o) { o.balance_weight = 0.1; }},
+      {"ema_decay", [](auto& o) { o.ema_decay = 0.9999999; }},
+      {"precision", [](auto& o) { o.precision = TrainPrecision::kBf16; }},
+      {"seed", [](auto& o) { o.seed = 8; }},
+      {"init_from", [](auto& o) { o.init_from = "b"; }},
+  };
+  for (const auto& [field, change] : changes) {
+    const absl::Status status = Compare(change).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << field;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(field + " was ")) << field;
+  }
+  EXPECT_EQ(Compare([](auto& o) { o.batch = 8; }).status().message(),
+            "batch was '16' and is now '8'");
+}
+
+TEST(RunFieldsTest, WhatDoesNotShapeItMayChange) {
+  const auto lines = Compare([](auto& o) {
+    o.output_dir = "moved";
+    o.resume = true;
+    o.threads = 8;
+    o.data.pairs[0].task = "mine";
+    o.data.loader_threads = o.data.prefetch_batches = o.data.max_unreadable = 8;
+    o.data.cache_mebibytes = 8;
+    o.keep_checkpoints = o.max_bad_steps = 8;
+    o.log_every_steps = o.checkpoint_every_steps = 8;
+    o.evaluate = {{"pairs"}, 8, 8};
+  });
+  ASSERT_TRUE(lines.ok()) << lines.status();
+  EXPECT_THAT(*lines, IsEmpty());
+}
+
+TEST(RunFieldsTest, WhatBendsTheScheduleIsAllowedAndTold) {
+  const auto lines = Compare([](auto& o) {
+    o.steps = 20000;
+    o.max_time = absl::Hours(1);
+  });
+  ASSERT_TRUE(lines.ok()) << lines.status();
+  EXPECT_THAT(*lines, ElementsAre("max_time was 'inf' and is now '1h'",
+                                  "steps was '10000' and is now '20000'"));
+}
+
+TEST(RunFieldsTest, PathsThatAreNoTextAreCompared) {
+  const auto described = [](const std::string& dir) {
+    TrainOptions options = Options();
+    options.init_from = dir;
+    return DescribeRun(options).at("init_from");
+  };
+  EXPECT_NE(described("\xff"), described("\xfe"));
+  EXPECT_EQ(described("\xff"), "\\xff");
+}
+
+}  // namespace
+}  // namespace deweather

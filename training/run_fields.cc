@@ -1,0 +1,139 @@
+#include "training/run_fields.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <concepts>
+#include <string_view>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+
+namespace deweather {
+namespace {
+
+using Fields = std::map<std::string, std::string>;
+
+constexpr std::array<std::string_view, 3> kMayChange = {"data.pictures", "max_time", "steps"};
+
+// The shortest text that reads back as the same number.
+template <typename T>
+requires std::integral<T> || std::floating_point<T> std::string Text(T value) {
+  std::array<char, 32> text;
+  const auto end = std::to_chars(text.data(), text.data() + text.size(), value).ptr;
+  return {text.data(), end};
+}
+
+std::string Text(bool value) { return value ? "true" : "false"; }
+std::string Text(absl::Duration value) { return absl::FormatDuration(value); }
+std::string Text(const std::string& value) { return absl::CHexEscape(value); }  // any path is UTF-8
+std::string Text(std::string_view value) { return std::string(value); }
+std::string Text(TrainPrecision value) { return value == TrainPrecision::kBf16 ? "bf16" : "f32"; }
+std::string Text(LossKind value) {
+  switch (value) {
+    case LossKind::kSmoothL1:
+      return "smooth_l1";
+    case LossKind::kL1:
+      return "l1";
+    case LossKind::kCharbonnier:
+      return "charbonnier";
+    case LossKind::kLogMse:
+      return "log_mse";
+  }
+  return "";  // unreachable
+}
+
+void DescribeModel(const ModelConfig& model, Fields& fields) {
+  fields["model.kind"] = Text(Name(model.kind));
+  fields["model.embed_dim"] = Text(model.embed_dim);
+  fields["model.depth"] = Text(model.depth);
+  fields["model.heads"] = Text(model.heads);
+  fields["model.head_dim"] = Text(model.head_dim);
+  fields["model.patch"] = Text(model.patch);
+  fields["model.channels"] = Text(model.channels);
+  fields["model.tail_scale"] = Text(model.tail_scale);
+  fields["model.mlp_ratio"] = Text(model.mlp_ratio);
+  fields["model.experts"] = Text(model.experts);
+  fields["model.kept"] = Text(model.kept);
+  fields["model.stem"] = Text(Name(model.stem));
+  fields["model.first_expert"] = Text(Name(model.first_expert));
+  fields["model.gate"] = Text(Name(model.gate));
+  fields["model.residual"] = Text(model.residual);
+  fields["model.tile_px"] = Text(model.tile_px);
+  fields["model.overlap_px"] = Text(model.overlap_px);
+}
+
+void DescribeData(const DataOptions& data, Fields& fields) {
+  for (size_t i = 0; i < data.pairs.size(); ++i) {
+    const std::string at = absl::StrFormat("data.pairs[%d].", i);
+    fields[at + "input_dir"] = Text(data.pairs[i].input_dir);
+    fields[at + "truth_dir"] = Text(data.pairs[i].truth_dir);
+    fields[at + "weight"] = Text(data.pairs[i].weight);
+    fields[at + "loss_weight"] = Text(data.pairs[i].loss_weight);
+  }
+  for (size_t i = 0; i < data.clean.size(); ++i) {
+    const std::string at = absl::StrFormat("data.clean[%d].", i);
+    fields[at + "dir"] = Text(data.clean[i].dir);
+    fields[at + "weight"] = Text(data.clean[i].weight);
+    fields[at + "loss_weight"] = Text(data.clean[i].loss_weight);
+    fields[at + "weather"] = Text(data.clean[i].weather);
+    fields[at + "untouched_share"] = Text(data.clean[i].untouched_share);
+  }
+  fields["data.crop_px"] = Text(data.crop_px);
+  fields["data.augment"] = Text(data.augment);
+}
+
+void DescribeOptimizer(const OptimizerOptions& optimizer, Fields& fields) {
+  fields["optimizer.learning_rate"] = Text(optimizer.learning_rate);
+  fields["optimizer.min_learning_rate"] = Text(optimizer.min_learning_rate);
+  fields["optimizer.warmup_steps"] = Text(optimizer.warmup_steps);
+  fields["optimizer.weight_decay"] = Text(optimizer.weight_decay);
+  fields["optimizer.beta1"] = Text(optimizer.beta1);
+  fields["optimizer.beta2"] = Text(optimizer.beta2);
+  fields["optimizer.clip_norm"] = Text(optimizer.clip_norm);
+}
+
+std::string ValueIn(const Fields& fields, const std::string& name) {
+  const auto found = fields.find(name);
+  return found == fields.end() ? "absent" : "'" + found->second + "'";
+}
+
+}  // namespace
+
+std::map<std::string, std::string> DescribeRun(const TrainOptions& options) {
+  Fields fields;
+  fields["name"] = Text(options.name);
+  DescribeModel(options.model, fields);
+  DescribeData(options.data, fields);
+  DescribeOptimizer(options.optimizer, fields);
+  fields["batch"] = Text(options.batch);
+  fields["accumulate"] = Text(options.accumulate);
+  fields["steps"] = Text(options.steps);
+  fields["max_time"] = Text(options.max_time);
+  fields["loss"] = Text(options.loss);
+  fields["frequency_weight"] = Text(options.frequency_weight);
+  fields["balance_weight"] = Text(options.balance_weight);
+  fields["ema_decay"] = Text(options.ema_decay);
+  fields["precision"] = Text(options.precision);
+  fields["seed"] = Text(options.seed);
+  fields["init_from"] = Text(options.init_from);
+  return fields;
+}
+
+absl::StatusOr<std::vector<std::string>> CompareRuns(const Fields& before, const Fields& now) {
+  std::vector<std::string> allowed, refused;
+  Fields names = before;
+  names.insert(now.begin(), now.end());
+  for (const auto& [name, value] : names) {
+    const std::string was = ValueIn(before, name), is = ValueIn(now, name);
+    if (was == is) continue;
+    const bool may = std::find(kMayChange.begin(), kMayChange.end(), name) != kMayChange.end();
+    (may ? allowed : refused).push_back(absl::StrCat(name, " was ", was, " and is now ", is));
+  }
+  if (refused.empty()) return allowed;
+  return absl::FailedPreconditionError(absl::StrJoin(refused, "; "));
+}
+
+}  // namespace deweather

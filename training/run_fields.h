@@ -1,0 +1,29 @@
+// The options that make a run what it is, as text: what a checkpoint remembers of them, so that a run is
+// not resumed as another one.
+
+#ifndef DEWEATHER_TRAINING_RUN_FIELDS_H_
+#define DEWEATHER_TRAINING_RUN_FIELDS_H_
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "model/base/train_options.h"
+
+namespace deweather {
+
+// By the names of a TrainConfig. Not among them, as they change no weight: output_dir, resume, threads,
+// the tasks of pairs, how much is loaded ahead, kept or skipped, and when to log, save and measure.
+std::map<std::string, std::string> DescribeRun(const TrainOptions& options);
+
+// FAILED_PRECONDITION, naming each field with its old and its new value, if the two are not the same
+// run. Returns a line for each difference that a run may go on with: `steps` and `max_time`, which bend
+// the schedule.
+absl::StatusOr<std::vector<std::string>> CompareRuns(
+    const std::map<std::string, std::string>& before,
+    const std::map<std::string, std::string>& now);
+
+}  // namespace deweather
+
+#endif  // DEWEATHER_TRAINING_RUN_FIELDS_H_
