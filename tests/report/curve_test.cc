@@ -120,6 +120,12 @@ TEST(CurveTest, LossesThatAreNotFiniteAreAGap) {
   EXPECT_NEAR(widest, 380, 60);  // a third of the panel
 }
 
+TEST(CurveTest, GapsAmongManyPointsHideNoOthers) {
+  std::vector<double> losses = Falling(100'000);
+  for (size_t i = 0; i < losses.size(); i += 2) losses[i] = kNan;
+  EXPECT_GT(ColumnsOf(DrawCurve({RunWith(losses)}), kBlue, kPanels).size(), 1000u);
+}
+
 TEST(CurveTest, NothingThatCanBeDrawnIsAnEmptyPanel) {
   for (const double loss : {kNan, 0.0, -1.0}) {
     EXPECT_TRUE(ColumnsOf(DrawCurve({RunWith({loss, loss})}), kBlue, kPanels).empty());
