@@ -70,7 +70,7 @@ class ResumeTest(TestCase):
             picture(self.folder / f"pairs/input/{i}.png", i, shift=30)
             picture(self.folder / f"pairs/gt/{i}.png", i)
 
-    def config(self, out, loaders=1, steps=STEPS, every=1, more=""):
+    def config(self, out, loaders=1, steps=STEPS, every=5, more=""):
         path = self.folder / f"{out}.textproto"
         path.write_text(CONFIG % {"clean": self.folder / "clean", "pairs": self.folder / "pairs",
                                   "loaders": loaders, "steps": steps, "every": every,
@@ -133,15 +133,15 @@ class ResumeTest(TestCase):
 
     def test_no_random_kill_leaves_a_torn_checkpoint(self):
         kills = int(os.environ.get("DEWEATHER_KILLS", "20"))
-        steps = 16 * kills
+        steps = 8 * kills
         self.train("whole", steps=steps)
-        config = self.config("killed", steps=steps, loaders=2)
+        config = self.config("killed", steps=steps, every=1, loaders=2)
         chance = random.Random(1)
         done = found = 0
         while done < kills:
             with self.start(config) as process:
                 # Some die while they start, most between two lines, many while they write.
-                for _ in range(chance.choice((0, 1, 2, 3, 5, 8, 12))):
+                for _ in range(chance.choice((0, 1, 2, 3, 4, 6, 8))):
                     if not process.stdout.readline():
                         break
                 try:
