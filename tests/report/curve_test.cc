@@ -63,17 +63,26 @@ int Inked(const Image& image) {
 }
 
 TEST(SmoothTest, KeepsConstantsAndGaps) {
-  const std::vector<double> smooth = Smooth({2, 2, kNan, 2, 0, -1, 2}, 2);
+  const std::vector<double> smooth = Smooth({2, 2, kNan, 2, 0, -1, 2}, 2, true);
   for (const size_t i : {0, 1, 3, 6}) EXPECT_NEAR(smooth[i], 2, 1e-12);
   for (const size_t i : {2, 4, 5}) EXPECT_TRUE(std::isnan(smooth[i]));
 }
 
 TEST(SmoothTest, IsTheGeometricMeanOfNeighbours) {
-  const std::vector<double> smooth = Smooth({1, 1, 8, 1, 1, 1}, 1);
+  const std::vector<double> smooth = Smooth({1, 1, 8, 1, 1, 1}, 1, true);
   EXPECT_NEAR(smooth[0], 1, 1e-12);  // the beginning stays
   for (const size_t i : {1, 2, 3}) EXPECT_NEAR(smooth[i], 2, 1e-12);
   EXPECT_NEAR(smooth[4], 1, 1e-12);
-  EXPECT_EQ(Smooth({3, 5, 7}, 0)[1], std::exp(std::log(5.0)));
+  EXPECT_EQ(Smooth({3, 5, 7}, 0, true)[1], std::exp(std::log(5.0)));
+}
+
+TEST(SmoothTest, IsTheMeanOfNeighboursWhereAskedFor) {
+  const std::vector<double> smooth = Smooth({-1, -1, 5, -1, kNan, 0}, 1, false);
+  EXPECT_EQ(smooth[0], -1);
+  for (const size_t i : {1, 2}) EXPECT_EQ(smooth[i], 1);
+  EXPECT_EQ(smooth[3], 2);
+  EXPECT_TRUE(std::isnan(smooth[4]));
+  EXPECT_EQ(smooth[5], 0);
 }
 
 TEST(CurveTest, AnyNumberOfPointsIsDrawn) {
@@ -109,6 +118,30 @@ TEST(CurveTest, EqualLossesAreALine) {
   }
 }
 
+TEST(CurveTest, NegativeLossesAreDrawnToo) {
+  std::vector<double> losses = Falling(300);
+  for (double& loss : losses) loss = 10 * std::log10(loss);
+  EXPECT_GT(ColumnsOf(DrawCurve({RunWith(losses)}), kBlue, kPanels).size(), 1000u);
+}
+
+// The lowest row that holds this colour.
+int LowestRowOf(const Image& image, const Colour& colour) {
+  for (int y = image.height - 1; y >= 0; --y) {
+    for (int x = 0; x < kPanels; ++x) {
+      const uint8_t* pixel = image.row(y) + 3 * x;
+      if (pixel[0] == colour[0] && pixel[1] == colour[1] && pixel[2] == colour[2]) return y;
+    }
+  }
+  return -1;
+}
+
+TEST(CurveTest, ScaleIsThatOfWhatIsShown) {
+  CurveRun run = RunWith(Falling(300));
+  for (ScalarRecord& record : run.records) record.values.emplace_back("loss/worse", 0.05);
+  run.records[150].values.back().second = 1e-9;  // of this loss only the smoothed line is drawn
+  EXPECT_GT(LowestRowOf(DrawCurve({run}), kBlue), 350);
+}
+
 TEST(CurveTest, LossesThatAreNotFiniteAreAGap) {
   std::vector<double> losses = Falling(300);
   for (int i = 100; i < 200; ++i) losses[static_cast<size_t>(i)] = kNan;
@@ -127,7 +160,7 @@ TEST(CurveTest, GapsAmongManyPointsHideNoOthers) {
 }
 
 TEST(CurveTest, NothingThatCanBeDrawnIsAnEmptyPanel) {
-  for (const double loss : {kNan, 0.0, -1.0}) {
+  for (const double loss : {kNan, 0.0}) {
     EXPECT_TRUE(ColumnsOf(DrawCurve({RunWith({loss, loss})}), kBlue, kPanels).empty());
   }
 }

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <filesystem>
+#include <iterator>
 #include <limits>
 #include <map>
 #include <opencv2/core.hpp>
@@ -286,11 +287,26 @@ void DrawLegend(cv::Mat& canvas, const Panel& panel, const std::vector<Entry>& l
   }
 }
 
-std::vector<Series> Smoothed(std::vector<Series> all) {
+std::vector<Series> Smoothed(std::vector<Series> all, bool geometric) {
   for (Series& series : all) {
-    series.values = Smooth(series.values, static_cast<int>(series.values.size() / 40));
+    const int reach = static_cast<int>(series.values.size() / 40);
+    series.values = Smooth(series.values, reach, geometric);
   }
   return all;
+}
+
+// A loss in decibels may be negative, and then has no place on a logarithmic scale.
+bool HasNegative(const std::vector<Series>& all) {
+  return std::any_of(all.begin(), all.end(), [](const Series& series) {
+    return std::any_of(series.values.begin(), series.values.end(), [](double v) { return v < 0; });
+  });
+}
+
+// What DrawLosses shows.
+std::vector<Series> Shown(const std::vector<Series>& losses, std::vector<Series> smoothed) {
+  std::copy_if(losses.begin(), losses.end(), std::back_inserter(smoothed),
+               [](const Series& series) { return series.main; });
+  return smoothed;
 }
 
 void DrawLosses(cv::Mat& canvas, const Panel& panel, const std::vector<Series>& losses,
@@ -353,19 +369,21 @@ std::vector<double> MovingMean(const std::vector<double>& values, int reach) {
 
 }  // namespace
 
-std::vector<double> Smooth(const std::vector<double>& values, int reach) {
-  std::vector<double> logs;
+std::vector<double> Smooth(const std::vector<double>& values, int reach, bool geometric) {
+  std::vector<double> smooth;
   for (const double value : values) {
-    logs.push_back(std::isfinite(value) && value > 0 ? std::log(value) : kNan);
+    const bool kept = std::isfinite(value) && (!geometric || value > 0);
+    smooth.push_back(!kept ? kNan : (geometric ? std::log(value) : value));
   }
-  logs = MovingMean(MovingMean(logs, reach - reach / 2), reach / 2);
-  for (double& value : logs) value = std::exp(value);
-  return logs;
+  smooth = MovingMean(MovingMean(smooth, reach - reach / 2), reach / 2);
+  for (double& value : smooth) value = geometric ? std::exp(value) : value;
+  return smooth;
 }
 
 Image DrawCurve(const std::vector<CurveRun>& runs) {
   const std::vector<Series> losses = SeriesOf(runs, IsLoss);
-  const std::vector<Series> smoothed = Smoothed(losses);
+  const bool logarithmic = !HasNegative(losses);
+  const std::vector<Series> smoothed = Smoothed(losses, logarithmic);
   const std::vector<Series> evaluations = SeriesOf(runs, IsEvaluation);
   const std::vector<Entry> upper = Legend(smoothed, "%.4g"), lower = Legend(evaluations, "%.2f dB");
   const Frames frames =
@@ -373,7 +391,7 @@ Image DrawCurve(const std::vector<CurveRun>& runs) {
   const Axis steps = StepAxis(losses, evaluations);
   cv::Mat canvas(kHeight, kWidth, CV_8UC3, kPaper);
   DrawText(canvas, Title(runs), {frames.losses.br().x, kTopMargin - 40}, Align::kRight);
-  const Panel above{frames.losses, steps, ValueAxis(losses, true)};
+  const Panel above{frames.losses, steps, ValueAxis(Shown(losses, smoothed), logarithmic)};
   DrawGrid(canvas, above, "loss, as it was and smoothed", evaluations.empty());
   DrawLosses(canvas, above, losses, smoothed);
   DrawLegend(canvas, above, upper);

@@ -21,15 +21,16 @@ struct CurveRun {
   std::vector<ScalarRecord> records;  // in the order of their steps
 };
 
-// Every point as the geometric mean of its neighbours, nearer ones counting more, at most `reach` to
-// either side; what is not finite or not positive is left out, and is NaN.
-std::vector<double> Smooth(const std::vector<double>& values, int reach);
+// Every point as the mean of its neighbours, nearer ones counting more, at most `reach` to either
+// side. What is not finite, or for geometric means not positive, is left out and NaN.
+std::vector<double> Smooth(const std::vector<double>& values, int reach, bool geometric);
 
 // A run by its log, under the name of its folder, or the log's own if it is not called log.jsonl.
 absl::StatusOr<CurveRun> ReadRun(const std::string& log);
 
-// 1600x1000 pixels, RGB. Above, on a logarithmic scale, every "loss/..." but the experts' balance,
-// smoothed, and the first of each run also as it was, in pale; below every "evaluation/.../psnr_rgb".
+// 1600x1000 pixels, RGB. Above every "loss/..." but the experts' balance, smoothed, and the first of
+// each run also as it was, in pale; on a logarithmic scale unless one is negative. Below every
+// "evaluation/.../psnr_rgb".
 Image DrawCurve(const std::vector<CurveRun>& runs);
 
 // DrawCurve as a PNG that replaces `path` atomically.
