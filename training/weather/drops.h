@@ -24,7 +24,7 @@ namespace deweather {
 // wider than the picture [Halimeh & Roser 2009], and out of focus [von Bernuth et al. 2018].
 struct DropLayer {
   double coverage = 0.1;       // of the picture, were no drop to lie on another; [0.005, 0.4]
-  double radius_px = 10;       // of a drop in the middle of the layer; [1.5, 40]
+  double radius_px = 10;       // of a drop in the middle of the layer; [1.5, 60]
   double radius_spread = 0.4;  // of log(radius); [0.05, 0.7]
   double elongation = 1.1;     // height / width; [0.9, 1.8]
   double roughness = 0.1;      // of the outline; 0: ellipses; [0, 0.15]

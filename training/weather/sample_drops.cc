@@ -16,7 +16,7 @@ DropLayer SampleLayer(Random& random) {
   layer.roughness = random.Uniform(0, 0.15);
   layer.merged = random.Uniform(0, 0.6);
   layer.trails = random.Chance(0.3) ? random.Uniform(0, 0.5) : 0;
-  layer.opacity = random.Uniform(0.6, 1);
+  layer.opacity = random.Uniform(0.7, 1);
   layer.bulge = random.Uniform(0, 0.95);
   layer.gain = random.Uniform(0.75, 1.25);
   layer.rim = random.Chance(0.6) ? random.Uniform(0, 0.7) : 0;
@@ -28,7 +28,7 @@ DropLayer SampleLayer(Random& random) {
 // On a pane some way before the lens: rather sharp.
 DropLayer SamplePane(Random& random) {
   DropLayer layer = SampleLayer(random);
-  layer.radius_px = random.LogUniform(2.5, 25);
+  layer.radius_px = random.LogUniform(3, 45);
   layer.defocus_px = random.LogUniform(0.5, 3);
   layer.content_blur_px = random.LogUniform(0.7, 4);
   layer.bend = random.LogUniform(2.5, 20);
@@ -39,7 +39,7 @@ DropLayer SamplePane(Random& random) {
 // much of the sky.
 DropLayer SampleSpray(Random& random) {
   DropLayer layer = SampleLayer(random);
-  layer.radius_px = random.LogUniform(3, 15);
+  layer.radius_px = random.LogUniform(4, 25);
   layer.defocus_px = random.LogUniform(1, 4);
   layer.content_blur_px = random.LogUniform(2, 8);
   layer.bend = random.LogUniform(3, 15);
@@ -54,7 +54,7 @@ DropLayer SampleSpray(Random& random) {
 // On the lens itself or close to it: large, soft, and little of the scene to be told apart.
 DropLayer SampleLens(Random& random) {
   DropLayer layer = SampleLayer(random);
-  layer.radius_px = random.LogUniform(6, 40);
+  layer.radius_px = random.LogUniform(8, 60);
   layer.defocus_px = random.LogUniform(1.5, 6);
   layer.content_blur_px = random.LogUniform(2.5, 8);
   layer.bend = random.Chance(0.4) ? random.Uniform(0.2, 1.2) : random.LogUniform(1.5, 15);
@@ -66,7 +66,7 @@ DropLayer SampleLens(Random& random) {
 // As simple generators draw them: a soft ellipse that holds the blurred picture, mostly flipped.
 DropLayer SampleEllipses(Random& random) {
   DropLayer layer = SampleLayer(random);
-  layer.radius_px = random.LogUniform(3, 35);
+  layer.radius_px = random.LogUniform(4, 50);
   layer.elongation = random.Uniform(0.9, 1.8);
   layer.roughness = layer.merged = layer.trails = layer.bulge = 0;
   layer.defocus_px = random.LogUniform(0.4, 5);
