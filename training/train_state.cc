@@ -191,9 +191,7 @@ double ApplyGradients(const TrainOptions& options, double learning_rate, TrainSt
   const std::vector<at::Tensor> gradients = Gradients(weights);
   ClearGradients(state);
   const double norm = ClipNorm(optimizer.clip_norm, gradients);
-  if (!std::isfinite(static_cast<float>(norm * norm))) {
-    return std::isnan(norm) ? norm : HUGE_VAL;
-  }
+  if (!std::isfinite(norm)) return norm;  // in f32: where it is finite, so are the moments
 
   // Skipped steps moved neither the moments nor the average.
   const auto age = static_cast<double>(state.step - state.bad_steps + 1);

@@ -50,8 +50,7 @@ absl::StatusOr<TrainState> BeginState(const TrainOptions& options);
 
 // One AdamW step from the weights' gradients [Loshchilov & Hutter 2019], then the average; clears the
 // gradients. Returns their norm before clipping; if that is not finite, nothing else has changed.
-// A norm whose square is beyond f32, as the second moment would be, counts as infinite. Throws
-// c10::Error.
+// Throws c10::Error.
 double ApplyGradients(const TrainOptions& options, double learning_rate, TrainState& state);
 
 // A step that learns nothing: clears the gradients and counts.

@@ -10,6 +10,7 @@ import random
 import signal
 import struct
 import subprocess
+import time
 
 from harness import TestCase, main, noise, np, program
 
@@ -131,34 +132,47 @@ class ResumeTest(TestCase):
         self.train("halves", steps=16, more=more)
         self.assertEqual(self.weights("halves"), self.weights("whole"))
 
+    def wait_for_a_write(self, process, out, more):
+        """Until a checkpoint, or its beginning, appears and has grown for so many seconds."""
+        folder = self.folder / out / "checkpoints"
+        before = set(os.listdir(folder)) if folder.exists() else set()
+        while process.poll() is None:
+            if folder.exists() and set(os.listdir(folder)) - before:
+                break
+        end = time.perf_counter() + more
+        while time.perf_counter() < end:
+            pass
+
     def test_no_random_kill_leaves_a_torn_checkpoint(self):
         kills = int(os.environ.get("DEWEATHER_KILLS", "20"))
         steps = 8 * kills
         self.train("whole", steps=steps)
         config = self.config("killed", steps=steps, every=1, loaders=2)
         chance = random.Random(1)
-        done = found = 0
+        done = found = torn = 0
         while done < kills:
             with self.start(config) as process:
-                # Some die while they start, most between two lines, many while they write.
+                # Some die while they start, some anywhere, most while they write.
                 for _ in range(chance.choice((0, 1, 2, 3, 4, 6, 8))):
                     if not process.stdout.readline():
                         break
-                try:
-                    process.wait(chance.uniform(0, 0.03))
-                except subprocess.TimeoutExpired:
-                    pass
+                if done % 4:
+                    self.wait_for_a_write(process, "killed", chance.uniform(0, 0.0005))
+                else:
+                    time.sleep(chance.uniform(0, 0.03))
                 process.kill()
                 process.stdout.read()
                 errors = process.stderr.read()
             self.assertIn(process.returncode, (0, -signal.SIGKILL), errors)
             self.assertNotIn("passed over", errors)
             found += self.check_files("killed")
+            torn += len(list((self.folder / "killed").rglob("*.partial.*")))
             if process.returncode == 0:
                 break
             done += 1
-        print(f"{done} kills, {found} files whole")
+        print(f"{done} kills, {torn} while writing, {found} files whole")
         self.assertGreater(done, kills * 3 // 4)
+        self.assertGreater(torn, 0)
         self.train("killed", steps=steps)
         self.assertEqual(self.weights("killed"), self.weights("whole"))
         self.assertEqual(self.newest_state("killed"), self.newest_state("whole"))
