@@ -18,7 +18,9 @@
 #include "model/parameters.h"
 #include "model/restorer.h"
 #include "model/torch_errors.h"
-#include "training/loss.h"
+#include "training/dataset.h"
+#include "training/learn.h"
+#include "training/loader.h"
 #include "training/train_state.h"
 
 namespace deweather {
@@ -73,21 +75,41 @@ absl::StatusOr<Timed> Inference(const BenchOptions& options, const Checkpoint& c
                restorer.spec.device, restorer.spec.precision};
 }
 
-absl::StatusOr<Timed> Training(const BenchOptions& options, const Checkpoint& checkpoint) {
-  auto train = std::make_shared<TrainOptions>();
-  train->model = checkpoint.config;
-  DW_ASSIGN_OR_RETURN(TrainState begin, BeginState(*train));
+// The run whose step is timed.
+TrainOptions RunOf(const BenchOptions& options, const ModelConfig& model) {
+  TrainOptions run = options.run.value_or(TrainOptions{});
+  run.model = model;
+  run.init_from.clear();
+  run.batch = options.batch;
+  run.accumulate = 1;
+  run.data.crop_px = options.size_px;
+  if (options.load.precision == Precision::kF32) run.precision = TrainPrecision::kF32;
+  if (options.load.precision == Precision::kBf16) run.precision = TrainPrecision::kBf16;
+  return run;
+}
+
+// Whose truth is its input: a step takes as long.
+Batch RandomBatch(const BenchOptions& options) {
+  const at::Tensor tiles = RandomTiles(options);
+  const float* begin = tiles.const_data_ptr<float>();
+  const std::vector<float> values(begin, begin + tiles.numel());
+  return {values, values, std::vector<CropNote>(static_cast<size_t>(options.batch))};
+}
+
+// A rate at which nothing is learned that could change the time.
+constexpr double kLearningRate = 1e-6;
+
+absl::StatusOr<Timed> Training(const BenchOptions& options, const ModelConfig& model) {
+  const TrainOptions run = RunOf(options, model);
+  DW_ASSIGN_OR_RETURN(TrainState begin, BeginState(run));
   auto state = std::make_shared<TrainState>(std::move(begin));
-  const bool bf16 = options.load.precision == Precision::kBf16;  // auto trains in f32
-  const auto step = [=, tiles = RandomTiles(options)]() -> absl::Status {
-    const Parameters cast = CastParameters(state->weights, bf16 ? at::kBFloat16 : at::kFloat);
-    const NetworkOutput output = Forward(BindNetwork(train->model, cast), tiles);
-    TaskLoss(train->loss, output.pictures, tiles).mean().backward();
-    ApplyGradients(*train, 1e-6, *state);
+  const auto step = [=, batch = RandomBatch(options)]() -> absl::Status {
+    LearnFrom(run, batch, *state);
+    ApplyGradients(run, kLearningRate, *state);
     return absl::OkStatus();
   };
   return Timed{[step] { return CatchTorch("training failed", step); }, "cpu",
-               bf16 ? "bf16" : "f32"};
+               run.precision == TrainPrecision::kBf16 ? "bf16" : "f32"};
 }
 
 absl::StatusOr<std::vector<double>> Time(const Timed& timed, int runs) {
@@ -97,27 +119,107 @@ absl::StatusOr<std::vector<double>> Time(const Timed& timed, int runs) {
     DW_RETURN_IF_ERROR(timed.run());
     if (i >= kWarmUps) milliseconds.push_back(absl::ToDoubleMilliseconds(absl::Now() - begin));
   }
-  std::sort(milliseconds.begin(), milliseconds.end());
   return milliseconds;
 }
 
+// The network and the sizes of `run`, if there is one.
+BenchOptions Resolved(BenchOptions options) {
+  if (!options.run) return options;
+  options.train = true;
+  options.config = options.run->model;
+  options.size_px = options.run->data.crop_px;
+  options.batch = options.run->batch;
+  return options;
+}
+
+// Takes batches from the loader or keeps to the one it has.
+class LoadingBench {
+ public:
+  LoadingBench(const TrainOptions& options, Loader& loader, TrainState state)
+      : options_(options), loader_(loader), state_(std::move(state)) {}
+
+  absl::Status Go(int rounds, int steps, std::vector<LoadingRound>& out) {
+    DW_ASSIGN_OR_RETURN(const Batch* first, loader_.Next());
+    cached_ = *first;
+    for (int round = 0; round < rounds; ++round) {
+      DW_ASSIGN_OR_RETURN(const double loading, StepsPerSecond(steps, /*load=*/true));
+      DW_ASSIGN_OR_RETURN(const double cached, StepsPerSecond(steps, /*load=*/false));
+      out.push_back({loading, cached});
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  absl::StatusOr<double> StepsPerSecond(int steps, bool load) {
+    const int uncounted = options_.data.prefetch_batches + 1;
+    for (int i = 0; i < uncounted; ++i) DW_RETURN_IF_ERROR(Step(load));
+    const absl::Time begin = absl::Now();
+    for (int i = 0; i < steps; ++i) DW_RETURN_IF_ERROR(Step(load));
+    return steps / absl::ToDoubleSeconds(absl::Now() - begin);
+  }
+
+  absl::Status Step(bool load) {
+    for (int pass = 0; pass < options_.accumulate; ++pass) {
+      const Batch* batch = &cached_;
+      if (load) {
+        DW_ASSIGN_OR_RETURN(batch, loader_.Next());
+      }
+      LearnFrom(options_, *batch, state_);
+    }
+    ApplyGradients(options_, kLearningRate, state_);
+    return absl::OkStatus();
+  }
+
+  const TrainOptions& options_;
+  Loader& loader_;
+  TrainState state_;
+  Batch cached_;
+};
+
 }  // namespace
 
-absl::StatusOr<BenchResult> RunBench(const BenchOptions& options) {
+absl::StatusOr<BenchResult> RunBench(const BenchOptions& given) {
+  const BenchOptions options = Resolved(given);
   DW_ASSIGN_OR_RETURN(const Checkpoint checkpoint, Weights(options));
   DW_RETURN_IF_ERROR(CheckOptions(options, checkpoint.config.patch));
   at::set_num_threads(options.threads > 0 ? options.threads : UsableProcessors());
-  DW_ASSIGN_OR_RETURN(const Timed timed, options.train ? Training(options, checkpoint)
+  DW_ASSIGN_OR_RETURN(const Timed timed, options.train ? Training(options, checkpoint.config)
                                                        : Inference(options, checkpoint));
-  DW_ASSIGN_OR_RETURN(const std::vector<double> times, Time(timed, options.runs));
+  DW_ASSIGN_OR_RETURN(const std::vector<double> run_ms, Time(timed, options.runs));
+  std::vector<double> times = run_ms;
+  std::sort(times.begin(), times.end());
   const Macs macs = CountMacs(checkpoint.config, options.size_px, options.size_px);
   return BenchResult{.median_ms_per_tile = times[times.size() / 2] / options.batch,
                      .min_ms_per_tile = times.front() / options.batch,
+                     .run_ms = run_ms,
                      .parameters = CountParameters(checkpoint.config),
                      .macs_per_tile = macs.layers + macs.attention,
                      .device = timed.device,
                      .precision = timed.precision,
-                     .threads = at::get_num_threads()};
+                     .threads = at::get_num_threads(),
+                     .batch = options.batch,
+                     .size_px = options.size_px};
+}
+
+absl::StatusOr<std::vector<LoadingRound>> RunLoadingBench(const TrainOptions& given, int rounds,
+                                                          int steps) {
+  if (rounds < 1 || steps < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("rounds are %d, steps %d; both must be at least 1", rounds, steps));
+  }
+  TrainOptions options = given;
+  options.steps = int64_t{1} << 40;  // the loader must not come to an end
+  options.init_from.clear();
+  at::set_num_threads(options.threads > 0 ? options.threads : UsableProcessors());
+  DW_ASSIGN_OR_RETURN(const std::unique_ptr<Dataset> dataset,
+                      Dataset::Open(options.data, options.seed));
+  DW_ASSIGN_OR_RETURN(TrainState state, BeginState(options));
+  std::vector<LoadingRound> out;
+  DW_RETURN_IF_ERROR(CatchTorch("training failed", [&] {
+    Loader loader(options, *dataset, /*first_step=*/0);
+    return LoadingBench(options, loader, std::move(state)).Go(rounds, steps, out);
+  }));
+  return out;
 }
 
 }  // namespace deweather

@@ -307,10 +307,27 @@ int RunBenchCommand(const BenchOptions& options, bool as_json) {
                     {"device", result->device},
                     {"precision", result->precision},
                     {"threads", result->threads},
-                    {"batch", options.batch},
-                    {"size", options.size_px},
-                    {"train", options.train}};
+                    {"batch", result->batch},
+                    {"size", result->size_px},
+                    {"train", options.train || options.run},
+                    {"run_ms", result->run_ms}};
   Say("%s\n", Dump(out));
+  return 0;
+}
+
+// One line a round; the last is over all of them.
+int RunLoadingCommand(const TrainOptions& options, int rounds, int steps) {
+  const absl::StatusOr<std::vector<LoadingRound>> result = RunLoadingBench(options, rounds, steps);
+  if (!result.ok()) return Fail(result.status());
+  double loading = 0, cached = 0;  // seconds a step, summed
+  for (const LoadingRound& round : *result) {
+    const double rate = round.loading_steps_per_second, bound = round.cached_steps_per_second;
+    Say("%.3f steps/s with loading, %.3f on one batch: %.3f\n", rate, bound, rate / bound);
+    loading += 1 / rate;
+    cached += 1 / bound;
+  }
+  Say("ratio %.3f over %d rounds of %d steps, %d loader threads\n", cached / loading, rounds, steps,
+      options.data.loader_threads);
   return 0;
 }
 
@@ -494,6 +511,8 @@ void AddBench(CLI::App& app, int& exit_code) {
     BenchOptions bench;
     NetworkFlags network;
     LoadFlags load;
+    std::string run;
+    int loading_rounds = 0;
     bool json = false;
   };
   auto* command = app.add_subcommand("bench", "Time a paper-size network with random weights");
@@ -507,8 +526,26 @@ void AddBench(CLI::App& app, int& exit_code) {
   command->add_option("--threads", flags->bench.threads, "0: one per processor")
       ->capture_default_str();
   command->add_flag("--train", flags->bench.train, "Time a training step");
+  auto* run = command->add_option("--config", flags->run, "Time the step of this TrainConfig");
+  command
+      ->add_option("--loading", flags->loading_rounds,
+                   "Rounds of --runs steps on its data as a run loads them, against one batch")
+      ->check(CLI::PositiveNumber)
+      ->needs(run);
   command->add_flag("--json", flags->json, "Print one JSON object");
   command->callback([=, &exit_code] {
+    if (!flags->run.empty()) {
+      absl::StatusOr<TrainOptions> options = LoadTrainConfig(flags->run);
+      if (!options.ok()) {
+        exit_code = Fail(options.status(), kWrongUsage);
+        return;
+      }
+      if (flags->loading_rounds > 0) {
+        exit_code = RunLoadingCommand(*options, flags->loading_rounds, flags->bench.runs);
+        return;
+      }
+      flags->bench.run = *std::move(options);
+    }
     const auto config = flags->network.Config();
     if (!config.ok()) {
       exit_code = Fail(config.status(), kWrongUsage);

@@ -3,8 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "model/parameters.h"
 #include "tests/model/tiny.h"
+#include "tests/training/tiny_run.h"
 
 namespace deweather {
 namespace {
@@ -33,6 +36,38 @@ TEST(BenchTest, SaysWhatItMeasured) {
     EXPECT_EQ(result->precision, "f32");
     EXPECT_EQ(result->threads, 1);
   }
+}
+
+TEST(BenchTest, TheStepOfARun) {
+  BenchOptions options = Options();
+  options.run.emplace();
+  options.run->model = TinyConfig();
+  options.run->batch = 3;
+  options.run->precision = TrainPrecision::kBf16;
+  options.run->data.crop_px = 16;
+  options.load.precision = Precision::kAuto;
+  const auto result = RunBench(options);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->batch, 3);
+  EXPECT_EQ(result->size_px, 16);
+  EXPECT_EQ(result->precision, "bf16");
+  EXPECT_EQ(result->run_ms.size(), 3);
+}
+
+TEST(BenchTest, LoadingAgainstOneBatch) {
+  TrainOptions run = TinyRun(NewFolder());
+  run.accumulate = 2;
+  const auto rounds = RunLoadingBench(run, /*rounds=*/2, /*steps=*/3);
+  ASSERT_TRUE(rounds.ok()) << rounds.status();
+  ASSERT_EQ(rounds->size(), 2);
+  for (const LoadingRound& round : *rounds) {
+    EXPECT_GT(round.loading_steps_per_second, 0);
+    EXPECT_GT(round.cached_steps_per_second, 0);
+  }
+  EXPECT_FALSE(std::filesystem::exists(run.output_dir));
+  EXPECT_EQ(RunLoadingBench(run, 0, 3).status().code(), absl::StatusCode::kInvalidArgument);
+  run.data.clean[0].dir = "absent";
+  EXPECT_EQ(RunLoadingBench(run, 1, 1).status().code(), absl::StatusCode::kNotFound);
 }
 
 TEST(BenchTest, OptionsOutOfRange) {
