@@ -1,6 +1,7 @@
 """Draws the scene on which docs/weather shows the weathers: all of it from noise and polygons.
 
 python3 docs/weather/scene.py OUT.png     needs numpy and Pillow
+"""
 
 import sys
 
