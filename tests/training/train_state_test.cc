@@ -97,6 +97,21 @@ TEST(TrainStateTest, SkippedStepCountsAndLearnsNothing) {
   EXPECT_EQ(state.bad_steps, 2);
 }
 
+TEST(TrainStateTest, SkippedStepLeavesNoTraceInTheNext) {
+  const TrainOptions options = TinyRun(NewFolder());
+  TrainState skipped = BeginState(options).value(), plain = BeginState(options).value();
+  for (int i = 0; i < 5; ++i) SkipStep(skipped);
+  for (TrainState* state : {&skipped, &plain}) {
+    at::Tensor& bias = state->weights.at("expand.bias");
+    bias.mutable_grad() = at::full_like(bias, 0.01);
+    ApplyGradients(options, 1e-3, *state);
+  }
+  skipped.step = skipped.bad_steps = 0;
+  plain.step = 0;
+  EXPECT_TRUE(SerializeState(options.model, skipped, {}).value() ==
+              SerializeState(options.model, plain, {}).value());
+}
+
 TEST(TrainStateTest, GradientThatIsNotFiniteChangesNothing) {
   TrainOptions options = TinyRun(NewFolder());
   options.optimizer.clip_norm = 0;
