@@ -78,13 +78,21 @@ absl::Status CheckAgainst(const ParameterSpec& spec, const SafetensorView& view)
                       absl::StrJoin(view.shape, ","), absl::StrJoin(spec.shape, ",")));
 }
 
+absl::Status Missing(const std::string& name, const ModelConfig& config,
+                     const Safetensors& content) {
+  if (!content.tensors.contains("weights." + name)) {
+    return absl::InvalidArgumentError(absl::StrFormat("tensor '%s' is missing", name));
+  }
+  return absl::InvalidArgumentError(absl::StrFormat(
+      "this is the state of a training run; its model is %s.safetensors, beside checkpoints/",
+      config.name));
+}
+
 absl::StatusOr<Parameters> ReadParameters(const ModelConfig& config, const Safetensors& content) {
   Parameters parameters;
   for (const ParameterSpec& spec : ListParameters(config)) {
     const auto found = content.tensors.find(spec.name);
-    if (found == content.tensors.end()) {
-      return absl::InvalidArgumentError(absl::StrFormat("tensor '%s' is missing", spec.name));
-    }
+    if (found == content.tensors.end()) return Missing(spec.name, config, content);
     DW_RETURN_IF_ERROR(CheckAgainst(spec, found->second));
     DW_ASSIGN_OR_RETURN(parameters[spec.name], ToTensor(spec.name, found->second));
   }

@@ -100,6 +100,11 @@ Batch RandomBatch(const BenchOptions& options) {
 constexpr double kLearningRate = 1e-6;
 
 absl::StatusOr<Timed> Training(const BenchOptions& options, const ModelConfig& model) {
+  const std::string& device = options.load.device;
+  if (device != "auto" && device != "cpu") {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("device is '%s'; a training step runs on the cpu", device));
+  }
   const TrainOptions run = RunOf(options, model);
   DW_ASSIGN_OR_RETURN(TrainState begin, BeginState(run));
   auto state = std::make_shared<TrainState>(std::move(begin));
@@ -122,13 +127,14 @@ absl::StatusOr<std::vector<double>> Time(const Timed& timed, int runs) {
   return milliseconds;
 }
 
-// The network and the sizes of `run`, if there is one.
+// The network, the sizes and, unless given, the threads of `run`, if there is one.
 BenchOptions Resolved(BenchOptions options) {
   if (!options.run) return options;
   options.train = true;
   options.config = options.run->model;
   options.size_px = options.run->data.crop_px;
   options.batch = options.run->batch;
+  if (options.threads == 0) options.threads = options.run->threads;
   return options;
 }
 

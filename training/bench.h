@@ -25,7 +25,7 @@ struct BenchOptions {
   bool train = false;  // a step of a run with random weights: loss, gradients, AdamW, average
   std::optional<TrainOptions> run = std::nullopt;  // whose step, network, crops and batch; no data
   LoadOptions load;                                // precision auto of a step: the run's
-  int threads = 0;                                 // of Torch; 0: one per processor
+  int threads = 0;                                 // of Torch; 0: the run's, or one per processor
 };
 
 struct BenchResult {

@@ -28,6 +28,7 @@ namespace fs = std::filesystem;
 
 constexpr int kBatch = 4;  // tiles in one forward pass
 constexpr int kMaxSheetRows = 64;
+constexpr int kMaxTilePx = 4096;
 
 // A set before any model has seen it: `inputs` are the pictures as they were given.
 struct MeasuredSet {
@@ -41,6 +42,10 @@ std::string FileName(const std::string& path) { return fs::path(path).filename()
 // --- what there is to do, checked before any of it is done ---
 
 absl::StatusOr<TileSpec> Changed(TileSpec spec, const TilingChange& change) {
+  if (change.tile_px.value_or(0) > kMaxTilePx) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("tile is %d px, the limit is %d", *change.tile_px, kMaxTilePx));
+  }
   spec.tile_px = change.tile_px.value_or(spec.tile_px);
   spec.overlap_px = change.overlap_px.value_or(spec.overlap_px);
   spec.whole_image = spec.whole_image || change.whole_image;
@@ -156,7 +161,7 @@ absl::StatusOr<EvaluatedPicture> EvaluatePair(const Restorer& restorer, const Pi
 
 absl::StatusOr<Evaluation> EvaluateSet(const Restorer& restorer, const MeasuredSet& measured,
                                        const std::string& output_dir,
-                                       const std::function<void()>& done) {
+                                       const std::function<absl::Status()>& done) {
   Evaluation evaluation{.set = measured.set,
                         .model = restorer.spec.name,
                         .version = restorer.spec.version,
@@ -168,7 +173,7 @@ absl::StatusOr<Evaluation> EvaluateSet(const Restorer& restorer, const MeasuredS
     picture.input = measured.inputs[i];
     restored.push_back(picture.restored);
     evaluation.pictures.push_back(std::move(picture));
-    done();
+    DW_RETURN_IF_ERROR(done());
   }
   evaluation.input = Mean(measured.inputs);
   evaluation.restored = Mean(restored);
@@ -212,6 +217,36 @@ absl::StatusOr<std::vector<std::string>> OutputDirs(const std::string& parent,
   return folders;
 }
 
+// Restored pictures have the names of those they are of, and must replace none.
+absl::Status CheckApart(const std::vector<std::string>& folders, const PairSet& set) {
+  for (const std::string& folder : folders) {
+    for (const char* part : {"/input", "/gt"}) {
+      std::error_code ignored;
+      if (!fs::equivalent(folder, set.dir + part, ignored)) continue;
+      return absl::InvalidArgumentError(
+          absl::StrFormat("restored pictures in '%s' would replace those of the set", folder));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Of each set, its OutputDirs.
+absl::StatusOr<std::vector<std::vector<std::string>>> MakeOutputDirs(
+    const std::string& parent, const std::vector<Restorer>& restorers,
+    const std::vector<PairSet>& sets) {
+  std::error_code ignored;
+  if (!parent.empty() && !fs::is_directory(parent, ignored)) {
+    return absl::NotFoundError(absl::StrFormat("no folder '%s' for restored pictures", parent));
+  }
+  std::vector<std::vector<std::string>> folders(sets.size());
+  for (size_t i = 0; i < sets.size(); ++i) {
+    DW_ASSIGN_OR_RETURN(folders[i], OutputDirs(parent, restorers, sets[i], sets.size()));
+    if (parent.empty()) continue;
+    for (const PairSet& set : sets) DW_RETURN_IF_ERROR(CheckApart(folders[i], set));
+  }
+  return folders;
+}
+
 // --- the sheet ---
 
 absl::Status AddCell(SheetRow& row, const Image& image, int side_px, std::string caption) {
@@ -230,12 +265,12 @@ absl::StatusOr<SheetRow> RowOf(const PickedPicture& picked, const MeasuredSet& m
   row.title = absl::StrFormat("%s: %s (%s)", measured.set.name, FileName(pair.input), picked.rank);
   DW_ASSIGN_OR_RETURN(const Image input, DecodeFile(pair.input));
   const double input_db = measured.inputs[picked.index].psnr_rgb;
-  DW_RETURN_IF_ERROR(AddCell(row, input, side_px, absl::StrFormat("input %.2f dB", input_db)));
+  DW_RETURN_IF_ERROR(AddCell(row, input, side_px, absl::StrFormat("%.2f dB input", input_db)));
   for (size_t m = 0; m < restorers.size(); ++m) {
     double ignored_seconds = 0;
     DW_ASSIGN_OR_RETURN(const Image image, RestoreFile(restorers[m], pair.input, ignored_seconds));
     const double db = of_set[m].pictures[picked.index].restored.psnr_rgb;
-    const std::string caption = absl::StrFormat("%s %.2f dB", Label(restorers[m], restorers), db);
+    const std::string caption = absl::StrFormat("%.2f dB %s", db, Label(restorers[m], restorers));
     DW_RETURN_IF_ERROR(AddCell(row, image, side_px, caption));
   }
   DW_ASSIGN_OR_RETURN(const Image truth, DecodeFile(pair.truth));
@@ -257,7 +292,7 @@ absl::StatusOr<std::vector<MeasuredSet>> MeasureAll(const std::vector<PairSet>& 
 // `done` is called after each picture.
 absl::Status CompareOn(const MeasuredSet& measured, const std::vector<Restorer>& restorers,
                        const std::vector<std::string>& output_dirs, int sheet_worst,
-                       const std::function<void()>& done, Comparison& comparison) {
+                       const std::function<absl::Status()>& done, Comparison& comparison) {
   std::vector<Evaluation> of_set;
   for (size_t m = 0; m < restorers.size(); ++m) {
     DW_ASSIGN_OR_RETURN(Evaluation evaluation,
@@ -282,22 +317,26 @@ absl::StatusOr<Comparison> Compare(const std::vector<std::string>& models,
   DW_RETURN_IF_ERROR(CheckNames(sets));
   DW_RETURN_IF_ERROR(CheckSheet(sets.size(), options.sheet_worst));
   DW_ASSIGN_OR_RETURN(const std::vector<Restorer> restorers, LoadAll(models, options));
+  DW_ASSIGN_OR_RETURN(const auto folders, MakeOutputDirs(options.output_dir, restorers, sets));
   DW_ASSIGN_OR_RETURN(const std::vector<MeasuredSet> measured, MeasureAll(sets));
   if (options.threads > 0) at::set_num_threads(options.threads);
   size_t total = 0, done = 0;
   for (const MeasuredSet& set : measured) total += set.pairs.size() * restorers.size();
-  const auto count = [&] {
+  const auto count = [&]() -> absl::Status {
     ++done;
     if (options.progress) options.progress(static_cast<int>(done), static_cast<int>(total));
+    if (!options.stop || !options.stop()) return absl::OkStatus();
+    return absl::CancelledError(absl::StrFormat("stopped after %d of %d pictures", done, total));
   };
   Comparison comparison;
-  for (const MeasuredSet& set : measured) {
-    DW_ASSIGN_OR_RETURN(const std::vector<std::string> folders,
-                        OutputDirs(options.output_dir, restorers, set.set, sets.size()));
-    DW_RETURN_IF_ERROR(CompareOn(set, restorers, folders, options.sheet_worst, count, comparison));
+  for (size_t i = 0; i < measured.size(); ++i) {
+    DW_RETURN_IF_ERROR(
+        CompareOn(measured[i], restorers, folders[i], options.sheet_worst, count, comparison));
   }
   return comparison;
 }
+
+absl::Status CheckPairs(const PairSet& set) { return MeasureInputs(set).status(); }
 
 absl::StatusOr<Evaluation> Evaluate(const std::string& model, const std::string& pairs_dir,
                                     const EvaluationOptions& options) {

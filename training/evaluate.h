@@ -32,6 +32,7 @@ struct EvaluationOptions {
       // its model and its set where there are several; empty: none is kept
   int sheet_worst = 0;  // worst pictures of a set that the sheet shows; 0: no sheet
   std::function<void(int done, int total)> progress = nullptr;  // called after each picture
+  std::function<bool()> stop = nullptr;  // asked after each; true ends it all with CANCELLED
 };
 
 struct Comparison {
@@ -41,10 +42,14 @@ struct Comparison {
 
 // Every model on every set. A model, a checkpoint's path or "identity", is loaded once.
 // INVALID_ARGUMENT a model or the name of a set given twice, a tiling that TileSpec does not allow,
-// a sheet of over 64 rows, or a pair of different sizes or under 11 px a side, both files named.
+// tiles over 4096 px, a sheet of over 64 rows, output that would replace a set's pictures, or a pair
+// of different sizes or under 11 px a side, both files named; NOT_FOUND no folder for the output.
 absl::StatusOr<Comparison> Compare(const std::vector<std::string>& models,
                                    const std::vector<PairSet>& sets,
                                    const EvaluationOptions& options);
+
+// Reads and compares every pair of a set, as Compare does before it restores the first.
+absl::Status CheckPairs(const PairSet& set);
 
 // One model on one folder of pairs.
 absl::StatusOr<Evaluation> Evaluate(const std::string& model, const std::string& pairs_dir,

@@ -138,6 +138,9 @@ PairSet FolderOfPairs(const std::string& dir) {
 
 absl::StatusOr<PairSet> ParsePairSet(const std::string& text) {
   const size_t equals = text.find('=');
+  if (text.empty() || equals == text.size() - 1) {
+    return absl::InvalidArgumentError(absl::StrFormat("'%s' names no folder of pairs", text));
+  }
   if (equals == std::string::npos || text.find('/') < equals) return FolderOfPairs(text);
   PairSet set{text.substr(0, equals), text.substr(equals + 1)};
   DW_RETURN_IF_ERROR(ValidateName("name of a set", set.name));

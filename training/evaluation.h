@@ -26,7 +26,7 @@ struct PairSet {
 PairSet FolderOfPairs(const std::string& dir);
 
 // "NAME=DIR", or a folder alone. What has a '/' before its first '=' is a folder.
-// INVALID_ARGUMENT a name that model/base/name.h does not allow.
+// INVALID_ARGUMENT a name that model/base/name.h does not allow, or no folder.
 absl::StatusOr<PairSet> ParsePairSet(const std::string& text);
 
 struct EvaluatedPicture {

@@ -43,10 +43,12 @@ int Fail(const absl::Status& status, int exit_code = kFailure) {
   return exit_code;
 }
 
+bool unsaid = false;  // of what Say had to say, some could not be written
+
 template <typename... Args>
 void Say(const absl::FormatSpec<Args...>& format, const Args&... args) {
-  absl::PrintF(format, args...);
-  std::fflush(stdout);
+  const int written = absl::PrintF(format, args...);
+  if (std::fflush(stdout) != 0 || written < 0) unsaid = true;
 }
 
 // One line; a file name that is not UTF-8 is no reason to fail.
@@ -81,7 +83,9 @@ int RunTraining(const std::string& config, const std::string& progress) {
   const TrainSink sink = monitor.Sink([] { return stop_requested != 0; });
   const absl::StatusOr<std::string> model = Train(*options, sink);
   monitor.Finish(model);
-  return model.ok() ? 0 : Fail(model.status());
+  if (!absl::IsCancelled(model.status())) return model.ok() ? 0 : Fail(model.status());
+  return Fail(absl::CancelledError(absl::StrFormat(
+      "%s; the same config with 'resume: true' goes on", model.status().message())));
 }
 
 int RunCurve(const std::vector<std::string>& logs, const std::string& output) {
@@ -89,6 +93,9 @@ int RunCurve(const std::vector<std::string>& logs, const std::string& output) {
   for (const std::string& log : logs) {
     const absl::StatusOr<CurveRun> run = ReadRun(log);
     if (!run.ok()) return Fail(run.status());
+    if (run->records.empty()) {
+      return Fail(absl::InvalidArgumentError(absl::StrFormat("no record in '%s'", log)));
+    }
     runs.push_back(*run);
   }
   const absl::Status status = WriteCurve(runs, output);
@@ -96,6 +103,8 @@ int RunCurve(const std::vector<std::string>& logs, const std::string& output) {
 }
 
 // --- evaluate ---
+
+constexpr int kSheetWorst = 3;  // of a set: a sheet is to be looked at
 
 void ReportPicture(int done, int total) {
   if (done % 10 == 0 || done == total) absl::FPrintF(stderr, "%d/%d pictures\n", done, total);
@@ -121,9 +130,9 @@ int RunEvaluate(EvaluateFlags flags) {
   flags.options.threads = UsableProcessors();
   flags.options.progress = ReportPicture;
   if (!flags.sheet.empty()) {
-    const absl::Status path = CheckSheetPath(flags.sheet);
+    const absl::Status path = CheckPicturePath(flags.sheet);
     if (!path.ok()) return Fail(path, kWrongUsage);
-    flags.options.sheet_worst = std::max(1, flags.report.worst);
+    flags.options.sheet_worst = std::clamp(flags.report.worst, 1, kSheetWorst);
   }
   const absl::StatusOr<Comparison> found = Compare(flags.models, sets, flags.options);
   if (!found.ok()) return Fail(found.status());
@@ -229,6 +238,10 @@ int RunSynthesize(const SynthesizeFlags& flags) {
   if (!flags.out.empty() && !sheet.weather) {
     return Fail(absl::InvalidArgumentError("--output needs --weather"), kWrongUsage);
   }
+  for (const std::string& path : {flags.out, flags.sheet}) {
+    const absl::Status writable = path.empty() ? absl::OkStatus() : CheckPicturePath(path);
+    if (!writable.ok()) return Fail(writable, kWrongUsage);
+  }
   absl::Status status = absl::OkStatus();
   if (!flags.out.empty()) {
     status = SynthesizeFile(flags.in, flags.out, *sheet.weather, flags.seed);
@@ -333,6 +346,11 @@ int RunLoadingCommand(const TrainOptions& options, int rounds, int steps) {
 
 // --- command line ---
 
+// None of `flags` comes with `option`, beside which it would do nothing.
+void Exclude(CLI::Option* option, const std::vector<std::string>& flags) {
+  for (const std::string& flag : flags) option->excludes(flag);
+}
+
 // Flags that describe a network at the paper's size.
 struct NetworkFlags {
   std::string kind = "fme";
@@ -340,7 +358,8 @@ struct NetworkFlags {
   int experts = 16;
   int kept = 4;
 
-  void AddTo(CLI::App* command) {
+  // The flags go with none of `others`, which name a network themselves.
+  void AddTo(CLI::App* command, const std::vector<CLI::Option*>& others) {
     command->add_option("--kind", kind, "Kind of the experts")
         ->check(CLI::IsMember({"fme", "ffn", "dense"}))
         ->capture_default_str();
@@ -351,6 +370,7 @@ struct NetworkFlags {
         ->capture_default_str();
     command->add_option("--kept", kept, "Experts K that work on a token, 1 to E")
         ->capture_default_str();
+    for (CLI::Option* other : others) Exclude(other, {"--kind", "--stem", "--experts", "--kept"});
   }
   absl::StatusOr<ModelConfig> Config() const {
     ModelConfig config;
@@ -390,7 +410,8 @@ void AddCurve(CLI::App& app, int& exit_code) {
 
 void AddTiling(CLI::App* command, TilingChange& tiling) {
   auto* tile =
-      command->add_option("--tile", tiling.tile_px, "Side of a tile, px; default: the model's");
+      command->add_option("--tile", tiling.tile_px, "Side of a tile, px; default: the model's")
+          ->check(CLI::Range(1, 4096));
   auto* overlap = command->add_option("--overlap", tiling.overlap_px,
                                       "Least overlap of tiles, px; default: the model's");
   command->add_flag("--whole-image", tiling.whole_image, "Each picture is one tile")
@@ -413,11 +434,13 @@ void AddEvaluate(CLI::App& app, int& exit_code) {
                       "Existing folder for the restored pictures, PNG");
   command->add_option(
       "--sheet", flags->sheet,
-      "Picture to write: input | restored | truth of each set's worst, median, best");
+      "Picture to write: input | restored | truth of each set's worst (3 at most), median, best");
   command->add_option("--worst", flags->report.worst, "Worst pictures to list, by gain in PSNR-RGB")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(0, 1'000'000))
       ->capture_default_str();
-  command->add_flag("--json", flags->json, "Print one JSON object");
+  command->add_flag("--json", flags->json,
+                    "Print one JSON object; of several models or sets, one for each under 'sets' "
+                    "and one for each model under 'overall'");
   command
       ->add_flag("--per-picture", flags->report.per_picture, "Each picture's figures in the JSON")
       ->needs("--json");
@@ -453,10 +476,11 @@ void AddInspect(CLI::App& app, int& exit_code) {
       "inspect",
       "Print configuration, parameters and MACs of a checkpoint or a paper-size network");
   auto flags = std::make_shared<Flags>();
-  command->add_option("MODEL", flags->model, "Checkpoint; without it the flags describe one");
-  flags->network.AddTo(command);
+  auto* model =
+      command->add_option("MODEL", flags->model, "Checkpoint; without it the flags describe one");
+  flags->network.AddTo(command, {model});
   command->add_option("--size", flags->size, "Side of the tile for the MACs; default: its own")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, 4096));
   command->add_flag("--json", flags->json, "Print one JSON object");
   command->callback([=, &exit_code] {
     if (!flags->model.empty()) {
@@ -473,7 +497,11 @@ void AddInspect(CLI::App& app, int& exit_code) {
 void AddSynthesize(CLI::App& app, int& exit_code) {
   auto* command = app.add_subcommand("synthesize", "Put weather on a picture");
   auto flags = std::make_shared<SynthesizeFlags>();
-  command->add_option("IN", flags->in, "Picture")->required();
+  command
+      ->add_option(
+          "IN", flags->in,
+          "Picture; taken as 8-bit colour, also if it is grey or has 16 bits, without alpha")
+      ->required();
   command->add_option("-o,--output", flags->out, "Picture to write; its extension is the format");
   command->add_option("--sheet", flags->sheet,
                       "Contact sheet to write: the picture's middle as it is and in that weather, "
@@ -482,6 +510,7 @@ void AddSynthesize(CLI::App& app, int& exit_code) {
   command->add_option("--seed", flags->seed, "Same seed, same weather")->capture_default_str();
   command
       ->add_option("--count", flags->count, "Pictures of each weather on the sheet, from --seed on")
+      ->check(CLI::Range(1, 48))
       ->capture_default_str();
   command->callback([=, &exit_code] { exit_code = RunSynthesize(*flags); });
 }
@@ -497,8 +526,11 @@ void AddResiduals(CLI::App& app, int& exit_code) {
       command->add_option("--weather", flags->weathers, "Weather to put on them; may be repeated");
   clean->needs(weather);
   weather->needs(clean);
-  command->add_option("--count", flags->survey.count, "Crops of each")->capture_default_str();
+  command->add_option("--count", flags->survey.count, "Crops of each")
+      ->check(CLI::Range(1, 1'000'000))
+      ->capture_default_str();
   command->add_option("--crop", flags->survey.crop_px, "Side of a crop, px; 0: whole pictures")
+      ->check(CLI::Range(0, 1'000'000))
       ->capture_default_str();
   command->add_option("--seed", flags->survey.seed, "Draws the crops and the weather")
       ->capture_default_str();
@@ -517,22 +549,32 @@ void AddBench(CLI::App& app, int& exit_code) {
   };
   auto* command = app.add_subcommand("bench", "Time a paper-size network with random weights");
   auto flags = std::make_shared<Flags>();
-  flags->network.AddTo(command);
+  auto* model = command->add_option("--model", flags->bench.model, "Time this checkpoint instead");
+  auto* run = command->add_option("--config", flags->run, "Time the step of this TrainConfig");
+  flags->network.AddTo(command, {model, run});
   flags->load.AddTo(command);
-  command->add_option("--model", flags->bench.model, "Time this checkpoint instead");
-  command->add_option("--size", flags->bench.size_px, "Side of a tile, px")->capture_default_str();
-  command->add_option("--batch", flags->bench.batch, "Tiles at a time")->capture_default_str();
-  command->add_option("--runs", flags->bench.runs, "Counted runs")->capture_default_str();
-  command->add_option("--threads", flags->bench.threads, "0: one per processor")
+  command->add_option("--size", flags->bench.size_px, "Side of a tile, px")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  command->add_option("--batch", flags->bench.batch, "Tiles at a time")
+      ->check(CLI::Range(1, 256))
+      ->capture_default_str();
+  command->add_option("--runs", flags->bench.runs, "Counted runs")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  command->add_option("--threads", flags->bench.threads, "0: the config's, or one per processor")
+      ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   command->add_flag("--train", flags->bench.train, "Time a training step");
-  auto* run = command->add_option("--config", flags->run, "Time the step of this TrainConfig");
-  command
-      ->add_option("--loading", flags->loading_rounds,
-                   "Rounds of --runs steps on its data as a run loads them, against one batch")
-      ->check(CLI::PositiveNumber)
-      ->needs(run);
+  auto* loading =
+      command
+          ->add_option("--loading", flags->loading_rounds,
+                       "Rounds of --runs steps on its data as a run loads them, against one batch")
+          ->check(CLI::Range(1, 1'000'000))
+          ->needs(run);
   command->add_flag("--json", flags->json, "Print one JSON object");
+  Exclude(run, {"--model", "--size", "--batch"});
+  Exclude(loading, {"--device", "--precision", "--threads", "--json"});
   command->callback([=, &exit_code] {
     if (!flags->run.empty()) {
       absl::StatusOr<TrainOptions> options = LoadTrainConfig(flags->run);
@@ -573,9 +615,15 @@ int Main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() != 0 && app.get_subcommands().empty() && app.remaining_size() > 0) {
+      return Fail(absl::InvalidArgumentError(absl::StrFormat("there is no command '%s'; see --help",
+                                                             app.remaining().front())),
+                  kWrongUsage);
+    }
     return app.exit(error) == 0 ? 0 : kWrongUsage;
   }
-  return exit_code;
+  if (exit_code != 0 || !unsaid) return exit_code;
+  return Fail(absl::UnavailableError("cannot write to stdout"));
 }
 
 }  // namespace

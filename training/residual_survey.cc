@@ -31,13 +31,8 @@ Rect DrawRect(const Image& image, int side, Random& random) {
   return rect;
 }
 
-RgbImage Cut(const RgbImage& image, const Rect& rect) {
-  RgbImage cut{rect.width, rect.height, {}};
-  for (int y = rect.y; y < rect.y + rect.height; ++y) {
-    const auto row = image.pixels.begin() + (int64_t{y} * image.width + rect.x) * 3;
-    cut.pixels.insert(cut.pixels.end(), row, row + int64_t{3} * rect.width);
-  }
-  return cut;
+RgbImage Cut(const Image& image, const Rect& rect) {
+  return Cut(ToRgb(image), rect.x, rect.y, rect.width, rect.height);
 }
 
 RgbImage Stored(RgbImage image) {
@@ -79,13 +74,13 @@ absl::StatusOr<ResidualStatistics> SamplePair(const PicturePair& pair, int crop_
                                                       truth.width, truth.height));
   }
   const Rect rect = DrawRect(truth, crop_px, random);
-  return Measure(Cut(ToRgb(input), rect), Cut(ToRgb(truth), rect));
+  return Measure(Cut(input, rect), Cut(truth, rect));
 }
 
 absl::StatusOr<ResidualStatistics> SampleWeather(const std::string& path, Weather weather,
                                                  int crop_px, Random& random) {
   DW_ASSIGN_OR_RETURN(const Image picture, DecodeFile(path));
-  const RgbImage clean = Cut(ToRgb(picture), DrawRect(picture, crop_px, random));
+  const RgbImage clean = Cut(picture, DrawRect(picture, crop_px, random));
   DW_ASSIGN_OR_RETURN(RgbImage with_weather, AddWeather(clean, weather, random.Bits()));
   return Measure(Stored(std::move(with_weather)), Stored(clean));
 }

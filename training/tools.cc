@@ -59,11 +59,12 @@ std::string SourceOf(const std::string& path) {
   return absl::StrFormat("import of %s", std::filesystem::path(path).filename().string());
 }
 
-// Eight bits, colour; all else as in `like`.
+// Eight bits, colour; all else as in `like`, but for a profile of grey.
 Image FromRgb(const RgbImage& rgb, const Image& like) {
   Image image = like;
   image.width = rgb.width;
   image.height = rgb.height;
+  if (like.channels < 3) image.icc_profile.clear();
   image.channels = 3;
   image.bytes_per_sample = 1;
   image.samples.resize(rgb.pixels.size());
@@ -79,13 +80,8 @@ constexpr int kSheetColumns = 4;
 constexpr int kSheetSide = 640;  // of the picture that gets the weather, px
 
 RgbImage Middle(const RgbImage& image, int side) {
-  RgbImage middle{std::min(image.width, side), std::min(image.height, side), {}};
-  const int left = (image.width - middle.width) / 2, top = (image.height - middle.height) / 2;
-  for (int y = 0; y < middle.height; ++y) {
-    const auto row = image.pixels.begin() + (int64_t{top + y} * image.width + left) * 3;
-    middle.pixels.insert(middle.pixels.end(), row, row + int64_t{3} * middle.width);
-  }
-  return middle;
+  const int width = std::min(image.width, side), height = std::min(image.height, side);
+  return Cut(image, (image.width - width) / 2, (image.height - height) / 2, width, height);
 }
 
 absl::StatusOr<SheetCell> Cell(const RgbImage& picture, std::string caption) {
@@ -173,12 +169,19 @@ RgbImage ToRgb(const Image& image) {
   return rgb;
 }
 
+RgbImage Cut(const RgbImage& image, int x, int y, int width, int height) {
+  RgbImage cut{width, height, {}};
+  for (int row = y; row < y + height; ++row) {
+    const auto begin = image.pixels.begin() + (int64_t{row} * image.width + x) * 3;
+    cut.pixels.insert(cut.pixels.end(), begin, begin + int64_t{3} * width);
+  }
+  return cut;
+}
+
 absl::Status SynthesizeFile(const std::string& source, const std::string& destination,
                             Weather weather, uint64_t seed) {
-  const std::string extension = std::filesystem::path(destination).extension().string();
   EncodeOptions encode;
-  DW_ASSIGN_OR_RETURN(encode.format,
-                      ParseImageFormat(extension.empty() ? "" : extension.substr(1)));
+  DW_ASSIGN_OR_RETURN(encode.format, FormatOf(destination));
   DW_ASSIGN_OR_RETURN(const Image clean, DecodeFile(source));
   DW_ASSIGN_OR_RETURN(const RgbImage rgb, AddWeather(ToRgb(clean), weather, seed));
   DW_ASSIGN_OR_RETURN(const std::string encoded, EncodeImage(FromRgb(rgb, clean), encode));
@@ -187,7 +190,7 @@ absl::Status SynthesizeFile(const std::string& source, const std::string& destin
 
 absl::Status SynthesizeSheet(const std::string& source, const std::string& destination,
                              const ContactSheetOptions& options) {
-  DW_RETURN_IF_ERROR(CheckSheetPath(destination));
+  DW_RETURN_IF_ERROR(CheckPicturePath(destination));
   if (options.count < 1 || options.count > 48) {
     return absl::InvalidArgumentError(
         absl::StrFormat("count is %d; it must be 1 to 48", options.count));

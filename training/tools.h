@@ -55,6 +55,9 @@ absl::StatusOr<Image> DecodeFile(const std::string& path);
 // Alpha and profiles are dropped; grey is R = G = B.
 RgbImage ToRgb(const Image& image);
 
+// What a rectangle within the picture shows; its upper left corner is at (x, y).
+RgbImage Cut(const RgbImage& image, int x, int y, int width, int height);
+
 // Puts weather on a picture file; the format follows the destination's extension.
 absl::Status SynthesizeFile(const std::string& source, const std::string& destination,
                             Weather weather, uint64_t seed);

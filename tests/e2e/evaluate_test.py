@@ -1,9 +1,10 @@
 """`deweather-train evaluate` against scikit-image, and what it and its neighbours print and write."""
 
 import json
+import subprocess
 import unittest
 
-from harness import ROOT, Image, TestCase, decode, encode, main, noise, np, skip, smooth
+from harness import ROOT, Image, TestCase, decode, encode, main, noise, np, program, skip, smooth
 
 try:
     from skimage.metrics import peak_signal_noise_ratio, structural_similarity
@@ -147,6 +148,16 @@ class EvaluateTest(TestCase):
         self.evaluate("--model", "identity", "--pairs", f"a b={pairs}", status=2)
         self.evaluate("--model", "identity", "--pairs", pairs, "--sheet", self.folder / "sheet.txt", status=2)
         self.evaluate("--model", "identity", "--pairs", pairs, "--per-picture", status=2)
+        self.evaluate("--model", "identity", "--pairs", "", status=2)
+        self.evaluate("--model", "identity", "--pairs", pairs, "--tile", 100000, status=2)
+        self.evaluate("--model", "identity", "--pairs", pairs, "--worst", -1, status=2)
+
+    def test_many_worst_are_listed_and_few_shown(self):
+        pairs = self.write_pairs([pair(seed) for seed in range(8)])
+        sheet = self.folder / "sheet.png"
+        done = self.evaluate("--model", "identity", "--pairs", pairs, "--json", "--worst", 100, "--sheet", sheet)
+        self.assertEqual(len(json.loads(done.stdout)["worst"]), 8)
+        self.assertTrue(sheet.exists())
 
 
 class SynthesizeTest(TestCase):
@@ -169,6 +180,11 @@ class SynthesizeTest(TestCase):
         self.synthesize(status=2)
         self.synthesize("-o", self.folder / "out.png", status=2)
         self.synthesize("-o", self.folder / "out.png", "--weather", "frogs", status=2)
+        self.synthesize("--sheet", self.folder / "out.png", "--count", 0, status=2)
+        self.synthesize("-o", self.folder / "out.gif", "--weather", "rain", status=2)
+        out = self.folder / "out.png"
+        self.synthesize("-o", out, "--sheet", self.folder / "no/sheet.png", "--weather", "rain", status=2)
+        self.assertFalse(out.exists())
 
     def test_residuals(self):
         clean, changed = smooth(90, 70), smooth(90, 70).astype(int) + 20
@@ -186,6 +202,37 @@ class SynthesizeTest(TestCase):
         self.assertEqual(len(table.splitlines()), 4)
         self.run_program("deweather-train", "residuals", status=2)
         self.run_program("deweather-train", "residuals", "--clean", self.folder, status=2)
+
+
+class CommandLineTest(TestCase):
+    def run_train(self, *args, **options):
+        return self.run_program("deweather-train", *args, **options)
+
+    def test_output_that_cannot_be_written_is_an_error(self):
+        for redirected in (">/dev/full", ">&-"):
+            command = f"'{program('deweather-train')}' inspect --json {redirected}"
+            done = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True, check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertEqual(done.stderr, "UNAVAILABLE: cannot write to stdout\n")
+
+    def test_flags_that_would_be_ignored_are_refused(self):
+        for flags in (["--batch", 2], ["--size", 64], ["--kind", "ffn"], ["--model", "x"],
+                      ["--loading", 1, "--json"], ["--loading", 1, "--threads", 1]):
+            error = self.run_train("bench", "--config", "x", *flags, status=2).stderr
+            self.assertIn(str(flags[0]), error)
+        self.run_train("inspect", "x", "--kept", 2, status=2)
+        self.run_train("bench", "--runs", 0, status=2)
+
+    def test_a_word_that_is_no_command_is_named(self):
+        self.assertIn("'frogs'", self.run_train("frogs", status=2).stderr)
+        self.assertIn("subcommand", self.run_train(status=2).stderr)
+
+    def test_curve_of_a_file_without_records(self):
+        log = self.folder / "log.jsonl"
+        log.write_text('{"step":1,"event":"started"}\nnot ours\n')
+        out = self.folder / "curve.png"
+        self.assertIn(str(log), self.run_train("curve", log, "-o", out, status=1).stderr)
+        self.assertFalse(out.exists())
 
 
 if __name__ == "__main__":

@@ -124,6 +124,17 @@ TEST(CurveTest, NegativeLossesAreDrawnToo) {
   EXPECT_GT(ColumnsOf(DrawCurve({RunWith(losses)}), kBlue, kPanels).size(), 1000u);
 }
 
+TEST(CurveTest, LossesAtTheEndsOfADoublesRangeAreAGap) {
+  for (const double sign : {1.0, -1.0}) {
+    for (const double loss : {5e-324, 1e-310, 1e308}) {
+      std::vector<double> losses = Falling(300);
+      losses[50] = sign * losses[50];
+      losses[100] = sign * loss;
+      EXPECT_GT(ColumnsOf(DrawCurve({RunWith(losses)}), kBlue, kPanels).size(), 900u) << loss;
+    }
+  }
+}
+
 // The lowest row that holds this colour.
 int LowestRowOf(const Image& image, const Colour& colour) {
   for (int y = image.height - 1; y >= 0; --y) {

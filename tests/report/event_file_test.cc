@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "model/base/file.h"
-#include "model/image/codec.h"
 #include "tests/report/files.h"
 #include "training/report/event.pb.h"
 
@@ -90,22 +89,6 @@ TEST(EventFileTest, KeepsFiguresAsFloats) {
   EXPECT_EQ(events[2].summary().value(0).tag(), "loss/task");
   EXPECT_EQ(events[2].summary().value(0).simple_value(), 0.1f);
   EXPECT_TRUE(std::isnan(events[2].summary().value(1).simple_value()));
-}
-
-TEST(EventFileTest, KeepsPictures) {
-  EventFile file = EventFile::Open(NewFolder(), 0, kNow).value();
-  Image image;
-  image.width = 3;
-  image.height = 2;
-  image.samples.assign(18, 200);
-  ASSERT_TRUE(file.AppendImage(7, kNow, "sheet", image).ok());
-  const std::vector<report::Event> events = ReadEvents(file.path());
-  ASSERT_EQ(events.size(), 3u);
-  const report::Summary::Image& kept = events[2].summary().value(0).image();
-  EXPECT_EQ(kept.width(), 3);
-  EXPECT_EQ(kept.height(), 2);
-  EXPECT_EQ(kept.colorspace(), 3);
-  EXPECT_EQ(DecodeImage(kept.encoded_image_string(), {})->samples, image.samples);
 }
 
 TEST(EventFileTest, LaterLivesSortBehindEarlierOnes) {

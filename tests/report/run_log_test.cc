@@ -81,7 +81,6 @@ TEST(RunLogTest, FolderThatIsNotThereEndsNothing) {
   int warnings = 0;
   RunLog log(NewFolder() + "/absent", 0, kNow, [&](const std::string&) { ++warnings; });
   log.Add(Loss(1));
-  log.AddImage(1, kNow, "sheet", Image{});
   log.Checkpoint();
   EXPECT_EQ(warnings, 3);
   EXPECT_GT(log.lost(), 3);

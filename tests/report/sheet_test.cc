@@ -144,10 +144,10 @@ TEST(SheetTest, FileIsWrittenInTheFormatOfItsName) {
   EXPECT_EQ(back.samples, DrawSheet(rows)->samples);
   ASSERT_TRUE(WriteSheet(folder + "/sheet.jpg", rows).ok());
   EXPECT_TRUE(ReadFile(folder + "/sheet.jpg")->starts_with("\xff\xd8"));
-  EXPECT_TRUE(CheckSheetPath(folder + "/sheet.png").ok());
-  EXPECT_EQ(CheckSheetPath(folder + "/sheet").code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(CheckSheetPath("").code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(CheckSheetPath(folder + "/no/sheet.png").code(), absl::StatusCode::kNotFound);
+  EXPECT_TRUE(CheckPicturePath(folder + "/sheet.png").ok());
+  EXPECT_EQ(CheckPicturePath(folder + "/sheet").code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(CheckPicturePath("").code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(CheckPicturePath(folder + "/no/sheet.png").code(), absl::StatusCode::kNotFound);
   EXPECT_FALSE(WriteSheet(folder + "/no/sheet.png", rows).ok());
 }
 

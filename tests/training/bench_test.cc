@@ -52,6 +52,9 @@ TEST(BenchTest, TheStepOfARun) {
   EXPECT_EQ(result->size_px, 16);
   EXPECT_EQ(result->precision, "bf16");
   EXPECT_EQ(result->run_ms.size(), 3);
+  options.threads = 0;
+  options.run->threads = 3;
+  EXPECT_EQ(RunBench(options)->threads, 3);
 }
 
 TEST(BenchTest, LoadingAgainstOneBatch) {
@@ -80,6 +83,7 @@ TEST(BenchTest, OptionsOutOfRange) {
   refused([](auto& o) { o.batch = 0; }, "batch is 0");
   refused([](auto& o) { o.runs = 0; }, "runs is 0");
   refused([](auto& o) { o.threads = -3; }, "threads is -3");
+  refused([](auto& o) { o.train = true, o.load.device = "cuda"; }, "device is 'cuda'");
   refused([](auto& o) { o.model = "absent"; }, "absent");
 }
 

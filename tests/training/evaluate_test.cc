@@ -57,6 +57,16 @@ TEST(EvaluateTest, IdentityScoresAsItsInputAndKeepsThePictures) {
   EXPECT_FALSE(Evaluate("identity", pairs, options).ok());
 }
 
+TEST(EvaluateTest, StopEndsItAfterThePicture) {
+  int calls = 0;
+  EvaluationOptions options = OnCpu();
+  options.stop = [&] { return ++calls == 1; };
+  const absl::Status status = Evaluate("identity", BrightPairs(), options).status();
+  EXPECT_TRUE(absl::IsCancelled(status)) << status;
+  EXPECT_EQ(status.message(), "stopped after 1 of 2 pictures");
+  EXPECT_EQ(calls, 1);
+}
+
 TEST(EvaluateTest, ModelThatDarkensScoresBetter) {
   ModelConfig config = TinyConfig();
   config.residual = true;
@@ -103,7 +113,7 @@ TEST(EvaluateTest, TilingThatCannotBe) {
   EvaluationOptions options = OnCpu();
   for (const TilingChange& change :
        {TilingChange{.tile_px = 20}, TilingChange{.tile_px = 0}, TilingChange{.overlap_px = 17},
-        TilingChange{.overlap_px = -1}}) {
+        TilingChange{.overlap_px = -1}, TilingChange{.tile_px = 4104}}) {
     options.tiling = change;
     EXPECT_EQ(Evaluate(model, pairs, options).status().code(), absl::StatusCode::kInvalidArgument);
   }
@@ -149,13 +159,13 @@ TEST(EvaluateTest, SeveralModelsOnSeveralSets) {
   ASSERT_EQ(found->sheet.size(), 4);  // of each set the worst and the best
   EXPECT_THAT(found->sheet[0].title, AllOf(HasSubstr("one: "), HasSubstr("(worst 1)")));
   ASSERT_EQ(found->sheet[0].cells.size(), 4);
-  EXPECT_EQ(found->sheet[0].cells[0].caption, "input 28.13 dB");
+  EXPECT_EQ(found->sheet[0].cells[0].caption, "28.13 dB input");
   EXPECT_EQ(found->sheet[0].cells[1].picture.samples, found->sheet[0].cells[0].picture.samples);
   EXPECT_NE(found->sheet[0].cells[2].picture.samples, found->sheet[0].cells[0].picture.samples);
   EXPECT_EQ(found->sheet[0].cells[3].caption, "truth");
   for (const EvaluatedPicture& picture : found->evaluations[1].pictures) {
     const bool worst = found->sheet[0].title.find(picture.name) != std::string::npos;
-    const std::string caption = absl::StrFormat("%s %.2f dB", name, picture.restored.psnr_rgb);
+    const std::string caption = absl::StrFormat("%.2f dB %s", picture.restored.psnr_rgb, name);
     EXPECT_EQ(found->sheet[worst ? 0 : 1].cells[2].caption, caption);
   }
 }
@@ -195,6 +205,28 @@ TEST(EvaluateTest, NothingIsRestoredWhenTwoThingsHaveOneName) {
   options.sheet_worst = 31;
   EXPECT_THAT(Refused({"identity"}, {{"a", pairs}, {"b", pairs}}, options),
               HasSubstr("66 rows, the limit is 64"));
+}
+
+TEST(EvaluateTest, NothingIsRestoredWhereItWouldReplaceThePictures) {
+  const std::string pairs = BrightPairs();
+  const std::string before = ReadFile(pairs + "/gt/0.png").value();
+  std::filesystem::create_symlink(pairs + "/gt", pairs + "/link");
+  EvaluationOptions options = OnCpu();
+  for (const char* part : {"/input", "/gt", "/link", "/./gt/"}) {
+    options.output_dir = pairs + part;
+    EXPECT_THAT(Refused({"identity"}, {{"set", pairs}}, options), HasSubstr("would replace"));
+  }
+  options.output_dir = pairs;  // of several sets each gets a folder of its name
+  const PairSet other{"other", pairs};
+  EXPECT_THAT(Refused({"identity"}, {other, {"gt", pairs}}, options), HasSubstr("would replace"));
+  EXPECT_EQ(ReadFile(pairs + "/gt/0.png").value(), before);
+}
+
+TEST(EvaluateTest, MissingOutputFolderIsFoundBeforeAnyPictureIsRead) {
+  EvaluationOptions options = OnCpu();
+  options.output_dir = NewFolder() + "/absent";
+  const absl::Status status = Evaluate("identity", "no pairs", options).status();
+  EXPECT_THAT(std::string(status.message()), HasSubstr(options.output_dir));
 }
 
 // A bad pair at the end of the last set is found before the first picture of the first is restored.

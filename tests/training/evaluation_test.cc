@@ -44,7 +44,7 @@ TEST(EvaluationTest, SetsAreNamedByTheirFolderOrExplicitly) {
   EXPECT_EQ(dir("mine=data/snow=deep"), "data/snow=deep");
   EXPECT_EQ(name("data/a=b"), "a=b");
   EXPECT_EQ(dir("./a=b"), "./a=b");
-  for (const char* text : {"=data", "a b=data", ".x=data"}) {
+  for (const char* text : {"=data", "a b=data", ".x=data", "", "x=", "="}) {
     EXPECT_EQ(ParsePairSet(text).status().code(), absl::StatusCode::kInvalidArgument) << text;
   }
 }

@@ -9,7 +9,8 @@
 #include "model/parameters.h"
 #include "model/safetensors.h"
 #include "model/version_store.h"
-#include "tests/training/pictures.h"
+#include "tests/training/tiny_run.h"
+#include "training/train_state.h"
 
 namespace deweather {
 namespace {
@@ -82,6 +83,18 @@ TEST(ToolsTest, ImportRefusesABadNameAndABrokenCheckpoint) {
   EXPECT_FALSE(std::filesystem::exists(folder + "/models"));
 }
 
+TEST(ToolsTest, StateOfARunIsNoModelAndSaysWhereThatIs) {
+  const TrainOptions run = TinyRun(NewFolder());
+  const std::string path = run.output_dir + ".safetensors";
+  const auto file = SerializeState(run.model, BeginState(run).value(), {});
+  ASSERT_TRUE(WriteFileAtomically(path, file.value()).ok());
+  for (const absl::Status& status : {InspectFile(path).status(), ImportFile(path, "x").status()}) {
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(status.message()),
+                HasSubstr("its model is " + run.model.name + ".safetensors, beside checkpoints/"));
+  }
+}
+
 TEST(ToolsTest, BrokenSourcesLeaveNoOutput) {
   const std::string folder = NewFolder();
   const std::string source = folder + "/broken.safetensors", out = folder + "/out.safetensors";
@@ -139,6 +152,31 @@ TEST(ToolsTest, SynthesizeIsRepeatable) {
   EXPECT_EQ(rain("/a.png", 3), rain("/b.png", 3));
   EXPECT_NE(rain("/a.png", 3), rain("/c.png", 4));
   EXPECT_TRUE(rain("/d.jpg", 3).starts_with("\xff\xd8"));
+}
+
+// An ICC profile that says of which colour space it is, and nothing else.
+std::string EmptyProfile(const std::string& space) {
+  std::string profile(132, '\0');
+  profile[3] = static_cast<char>(profile.size());
+  profile[8] = 2;  // version
+  return profile.replace(12, 12, "mntr" + space + "XYZ ").replace(36, 4, "acsp");
+}
+
+// Grey becomes colour, and a profile of grey says nothing about that.
+TEST(ToolsTest, SynthesizeKeepsNoProfileOfGrey) {
+  const std::string folder = NewFolder(), in = folder + "/in.jpg", out = folder + "/out.jpg";
+  for (const int channels : {1, 3}) {
+    Image clean = Picture(32, 24, 0);
+    clean.channels = channels;
+    clean.samples.resize(32 * 24 * static_cast<size_t>(channels));
+    clean.icc_profile = EmptyProfile(channels == 1 ? "GRAY" : "RGB ");
+    const std::string jpeg = EncodeImage(clean, {.format = ImageFormat::kJpeg}).value();
+    ASSERT_TRUE(WriteFileAtomically(in, jpeg).ok());
+    ASSERT_EQ(DecodeImage(jpeg, {})->icc_profile, clean.icc_profile);
+    ASSERT_TRUE(SynthesizeFile(in, out, Weather::kRain, 0).ok());
+    const bool has_profile = ReadFile(out)->find("ICC_PROFILE") != std::string::npos;
+    EXPECT_EQ(has_profile, channels == 3);
+  }
 }
 
 TEST(ToolsTest, SynthesizeRefusesWhatItCannotWrite) {

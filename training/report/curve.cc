@@ -34,7 +34,7 @@ constexpr int kRow = 58, kSwatch = 80, kPad = 30;
 
 const cv::Scalar kPaper(255, 255, 255), kInk(40, 44, 52), kGrid(226, 229, 234),
     kFrame(150, 156, 166);
-// Far apart, also for most of the colour-blind; a series keeps its colour from picture to picture.
+// Far apart, also for most of the colour-blind.
 const std::array<cv::Scalar, 8> kColours = {cv::Scalar(31, 102, 180), cv::Scalar(226, 110, 20),
                                             cv::Scalar(34, 140, 76),  cv::Scalar(196, 44, 60),
                                             cv::Scalar(128, 84, 176), cv::Scalar(20, 150, 170),
@@ -103,6 +103,12 @@ std::vector<Series> SeriesOf(const std::vector<CurveRun>& runs,
     }
   }
   return all;
+}
+
+// What has a place on an axis; the bounds keep scales and ticks clear of the ends of a double's range.
+bool HasPlace(double value, bool logarithmic) {
+  constexpr double kLeast = 1e-100, kMost = 1e100;
+  return std::abs(value) <= kMost && (!logarithmic || value >= kLeast);
 }
 
 double LastFinite(const std::vector<double>& values) {
@@ -207,7 +213,7 @@ std::vector<cv::Point2d> PlaceAll(const Panel& panel, const Series& series) {
   std::vector<cv::Point2d> points;
   for (size_t i = 0; i < series.values.size(); ++i) {
     const double value = series.values[i];
-    const bool shown = std::isfinite(value) && (!panel.values.logarithmic || value > 0);
+    const bool shown = HasPlace(value, panel.values.logarithmic);
     cv::Point2d point = panel.Place(series.steps[i], shown ? value : panel.values.end);
     if (!shown) point.y = kNan;
     points.push_back(point);
@@ -231,7 +237,7 @@ Axis ValueAxis(const std::vector<Series>& all, bool logarithmic) {
   double least = std::numeric_limits<double>::infinity(), most = -least;
   for (const Series& series : all) {
     for (const double value : series.values) {
-      if (std::isnan(value) || (logarithmic && value <= 0)) continue;
+      if (!HasPlace(value, logarithmic)) continue;
       least = std::min(least, value);
       most = std::max(most, value);
     }

@@ -13,7 +13,6 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
 #include "model/base/status_macros.h"
-#include "model/image/codec.h"
 #include "training/report/event.pb.h"
 
 namespace deweather {
@@ -100,19 +99,6 @@ absl::Status EventFile::Append(const ScalarRecord& record) {
     value->set_tag(name);
     value->set_simple_value(static_cast<float>(figure));
   }
-  return Put(event, file_);
-}
-
-absl::Status EventFile::AppendImage(int64_t step, absl::Time time, const std::string& tag,
-                                    const Image& image) {
-  DW_ASSIGN_OR_RETURN(std::string png, EncodeImage(image, {.format = ImageFormat::kPng}));
-  report::Event event = NewEvent(step, time);
-  report::Summary::Value* const value = event.mutable_summary()->add_value();
-  value->set_tag(tag);
-  value->mutable_image()->set_height(image.height);
-  value->mutable_image()->set_width(image.width);
-  value->mutable_image()->set_colorspace(image.channels);
-  value->mutable_image()->set_encoded_image_string(std::move(png));
   return Put(event, file_);
 }
 

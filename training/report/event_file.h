@@ -20,7 +20,6 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "model/image/image.h"
 #include "training/report/append_file.h"
 #include "training/report/record.h"
 
@@ -38,10 +37,6 @@ class EventFile {
   static absl::StatusOr<EventFile> Open(const std::string& folder, int64_t steps, absl::Time now);
 
   absl::Status Append(const ScalarRecord& record);
-
-  // A picture, shown under `tag`.
-  absl::Status AppendImage(int64_t step, absl::Time time, const std::string& tag,
-                           const Image& image);
 
   absl::Status Sync() { return file_.Sync(); }
 

@@ -27,11 +27,6 @@ void RunLog::Add(const ScalarRecord& record) {
 
 void RunLog::Add(const EventRecord& record) { Check(kLog, AppendLine(JsonLine(record))); }
 
-void RunLog::AddImage(int64_t step, absl::Time time, const std::string& tag, const Image& image) {
-  Check(kEvents, events_ ? events_->AppendImage(step, time, tag, image)
-                         : absl::UnavailableError("not open"));
-}
-
 void RunLog::Checkpoint() {
   Check(kCurve, Draw());
   if (log_) Check(kLog, log_->Sync());

@@ -16,7 +16,6 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "model/image/image.h"
 #include "training/report/append_file.h"
 #include "training/report/event_file.h"
 #include "training/report/record.h"
@@ -34,14 +33,11 @@ class RunLog {
   void Add(const ScalarRecord& record);
   void Add(const EventRecord& record);
 
-  // A picture for TensorBoard.
-  void AddImage(int64_t step, absl::Time time, const std::string& tag, const Image& image);
-
   // Draws the curve anew and sees that all of it survives a power cut: at a checkpoint and at the
   // end.
   void Checkpoint();
 
-  // Records and pictures that could not be written.
+  // Records and curves that could not be written.
   int64_t lost() const { return lost_; }
 
  private:

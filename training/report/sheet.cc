@@ -127,11 +127,6 @@ void DrawRow(cv::Mat& sheet, const SheetRow& row, const Layout& layout, int y) {
   }
 }
 
-absl::StatusOr<ImageFormat> FormatOf(const std::string& path) {
-  const std::string extension = std::filesystem::path(path).extension().string();
-  return ParseImageFormat(extension.empty() ? "" : extension.substr(1));
-}
-
 }  // namespace
 
 int SheetCellPx(int columns) {
@@ -177,12 +172,17 @@ absl::Status WriteSheet(const std::string& path, const std::vector<SheetRow>& ro
   return WriteFileAtomically(path, bytes);
 }
 
-absl::Status CheckSheetPath(const std::string& path) {
+absl::StatusOr<ImageFormat> FormatOf(const std::string& path) {
+  const std::string extension = std::filesystem::path(path).extension().string();
+  return ParseImageFormat(extension.empty() ? "" : extension.substr(1));
+}
+
+absl::Status CheckPicturePath(const std::string& path) {
   DW_RETURN_IF_ERROR(FormatOf(path).status());
   std::error_code ignored;
   const auto folder = std::filesystem::absolute(path, ignored).parent_path();
   if (std::filesystem::is_directory(folder, ignored)) return absl::OkStatus();
-  return absl::NotFoundError(absl::StrFormat("no folder '%s' for the sheet", folder.string()));
+  return absl::NotFoundError(absl::StrFormat("no folder '%s' for '%s'", folder.string(), path));
 }
 
 }  // namespace deweather

@@ -39,9 +39,11 @@ absl::StatusOr<Image> DrawSheet(const std::vector<SheetRow>& rows);
 // Draws the sheet into a file, atomically; the format follows its extension.
 absl::Status WriteSheet(const std::string& path, const std::vector<SheetRow>& rows);
 
-// What WriteSheet would say of the path, before there is a sheet: INVALID_ARGUMENT an extension that
-// is no picture's, NOT_FOUND no such folder.
-absl::Status CheckSheetPath(const std::string& path);
+// By the path's extension. INVALID_ARGUMENT one that is no picture's.
+absl::StatusOr<ImageFormat> FormatOf(const std::string& path);
+
+// Before there is a picture to write: what FormatOf says, NOT_FOUND no such folder.
+absl::Status CheckPicturePath(const std::string& path);
 
 }  // namespace deweather
 

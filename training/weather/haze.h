@@ -7,7 +7,7 @@
 //          attenuation prior, by which what is bright and pale is far [Zhu, Mai & Shao 2015].
 // Threads  thread-safe
 // Errors   INVALID_ARGUMENT a picture without pixels; never throws
-// Cost     O(pixels); under 1 ms for 128x128
+// Cost     O(pixels); about 1 ms for 128x128
 
 #ifndef DEWEATHER_TRAINING_WEATHER_HAZE_H_
 #define DEWEATHER_TRAINING_WEATHER_HAZE_H_
@@ -23,7 +23,7 @@ namespace deweather {
 // d = depth + relief (p plane + n noise + a prior - 1/2), at least 0; p + n + a = 1, each term in
 // [0,1].
 struct HazeParams {
-  double density = 1;                           // per unit of depth; [0.1, 3]
+  double density = 1;                           // per unit of depth; [0.25, 3]
   std::array<double, 3> air_light = {1, 1, 1};  // A; grey to a little blue or brown; [0.4, 1]
   double depth = 0.6;                           // of the middle of the scene; [0.3, 1]
   double relief = 0.5;                          // from the nearest to the farthest; [0.05, 1]
