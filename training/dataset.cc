@@ -27,9 +27,14 @@ bool IsPicture(const fs::path& path) {
   return extension.size() > 1 && ParseImageFormat(extension.substr(1)).ok();
 }
 
-std::map<std::string, std::string> ByStem(const std::vector<std::string>& paths) {
+absl::StatusOr<std::map<std::string, std::string>> ByStem(const std::vector<std::string>& paths) {
   std::map<std::string, std::string> by_stem;
-  for (const std::string& path : paths) by_stem[fs::path(path).stem().string()] = path;
+  for (const std::string& path : paths) {
+    const auto [other, added] = by_stem.emplace(fs::path(path).stem().string(), path);
+    if (added) continue;
+    return absl::InvalidArgumentError(
+        absl::StrFormat("'%s' and '%s' have the same name", other->second, path));
+  }
   return by_stem;
 }
 
@@ -127,7 +132,8 @@ absl::StatusOr<std::vector<PicturePair>> ListPairs(const std::string& input_dir,
                                                    const std::string& truth_dir) {
   DW_ASSIGN_OR_RETURN(const std::vector<std::string> inputs, ListPictures(input_dir));
   DW_ASSIGN_OR_RETURN(const std::vector<std::string> truths, ListPictures(truth_dir));
-  const std::map<std::string, std::string> truth_of = ByStem(truths);
+  DW_RETURN_IF_ERROR(ByStem(inputs).status());
+  DW_ASSIGN_OR_RETURN(const auto truth_of, ByStem(truths));
   std::vector<PicturePair> pairs;
   for (const std::string& input : inputs) {
     const auto truth = truth_of.find(fs::path(input).stem().string());
@@ -192,8 +198,10 @@ absl::Status Dataset::AddSources() {
 std::string Dataset::Fingerprint() const {
   std::string names;
   for (const Source& source : sources_) {
-    for (const PicturePair& pair : source.pictures)
+    for (const PicturePair& pair : source.pictures) {
       names += fs::path(pair.input).filename().string() + '/';
+      if (!source.clean) names += fs::path(pair.truth).filename().string() + '/';
+    }
     names += '/';
   }
   return Sha256Hex(names).substr(0, 16);

@@ -39,7 +39,8 @@ struct PicturePair {
 absl::StatusOr<std::vector<std::string>> ListPictures(const std::string& folder);
 
 // Pictures of the same stem in both folders, in the order of their names.
-// NOT_FOUND, naming the file, when a picture of `input_dir` has none of its name in `truth_dir`.
+// NOT_FOUND, naming the file, when a picture of `input_dir` has none of its name in `truth_dir`;
+// INVALID_ARGUMENT, naming both, when two of a folder have the same stem.
 absl::StatusOr<std::vector<PicturePair>> ListPairs(const std::string& input_dir,
                                                    const std::string& truth_dir);
 
@@ -67,7 +68,7 @@ class Dataset {
   const std::vector<std::string>& tasks() const { return tasks_; }
   int64_t crop_elements() const { return int64_t{3} * options_.crop_px * options_.crop_px; }
 
-  // Depends on the names of all pictures and their order: where it differs, so do the crops.
+  // Depends on the names of all pictures, truths too, and their order: where it differs, so do the crops.
   std::string Fingerprint() const;
 
  private:

@@ -1,5 +1,7 @@
 #include "training/loader.h"
 
+#include <new>
+
 namespace deweather {
 
 Loader::Loader(const TrainOptions& options, Dataset& dataset, int64_t first_step)
@@ -18,10 +20,17 @@ Loader::Loader(const TrainOptions& options, Dataset& dataset, int64_t first_step
     batch.truth.resize(elements);
     batch.notes.resize(static_cast<size_t>(batch_));
   }
-  for (int i = 0; i < options.data.loader_threads; ++i) threads_.emplace_back([this] { Loop(); });
+  try {
+    for (int i = 0; i < options.data.loader_threads; ++i) threads_.emplace_back([this] { Loop(); });
+  } catch (...) {
+    Stop();
+    throw;
+  }
 }
 
-Loader::~Loader() {
+Loader::~Loader() { Stop(); }
+
+void Loader::Stop() {
   {
     const MutexLock lock(mutex_);
     stopping_ = true;
@@ -66,7 +75,8 @@ void Loader::MakeNext() {
   if (!status.ok()) room_.NotifyAll();
 }
 
-absl::Status Loader::Make(int64_t crop) {
+// What a thread throws would end the process.
+absl::Status Loader::Make(int64_t crop) try {
   const int64_t pass = crop / batch_, place = crop % batch_;
   const int64_t step = pass / accumulate_, index = pass % accumulate_ * batch_ + place;
   Batch& batch = batches_[Place(pass)];
@@ -75,6 +85,8 @@ absl::Status Loader::Make(int64_t crop) {
       dataset_.Load(step, index, batch.input.data() + offset, batch.truth.data() + offset);
   if (note.ok()) batch.notes[place] = *note;
   return note.status();
+} catch (const std::bad_alloc&) {
+  return absl::ResourceExhaustedError("no memory for a crop");
 }
 
 }  // namespace deweather

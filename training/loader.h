@@ -30,7 +30,8 @@ struct Batch {
 class Loader {
  public:
   // From step `first_step` to options.steps, options.accumulate passes a step: pass a of a step has its
-  // crops a * batch to (a + 1) * batch - 1. `dataset` outlives the loader.
+  // crops a * batch to (a + 1) * batch - 1. `dataset` outlives the loader. Throws std::system_error if a
+  // thread cannot be started, std::bad_alloc.
   Loader(const TrainOptions& options, Dataset& dataset, int64_t first_step);
 
   // Waits for the crops that are being made, and for no others.
@@ -40,10 +41,12 @@ class Loader {
   Loader& operator=(const Loader&) = delete;
 
   // The crops of the next pass, valid until the next call; not to be called after the last pass. What
-  // Dataset::Load says if one of them could not be made: then the loader has stopped.
+  // Dataset::Load says if one of them could not be made, RESOURCE_EXHAUSTED for want of memory: then the
+  // loader has stopped.
   absl::StatusOr<const Batch*> Next() ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
+  void Stop() ABSL_LOCKS_EXCLUDED(mutex_);
   void Loop() ABSL_LOCKS_EXCLUDED(mutex_);
   void MakeNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Make(int64_t crop) ABSL_LOCKS_EXCLUDED(mutex_);

@@ -40,9 +40,23 @@ absl::StatusOr<Beginning> GoOn(SavedState saved, const std::string& path, const 
                                         changes.status().message()));
   }
   for (const std::string& change : *changes) {
-    warn(absl::StrFormat("%s: from here on the run is not the one that began", change));
+    warn(absl::StrFormat("%s: from here on the run may not be the one that began", change));
   }
-  return Beginning{std::move(saved.state), path};
+  return Beginning{std::move(saved.state), path, {}};
+}
+
+// A run writes its first checkpoint before any model: what is there without one would be lost.
+absl::Status CheckNoModel(const TrainOptions& options) {
+  for (const std::string& path : {ModelPath(options.output_dir, options.name),
+                                  BestModelPath(options.output_dir, options.name)}) {
+    std::error_code ignored;
+    if (!std::filesystem::exists(path, ignored)) continue;
+    return absl::AlreadyExistsError(
+        absl::StrFormat("'%s' is of an earlier run, whose checkpoints are gone: move it, or name "
+                        "another output_dir",
+                        path));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<Beginning> BeginAnew(const TrainOptions& options) {
@@ -54,8 +68,9 @@ absl::StatusOr<Beginning> BeginAnew(const TrainOptions& options) {
                         "another output_dir, and that run's model as init_from to start from it",
                         old));
   }
+  DW_RETURN_IF_ERROR(CheckNoModel(options));
   DW_ASSIGN_OR_RETURN(TrainState state, BeginState(options));
-  return Beginning{std::move(state), ""};
+  return Beginning{std::move(state), "", {}};
 }
 
 }  // namespace
@@ -68,14 +83,17 @@ absl::StatusOr<Beginning> BeginOrResume(const TrainOptions& options, const RunFi
     return absl::AlreadyExistsError(absl::StrFormat(
         "'%s' is of an earlier run: set resume, or name another output_dir", paths.front()));
   }
-  std::vector<std::string> broken;
+  std::vector<std::string> broken, torn;
   for (const std::string& path : paths) {
     absl::StatusOr<SavedState> saved = ReadCheckpoint(path);
     if (absl::IsResourceExhausted(saved.status())) return saved.status();  // no fault of the file
     if (saved.ok()) {
       for (const std::string& reason : broken) warn("checkpoint passed over: " + reason);
-      return GoOn(*std::move(saved), path, run, warn);
+      DW_ASSIGN_OR_RETURN(Beginning beginning, GoOn(*std::move(saved), path, run, warn));
+      beginning.torn = std::move(torn);
+      return beginning;
     }
+    if (absl::IsDataLoss(saved.status())) torn.push_back(path);
     broken.emplace_back(saved.status().message());
   }
   return absl::DataLossError(absl::StrFormat("no checkpoint of output_dir '%s' is whole: %s",

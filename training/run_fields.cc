@@ -16,7 +16,8 @@ namespace {
 
 using Fields = std::map<std::string, std::string>;
 
-constexpr std::array<std::string_view, 3> kMayChange = {"data.pictures", "max_time", "steps"};
+constexpr std::array<std::string_view, 5> kMayChange = {"data.pictures", "init_from", "max_time",
+                                                        "steps", "threads"};
 
 // The shortest text that reads back as the same number.
 template <typename T>
@@ -95,9 +96,24 @@ void DescribeOptimizer(const OptimizerOptions& optimizer, Fields& fields) {
   fields["optimizer.clip_norm"] = Text(optimizer.clip_norm);
 }
 
+// A folder may have been moved: data.pictures tells whether it holds the same.
+bool IsFolder(std::string_view field) {
+  return field.starts_with("data.") && (field.ends_with(".dir") || field.ends_with("_dir"));
+}
+
+bool MayChange(std::string_view field) {
+  return IsFolder(field) ||
+         std::find(kMayChange.begin(), kMayChange.end(), field) != kMayChange.end();
+}
+
 std::string ValueIn(const Fields& fields, const std::string& name) {
   const auto found = fields.find(name);
   return found == fields.end() ? "absent" : "'" + found->second + "'";
+}
+
+std::string Difference(const std::string& field, const std::string& was, const std::string& is) {
+  if (field == "data.pictures") return "the pictures in the folders of data have changed";
+  return absl::StrCat(field, " was ", was, " and is now ", is);
 }
 
 }  // namespace
@@ -118,6 +134,7 @@ std::map<std::string, std::string> DescribeRun(const TrainOptions& options) {
   fields["ema_decay"] = Text(options.ema_decay);
   fields["precision"] = Text(options.precision);
   fields["seed"] = Text(options.seed);
+  fields["threads"] = Text(options.threads);
   fields["init_from"] = Text(options.init_from);
   return fields;
 }
@@ -129,8 +146,7 @@ absl::StatusOr<std::vector<std::string>> CompareRuns(const Fields& before, const
   for (const auto& [name, value] : names) {
     const std::string was = ValueIn(before, name), is = ValueIn(now, name);
     if (was == is) continue;
-    const bool may = std::find(kMayChange.begin(), kMayChange.end(), name) != kMayChange.end();
-    (may ? allowed : refused).push_back(absl::StrCat(name, " was ", was, " and is now ", is));
+    (MayChange(name) ? allowed : refused).push_back(Difference(name, was, is));
   }
   if (refused.empty()) return allowed;
   return absl::FailedPreconditionError(absl::StrJoin(refused, "; "));

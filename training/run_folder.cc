@@ -57,6 +57,10 @@ std::string BestModelPath(const std::string& dir, const std::string& name) {
   return absl::StrFormat("%s/%s-best.safetensors", dir, name);
 }
 
+std::string BestModelPath(const std::string& dir, const std::string& name, int64_t step) {
+  return absl::StrFormat("%s/%s-best-%d.safetensors", dir, name, step);
+}
+
 std::string CheckpointPath(const std::string& dir, int64_t step) {
   return absl::StrFormat("%s/%s%09d%s", CheckpointsDir(dir), kPrefix, step, kSuffix);
 }
@@ -122,8 +126,13 @@ absl::StatusOr<std::vector<std::string>> ListCheckpoints(const std::string& dir)
   return paths;
 }
 
-absl::Status AddCheckpoint(const std::string& dir, int64_t step, std::string_view bytes, int keep) {
+absl::Status AddCheckpoint(const std::string& dir, int64_t step, std::string_view bytes, int keep,
+                           const std::vector<std::string>& torn) {
   DW_RETURN_IF_ERROR(WriteFileAtomically(CheckpointPath(dir, step), bytes));
+  for (const std::string& path : torn) {
+    std::error_code ignored;  // it is in nobody's way
+    if (StepOf(path) != step) fs::remove(path, ignored);
+  }
   DW_ASSIGN_OR_RETURN(const std::vector<std::string> paths, ListCheckpoints(dir));
   int kept = 0;
   for (const std::string& path : paths) {

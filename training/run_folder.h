@@ -3,6 +3,7 @@
 // Layout   DIR/.lock                                 held by the run that writes there
 //          DIR/NAME.safetensors                      the newest averaged weights
 //          DIR/NAME-best.safetensors                 the best of all evaluations
+//          DIR/NAME-best-STEP.safetensors            the best by sets that are measured no more
 //          DIR/checkpoints/step-000000010.safetensors   a state (training/train_state.h) and its step
 //          *.partial.<16 hex digits>                 a file in the making; one that a killed run left is
 //                                                    never read, and removed by the next
@@ -25,6 +26,7 @@ namespace deweather {
 
 std::string ModelPath(const std::string& dir, const std::string& name);
 std::string BestModelPath(const std::string& dir, const std::string& name);
+std::string BestModelPath(const std::string& dir, const std::string& name, int64_t step);
 std::string CheckpointPath(const std::string& dir, int64_t step);
 
 // The step in the name of a checkpoint; nothing for any other name.
@@ -52,9 +54,10 @@ absl::Status RemovePartialFiles(const std::string& dir);
 // are no checkpoints. REQUIRES: there is a folder; RunLock makes it.
 absl::StatusOr<std::vector<std::string>> ListCheckpoints(const std::string& dir);
 
-// Writes the checkpoint of `step`, then removes older ones but for the `keep` newest. Ones of later steps
-// are left: they are broken, or the run would have gone on from them.
-absl::Status AddCheckpoint(const std::string& dir, int64_t step, std::string_view bytes, int keep);
+// Writes the checkpoint of `step`, then removes the torn ones, which it replaces, and older ones but for
+// the `keep` newest. Others of later steps are left.
+absl::Status AddCheckpoint(const std::string& dir, int64_t step, std::string_view bytes, int keep,
+                           const std::vector<std::string>& torn = {});
 
 }  // namespace deweather
 

@@ -97,8 +97,8 @@ TrainSink RunMonitor::Sink(std::function<bool()> stop) {
           .warned = [this](const std::string& message) { Warned(message); },
           .resumed = [this](int64_t step, const std::string& path) { Resumed(step, path); },
           .stop =
-              [this, stop = std::move(stop)] {
-                StepDone();
+              [this, stop = std::move(stop)](int64_t step) {
+                StepDone(step);
                 return stop();
               }};
 }
@@ -113,10 +113,11 @@ void RunMonitor::Progress(const TrainProgress& at) {
   if (style_ == ProgressStyle::kLines) Say(ProgressText(at));
 }
 
-// Between two lines the bar counts for itself.
-void RunMonitor::StepDone() {
+// Between two lines the bar goes on. A step is told again with each picture of an evaluation.
+void RunMonitor::StepDone(int64_t step) {
   Begin(0);
-  ++bar_.step;
+  if (step == bar_.step) return;
+  bar_.step = step;
   const absl::Time now = absl::Now();
   if (!first_step_) {  // its pace says nothing of the others'
     first_step_ = now;

@@ -53,7 +53,7 @@ class RunMonitor {
   void Saved(int64_t step, const std::string& checkpoint);
   void Resumed(int64_t step, const std::string& checkpoint);
   void Warned(const std::string& message);
-  void StepDone();
+  void StepDone(int64_t step);
 
   // Begins the log unless it is begun; `steps` are done.
   void Begin(int64_t steps);

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
+#include <limits>
 #include <map>
 #include <memory>
 #include <set>
@@ -16,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "model/base/file.h"
 #include "model/base/processors.h"
@@ -33,6 +36,8 @@
 
 namespace deweather {
 namespace {
+
+namespace fs = std::filesystem;
 
 // Sums between two progress lines.
 struct Window {
@@ -58,6 +63,22 @@ struct Window {
   }
 };
 
+absl::Status Annotate(const absl::Status& status, std::string_view where) {
+  return {status.code(), absl::StrCat(std::string(where), ": ", std::string(status.message()))};
+}
+
+// What is measured, the same however the folders are written.
+std::set<std::string> Truths(const std::vector<std::string>& pairs_dirs) {
+  std::set<std::string> truths;
+  for (const std::string& text : pairs_dirs) {
+    const absl::StatusOr<PairSet> set = ParsePairSet(text);
+    std::error_code ignored;
+    const fs::path path = fs::absolute((set.ok() ? set->dir : text) + "/gt", ignored);
+    truths.insert(path.lexically_normal().string());
+  }
+  return truths;
+}
+
 class Run {
  public:
   Run(const TrainOptions& options, const TrainSink& sink, Dataset& dataset, RunFields fields)
@@ -68,9 +89,10 @@ class Run {
                         BeginOrResume(options_, fields_, [&](const auto& line) { Warn(line); }));
     state_ = std::move(beginning.state);
     checkpoint_ = beginning.checkpoint;
+    torn_ = beginning.torn;
     earlier_ = state_.elapsed;
-    const std::string sets = absl::CHexEscape(absl::StrJoin(options_.evaluate.pairs_dirs, "\n"));
-    if (state_.evaluations.sets != sets) state_.evaluations = {.sets = sets};
+    ForgetLostBest();
+    if (!options_.evaluate.pairs_dirs.empty()) DW_RETURN_IF_ERROR(MeasureOver(Sets()));
     if (!checkpoint_.empty() && sink_.resumed) sink_.resumed(state_.step, checkpoint_);
     return absl::OkStatus();
   }
@@ -82,17 +104,16 @@ class Run {
     Loader loader(options_, dataset_, state_.step);
     while (!Over()) {
       DW_RETURN_IF_ERROR(Step(loader));
-      const bool stopped = sink_.stop && sink_.stop();
+      const bool stopped = AskedToStop();
       if (stopped || Over() || Due(options_.log_every_steps)) Report();
       DW_RETURN_IF_ERROR(Settle(stopped));
-      if (stopped) return absl::CancelledError(absl::StrCat("stopped at step ", state_.step));
     }
     return absl::OkStatus();
   }
 
   std::string FinishedModel() const {
     return state_.evaluations.best_step < 0 ? ModelPath(options_.output_dir, options_.name)
-                                            : BestModelPath(options_.output_dir, options_.name);
+                                            : BestPath();
   }
 
  private:
@@ -101,15 +122,61 @@ class Run {
     return state_.step >= options_.steps || state_.elapsed >= options_.max_time || Impatient();
   }
   bool Impatient() const {
-    return options_.evaluate.patience > 0 && state_.evaluations.stale >= options_.evaluate.patience;
+    return options_.evaluate.patience > 0 && !options_.evaluate.pairs_dirs.empty() &&
+           state_.evaluations.stale >= options_.evaluate.patience;
   }
   bool EvaluationDue() const {
     return !options_.evaluate.pairs_dirs.empty() && state_.evaluations.last_step != state_.step &&
            (Over() || Due(options_.evaluate.every_steps));
   }
 
+  bool AskedToStop() const { return sink_.stop && sink_.stop(state_.step); }
+  absl::Status Stopped() const {
+    return absl::CancelledError(absl::StrCat("stopped at step ", state_.step));
+  }
+
   void Warn(const std::string& line) const {
     if (sink_.warned) sink_.warned(line);
+  }
+
+  std::string BestPath() const { return BestModelPath(options_.output_dir, options_.name); }
+  // As a checkpoint remembers them.
+  std::string Sets() const {
+    return absl::CHexEscape(absl::StrJoin(options_.evaluate.pairs_dirs, "\n"));
+  }
+
+  void ForgetLostBest() {
+    std::error_code ignored;
+    if (state_.evaluations.best_step < 0 || fs::exists(BestPath(), ignored)) return;
+    Warn(absl::StrFormat(
+        "'%s', the best of %d steps, is gone: the next that is measured takes its place",
+        BestPath(), state_.step));
+    state_.evaluations.best_step = -1;
+  }
+
+  // Figures over other sets cannot be compared: what was best over those is kept under another name.
+  absl::Status MeasureOver(const std::string& sets) {
+    EvaluationHistory& history = state_.evaluations;
+    std::string before;
+    absl::CUnescape(history.sets, &before);
+    if (Truths(absl::StrSplit(before, '\n')) != Truths(options_.evaluate.pairs_dirs)) {
+      if (history.best_step >= 0) DW_RETURN_IF_ERROR(SetBestAside());
+      history = {};
+    }
+    history.sets = sets;
+    return absl::OkStatus();
+  }
+
+  absl::Status SetBestAside() const {
+    const std::string aside =
+        BestModelPath(options_.output_dir, options_.name, state_.evaluations.best_step);
+    Warn(absl::StrFormat("evaluate.pairs_dir has changed: the best model so far becomes '%s'",
+                         aside));
+    std::error_code error;
+    fs::rename(BestPath(), aside, error);
+    if (!error) return absl::OkStatus();
+    return absl::FailedPreconditionError(
+        absl::StrFormat("cannot rename '%s': %s", BestPath(), error.message()));
   }
 
   absl::StatusOr<const Batch*> Take(Loader& loader) {
@@ -163,7 +230,8 @@ class Run {
 
   void Report() {
     const auto over = [](double sum, int64_t count) {
-      return sum / static_cast<double>(std::max<int64_t>(count, 1));
+      return count > 0 ? sum / static_cast<double>(count)
+                       : std::numeric_limits<double>::quiet_NaN();
     };
     const double seconds = absl::ToDoubleSeconds(absl::Now() - window_.begin);
     TrainProgress progress{.step = state_.step,
@@ -185,18 +253,22 @@ class Run {
     window_ = Window{};
   }
 
-  // What is due after a step: an evaluation, then a checkpoint that remembers it. Not the window's time.
+  // What is due after a step: an evaluation and a checkpoint that remembers it. An evaluation takes long:
+  // no step is at its mercy, and no model is there before the first checkpoint. Not the window's time.
   absl::Status Settle(bool stopped) {
     const absl::Time begin = absl::Now();
     const absl::Cleanup stop_clock = [&] { window_.begin += absl::Now() - begin; };
-    absl::Status measured;
-    if (!stopped && EvaluationDue()) measured = Measure();
-    const bool last = stopped || Over() || !measured.ok();
-    if (last || Due(options_.checkpoint_every_steps)) {
-      const absl::Status saved = Save();
-      DW_RETURN_IF_ERROR(last ? saved : Tolerate(saved));
-    }
-    return measured;
+    const bool measure = !stopped && EvaluationDue();
+    const bool due =
+        Over() || Due(options_.checkpoint_every_steps) || (measure && checkpoint_.empty());
+    if (measure && due) DW_RETURN_IF_ERROR(Tolerate(Save()));
+    absl::Status done = stopped ? Stopped() : absl::OkStatus();
+    if (measure) done = Measure();
+    absl::Status saved;
+    if (due || Over() || !done.ok()) saved = Save();
+    TellEvaluation();
+    DW_RETURN_IF_ERROR(done.ok() ? Tolerate(saved) : saved);
+    return done;
   }
 
   // A full disk is no reason to lose what is being learned; at the end it is.
@@ -206,13 +278,15 @@ class Run {
     return absl::OkStatus();
   }
 
-  // The model first: where a checkpoint says that a step is done, the model of that step is there.
+  // The checkpoint first: where there is none, a model is another run's (resume.cc).
   absl::Status Save() {
-    DW_RETURN_IF_ERROR(SaveModel(ModelPath(options_.output_dir, options_.name)));
     DW_ASSIGN_OR_RETURN(const std::string bytes, SerializeState(options_.model, state_, fields_));
     DW_RETURN_IF_ERROR(
-        AddCheckpoint(options_.output_dir, state_.step, bytes, options_.keep_checkpoints));
+        AddCheckpoint(options_.output_dir, state_.step, bytes, options_.keep_checkpoints, torn_));
+    torn_.clear();
     checkpoint_ = CheckpointPath(options_.output_dir, state_.step);
+    DW_RETURN_IF_ERROR(SaveModel(ModelPath(options_.output_dir, options_.name)));
+    TellEvaluation();
     if (sink_.saved) sink_.saved(state_.step, checkpoint_);
     return absl::OkStatus();
   }
@@ -238,13 +312,26 @@ class Run {
     for (const std::string& dir : options_.evaluate.pairs_dirs) {
       DW_ASSIGN_OR_RETURN(sets.emplace_back(), ParsePairSet(dir));
     }
-    DW_ASSIGN_OR_RETURN(const Comparison comparison, Compare({model}, sets, {}));
+    EvaluationOptions how;
+    how.stop = [this] { return AskedToStop(); };
+    absl::StatusOr<Comparison> comparison = Compare({model}, sets, how);
+    if (absl::IsCancelled(comparison.status())) return Stopped();
+    if (!comparison.ok()) {
+      return Annotate(comparison.status(), absl::StrCat("evaluation after step ", state_.step));
+    }
     double psnr = 0;
-    for (const Evaluation& evaluation : comparison.evaluations) {
+    for (const Evaluation& evaluation : comparison->evaluations) {
       psnr += evaluation.restored.psnr_rgb / static_cast<double>(sets.size());
+    }
+    untold_ = std::move(comparison->evaluations);
+    return Remember(psnr);
+  }
+
+  // After the checkpoint that remembers it: a run that goes on from an earlier one measures again.
+  void TellEvaluation() {
+    for (const Evaluation& evaluation : std::exchange(untold_, {})) {
       if (sink_.evaluated) sink_.evaluated(state_.step, evaluation);
     }
-    return Remember(psnr);
   }
 
   absl::Status Remember(double psnr_rgb) {
@@ -252,7 +339,7 @@ class Run {
     history.last_step = state_.step;
     ++history.stale;
     if (history.best_step >= 0 && psnr_rgb <= history.best_psnr_rgb) return absl::OkStatus();
-    const absl::Status saved = SaveModel(BestModelPath(options_.output_dir, options_.name));
+    const absl::Status saved = SaveModel(BestPath());
     if (!saved.ok()) return Tolerate(saved);
     history.best_step = state_.step;
     history.best_psnr_rgb = psnr_rgb;
@@ -265,13 +352,24 @@ class Run {
   Dataset& dataset_;
   const RunFields fields_;
   TrainState state_;
-  std::string checkpoint_;  // the last; empty: none yet
+  std::string checkpoint_;          // the last; empty: none yet
+  std::vector<std::string> torn_;   // checkpoints that the next one replaces
+  std::vector<Evaluation> untold_;  // the last evaluation until it is told
   Window window_;
   int64_t skipped_pictures_ = 0;
   absl::Duration earlier_;  // spent by earlier attempts
   const absl::Time begin_ = absl::Now();
   double rate_ = 0;
 };
+
+absl::StatusOr<PairSet> OpenSet(const std::string& text) {
+  absl::StatusOr<PairSet> set = ParsePairSet(text);
+  if (!set.ok()) {
+    return Annotate(set.status(), absl::StrFormat("evaluate.pairs_dir is '%s'", text));
+  }
+  DW_RETURN_IF_ERROR(CheckPairs(*set));
+  return set;
+}
 
 // What would fail only after hours, tried at the start.
 absl::Status CheckPlaces(const TrainOptions& options) {
@@ -280,8 +378,7 @@ absl::Status CheckPlaces(const TrainOptions& options) {
   std::remove(probe.c_str());
   std::set<std::string> names;
   for (const std::string& text : options.evaluate.pairs_dirs) {
-    DW_ASSIGN_OR_RETURN(const PairSet set, ParsePairSet(text));
-    DW_RETURN_IF_ERROR(ListPairs(set.dir + "/input", set.dir + "/gt").status());
+    DW_ASSIGN_OR_RETURN(const PairSet set, OpenSet(text));
     if (names.insert(set.name).second) continue;
     return absl::InvalidArgumentError(absl::StrFormat(
         "two of evaluate.pairs_dir are named '%s': write NAME=DIR for one of them", set.name));
@@ -305,12 +402,13 @@ absl::StatusOr<std::string> Train(const TrainOptions& given, const TrainSink& si
   TrainOptions options = given;
   options.model.name = options.name;
   DW_RETURN_IF_ERROR(Validate(options));
+  if (options.threads == 0) options.threads = UsableProcessors();
   DW_ASSIGN_OR_RETURN(const RunLock lock, RunLock::Take(options.output_dir));
   DW_RETURN_IF_ERROR(RemovePartialFiles(options.output_dir));
   DW_RETURN_IF_ERROR(CheckPlaces(options));
   DW_ASSIGN_OR_RETURN(const std::unique_ptr<Dataset> dataset,
                       Dataset::Open(options.data, options.seed));
-  at::set_num_threads(options.threads > 0 ? options.threads : UsableProcessors());
+  at::set_num_threads(options.threads);
   return CatchTorch("training failed", [&] { return TrainOn(options, sink, *dataset); });
 }
 

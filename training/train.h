@@ -2,7 +2,8 @@
 //
 // Writes   <output_dir>/<name>.safetensors: the averaged weights of the newest checkpoint;
 //          <output_dir>/<name>-best.safetensors: those with the best mean PSNR-RGB over the sets of
-//          `evaluate`, once they have been measured;
+//          `evaluate`, once they have been measured; where a resumed run measures other sets,
+//          <name>-best-<step>.safetensors is what was best over those before;
 //          <output_dir>/checkpoints/: what `resume` goes on from (training/checkpoints.h);
 //          <output_dir>/.lock: held while a run writes there. All but the lock are replaced atomically.
 // Repeats  to the bit, whether it was stopped, killed and resumed or not: crops, weather and first
@@ -13,11 +14,12 @@
 //          not finite, whose crops are then lost; a checkpoint that the disk has no room for, unless
 //          it is the last. Each is told by `warned` or counted.
 // Errors   INVALID_ARGUMENT options or pairs of different size, more than max_unreadable pictures
-//          that cannot be read; NOT_FOUND a folder; ALREADY_EXISTS output_dir holds an earlier run and
-//          `resume` is off; FAILED_PRECONDITION another run writes there, or resume with another
-//          configuration, the field named; DATA_LOSS no checkpoint is whole; INTERNAL more than
-//          max_bad_steps in a row are not finite; RESOURCE_EXHAUSTED memory.
-//          The last checkpoint stays.
+//          that cannot be read, a pair of `evaluate` that cannot be compared, all of which are tried
+//          before the first step; NOT_FOUND a folder; ALREADY_EXISTS output_dir holds checkpoints and
+//          `resume` is off, or none but a model of that name; FAILED_PRECONDITION another run writes
+//          there, or resume with another configuration, the field named; DATA_LOSS no checkpoint is
+//          whole; INTERNAL more than max_bad_steps in a row are not finite; RESOURCE_EXHAUSTED memory
+//          or threads. The last checkpoint stays.
 // Threads  one run at a time in a process: it sets the number of Torch's threads
 
 #ifndef DEWEATHER_TRAINING_TRAIN_H_
@@ -36,7 +38,7 @@
 
 namespace deweather {
 
-// Means and counts since the line before, where nothing else is said.
+// Means and counts since the line before, where nothing else is said. NaN: all its steps were skipped.
 struct TrainProgress {
   int64_t step = 0;  // steps done
   int64_t steps = 0;
@@ -55,20 +57,24 @@ struct TrainProgress {
 // What a run tells, all on its own thread. Members may be empty.
 struct TrainSink {
   std::function<void(const TrainProgress&)> progress = nullptr;
-  // Once for each set, which the evaluation names.
+  // Once for each set, which the evaluation names; after the checkpoint that remembers it, if one is due.
   std::function<void(int64_t step, const Evaluation&)> evaluated = nullptr;
+  // Before an evaluation and again after it, where a checkpoint is due.
   std::function<void(int64_t step, const std::string& checkpoint)> saved = nullptr;
   // Something that the run goes on after: one line.
   std::function<void(const std::string& message)> warned = nullptr;
   // Before the first step of a run that goes on from a checkpoint.
   std::function<void(int64_t step, const std::string& checkpoint)> resumed = nullptr;
-  // Asked after each step; true ends the run after a checkpoint.
-  std::function<bool()> stop = nullptr;
+  // Asked after each step and each picture of an evaluation, with the steps done; true ends the run after
+  // a checkpoint. An evaluation that it ends is made up for by the run that goes on.
+  std::function<bool(int64_t step)> stop = nullptr;
 };
 
-// Returns the path of the finished model: the best one if the run evaluates, else the newest.
-// CANCELLED when `stop` ended the run. A run that is over already only writes what is missing.
-// Changed with `resume`, max_time and `steps` bend the schedule from there on, and a warning says so.
+// Returns the path of the finished model: the best one if there is one, else the newest. There is none
+// before an evaluation, after a change of the sets, and where somebody took the file away: a warning says
+// so. CANCELLED when `stop` ended the run. A run that is over already only writes what is missing.
+// With `resume`, max_time, steps, threads, the pictures, their folders and init_from may have changed
+// (run_fields.h), and a warning says so.
 absl::StatusOr<std::string> Train(const TrainOptions& options, const TrainSink& sink);
 
 }  // namespace deweather

@@ -15,11 +15,19 @@ absl::Status CheckRange(std::string_view field, double value, double low, double
       absl::StrFormat("%s is %g; it must be in [%g, %g]", field, value, low, high));
 }
 
+// The log has figures of these names beside the tasks'.
+absl::Status CheckTask(std::string_view task) {
+  if (task != "all" && task != "balance") return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrFormat(
+      "data.pairs.task is '%s', which has a meaning of its own; it must be another name", task));
+}
+
 absl::Status ValidateData(const DataOptions& data, int patch) {
   if (data.pairs.empty() && data.clean.empty()) {
     return absl::InvalidArgumentError("data names no pairs and no clean pictures");
   }
   for (const PairedSource& source : data.pairs) {
+    DW_RETURN_IF_ERROR(CheckTask(source.task));
     DW_RETURN_IF_ERROR(CheckRange("data.pairs.weight", source.weight, 1e-6, 1e6));
     DW_RETURN_IF_ERROR(CheckRange("data.pairs.loss_weight", source.loss_weight, 1e-6, 1e6));
   }
@@ -77,6 +85,8 @@ absl::Status Validate(const TrainOptions& options) {
   DW_RETURN_IF_ERROR(CheckRange("frequency_weight", options.frequency_weight, 0, 1000));
   DW_RETURN_IF_ERROR(CheckRange("keep_checkpoints", options.keep_checkpoints, 1, 1000));
   DW_RETURN_IF_ERROR(CheckRange("max_bad_steps", options.max_bad_steps, 0, 1e9));
+  DW_RETURN_IF_ERROR(CheckRange("evaluate.every_steps",
+                                static_cast<double>(options.evaluate.every_steps), 0, 1e9));
   DW_RETURN_IF_ERROR(CheckRange("evaluate.patience", options.evaluate.patience, 0, 1e9));
   DW_RETURN_IF_ERROR(CheckRange("balance_weight", options.balance_weight, 0, 1000));
   DW_RETURN_IF_ERROR(CheckRange("ema_decay", options.ema_decay, 0, 0.9999999));

@@ -90,6 +90,15 @@ TEST(TrainOptionsTest, ReservedNames) {
   ExpectRefused(Validate(options), "name is 'state', which has a meaning of its own");
 }
 
+TEST(TrainOptionsTest, TasksThatTheLogHasAlready) {
+  TrainOptions options;
+  options.output_dir = "out";
+  for (const char* task : {"all", "balance"}) {
+    options.data.pairs = {{"input", "gt", 1, 1, task}};
+    ExpectRefused(Validate(options), std::string("data.pairs.task is '") + task + "'");
+  }
+}
+
 TEST(TrainOptionsTest, RangesAreChecked) {
   TrainOptions options;
   options.output_dir = "out";
@@ -102,6 +111,9 @@ TEST(TrainOptionsTest, RangesAreChecked) {
   options.optimizer.min_learning_rate = 1;
   ExpectRefused(Validate(options), "optimizer.min_learning_rate is 1");
   options.optimizer.min_learning_rate = 0;
+  options.evaluate.every_steps = -5;
+  ExpectRefused(Validate(options), "evaluate.every_steps is -5; it must be in [0, 1e+09]");
+  options.evaluate.every_steps = 0;
   options.max_time = absl::ZeroDuration();
   ExpectRefused(Validate(options), "max_time is 0");
   options.max_time = absl::Hours(1);

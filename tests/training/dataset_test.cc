@@ -207,6 +207,20 @@ TEST(DatasetTest, FoldersThatCannotServe) {
               HasSubstr("1.png' has no picture of its name"));
 }
 
+TEST(DatasetTest, PicturesOfOneNameAreRefused) {
+  const std::string folder = NewFolder(), input = folder + "/input", truth = folder + "/gt";
+  WritePictures(input, 2);
+  WritePictures(truth, 2);
+  ASSERT_TRUE(ListPairs(input, truth).ok());
+  for (const std::string& side : {truth, input}) {
+    WritePicture(side + "/0.jpeg", Picture(48, 40, 1));
+    const absl::Status status = ListPairs(input, truth).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(Message(status), "'" + side + "/0.jpeg' and '" + side + "/0.png' have the same name");
+    std::filesystem::remove(side + "/0.jpeg");
+  }
+}
+
 TEST(DatasetTest, UnreadablePictureIsReplacedAndToldOnce) {
   const std::string folder = NewFolder();
   DataOptions options = Options(folder);
@@ -272,6 +286,9 @@ TEST(DatasetTest, FingerprintTellsOtherPictures) {
   const std::string before = Dataset::Open(options, 1).value()->Fingerprint();
   EXPECT_EQ(Dataset::Open(options, 2).value()->Fingerprint(), before);
   WritePicture(folder + "/clean/new.png", Picture(40, 40, 0));
+  EXPECT_NE(Dataset::Open(options, 1).value()->Fingerprint(), before);
+  std::filesystem::remove(folder + "/clean/new.png");
+  std::filesystem::rename(folder + "/pairs/gt/0.png", folder + "/pairs/gt/0.jpg");
   EXPECT_NE(Dataset::Open(options, 1).value()->Fingerprint(), before);
 }
 

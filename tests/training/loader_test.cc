@@ -2,8 +2,28 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <fstream>
+#include <limits>
+#include <new>
+#include <system_error>
 
 #include "tests/training/tiny_run.h"
+
+namespace {
+std::atomic<size_t> largest_new = std::numeric_limits<size_t>::max();
+}
+
+[[gnu::noinline]] void* operator new(size_t size) {
+  void* const memory = size > largest_new ? nullptr : std::malloc(size);
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 
 namespace deweather {
 namespace {
@@ -91,6 +111,39 @@ TEST(LoaderTest, FailureEndsItAfterWhatWasMade) {
   EXPECT_LE(more, 2 + options.data.prefetch_batches);
   EXPECT_THAT(std::string(status.message()), testing::HasSubstr("can be read"));
   EXPECT_EQ(loader.Next().status(), status);
+}
+
+TEST(LoaderTest, WantOfMemoryIsAnError) {
+  TrainOptions options = TinyRun(NewFolder());
+  options.steps = 1000;
+  const auto dataset = Dataset::Open(options.data, options.seed).value();
+  Loader loader(options, *dataset, 0);
+  largest_new = dataset->crop_elements() * sizeof(float) - 1;
+  absl::Status status;
+  while (status.ok()) status = loader.Next().status();
+  largest_new = std::numeric_limits<size_t>::max();
+  EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
+}
+
+// What this process may map beyond what it has.
+void LimitMemory(rlim_t more) {
+  int64_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  const rlim_t most = more == RLIM_INFINITY ? more : static_cast<rlim_t>(pages) * 4096 + more;
+  const rlimit limit = {most, RLIM_INFINITY};
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &limit), 0);
+}
+
+TEST(LoaderTest, ThreadThatCannotBeStartedIsAnException) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "AddressSanitizer maps memory of its own";
+#endif
+  TrainOptions options = TinyRun(NewFolder());
+  options.data.loader_threads = 256;
+  const auto dataset = Dataset::Open(options.data, options.seed).value();
+  LimitMemory(64 << 20);  // stacks of eight threads
+  EXPECT_THROW(Loader(options, *dataset, options.steps), std::system_error);
+  LimitMemory(RLIM_INFINITY);
 }
 
 }  // namespace

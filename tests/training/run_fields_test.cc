@@ -47,16 +47,13 @@ TEST(RunFieldsTest, WhatShapesARunIsRefusedByName) {
       {"model.residual", [](auto& o) { o.model.residual = true; }},
       {"model.tile_px", [](auto& o) { o.model.tile_px = 8; }},
       {"model.overlap_px", [](auto& o) { o.model.overlap_px = 8; }},
-      {"data.pairs[0].input_dir", [](auto& o) { o.data.pairs[0].input_dir = "b"; }},
-      {"data.pairs[0].truth_dir", [](auto& o) { o.data.pairs[0].truth_dir = "b"; }},
       {"data.pairs[0].weight", [](auto& o) { o.data.pairs[0].weight = 2; }},
       {"data.pairs[0].loss_weight", [](auto& o) { o.data.pairs[0].loss_weight = 2; }},
-      {"data.clean[0].dir", [](auto& o) { o.data.clean[0].dir = "b"; }},
       {"data.clean[0].weight", [](auto& o) { o.data.clean[0].weight = 2; }},
       {"data.clean[0].loss_weight", [](auto& o) { o.data.clean[0].loss_weight = 2; }},
       {"data.clean[0].weather", [](auto& o) { o.data.clean[0].weather = "snow"; }},
       {"data.clean[0].untouched_share", [](auto& o) { o.data.clean[0].untouched_share = 0.5; }},
-      {"data.clean[1].dir", [](auto& o) { o.data.clean.push_back({.dir = "more"}); }},
+      {"data.clean[1].weight", [](auto& o) { o.data.clean.push_back({.dir = "more"}); }},
       {"data.crop_px", [](auto& o) { o.data.crop_px = 8; }},
       {"data.augment", [](auto& o) { o.data.augment = false; }},
       {"optimizer.learning_rate", [](auto& o) { o.optimizer.learning_rate = 2.0000001e-4; }},
@@ -74,7 +71,6 @@ TEST(RunFieldsTest, WhatShapesARunIsRefusedByName) {
       {"ema_decay", [](auto& o) { o.ema_decay = 0.9999999; }},
       {"precision", [](auto& o) { o.precision = TrainPrecision::kBf16; }},
       {"seed", [](auto& o) { o.seed = 8; }},
-      {"init_from", [](auto& o) { o.init_from = "b"; }},
   };
   for (const auto& [field, change] : changes) {
     const absl::Status status = Compare(change).status();
@@ -89,7 +85,6 @@ TEST(RunFieldsTest, WhatDoesNotShapeItMayChange) {
   const auto lines = Compare([](auto& o) {
     o.output_dir = "moved";
     o.resume = true;
-    o.threads = 8;
     o.data.pairs[0].task = "mine";
     o.data.loader_threads = o.data.prefetch_batches = o.data.max_unreadable = 8;
     o.data.cache_mebibytes = 8;
@@ -109,6 +104,24 @@ TEST(RunFieldsTest, WhatBendsTheScheduleIsAllowedAndTold) {
   ASSERT_TRUE(lines.ok()) << lines.status();
   EXPECT_THAT(*lines, ElementsAre("max_time was 'inf' and is now '1h'",
                                   "steps was '10000' and is now '20000'"));
+}
+
+TEST(RunFieldsTest, WhatMayHaveBeenMovedAndThreadsAreTold) {
+  const auto lines = Compare([](auto& o) {
+    o.data.pairs[0].input_dir = "b/input";
+    o.data.pairs[0].truth_dir = "b/gt";
+    o.data.clean[0].dir = "moved";
+    o.init_from = "model";
+    o.threads = 8;
+  });
+  ASSERT_TRUE(lines.ok()) << lines.status();
+  EXPECT_THAT(*lines,
+              ElementsAre("data.clean[0].dir was 'clean' and is now 'moved'",
+                          "data.pairs[0].input_dir was 'a/input' and is now 'b/input'",
+                          "data.pairs[0].truth_dir was 'a/gt' and is now 'b/gt'",
+                          "init_from was '' and is now 'model'", "threads was '0' and is now '8'"));
+  EXPECT_THAT(CompareRuns({{"data.pictures", "1"}}, {{"data.pictures", "2"}}).value(),
+              ElementsAre("the pictures in the folders of data have changed"));
 }
 
 TEST(RunFieldsTest, PathsThatAreNoTextAreCompared) {

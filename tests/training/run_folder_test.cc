@@ -35,6 +35,17 @@ TEST(RunFolderTest, NewestCheckpointsAreKept) {
               ElementsAre(CheckpointPath(dir, 60), dir + "/checkpoints/mine.safetensors"));
 }
 
+TEST(RunFolderTest, TornCheckpointsAreReplaced) {
+  const std::string dir = NewFolder();
+  const RunLock lock = RunLock::Take(dir).value();
+  for (const int64_t step : {4, 11, 12, 20}) ASSERT_TRUE(AddCheckpoint(dir, step, "", 9).ok());
+  const std::vector<std::string> torn = {CheckpointPath(dir, 20), CheckpointPath(dir, 12),
+                                         CheckpointPath(dir, 11)};
+  ASSERT_TRUE(AddCheckpoint(dir, 12, "state", 2, torn).ok());
+  EXPECT_THAT(ListCheckpoints(dir).value(),
+              ElementsAre(CheckpointPath(dir, 12), CheckpointPath(dir, 4)));
+}
+
 TEST(RunFolderTest, SecondRunIsRefusedUntilTheFirstEnds) {
   const std::string dir = NewFolder();
   {

@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <cmath>
 #include <csignal>
 #include <filesystem>
 #include <map>
@@ -43,9 +44,13 @@ std::string Content(const TrainOptions& options) {
          ReadFile(ModelPath(options.output_dir, options.name)).value();
 }
 
-// Ends a run after so many steps.
-std::function<bool()> StopAfter(int steps) {
-  return [steps]() mutable { return --steps == 0; };
+// Ends a run when it has asked so many times: after each step and each picture of an evaluation.
+std::function<bool(int64_t)> StopAfter(int questions) {
+  return [questions](int64_t) mutable { return --questions == 0; };
+}
+
+std::function<void(const std::string&)> Keep(std::vector<std::string>& lines) {
+  return [&lines](const std::string& line) { lines.push_back(line); };
 }
 
 absl::StatusOr<std::string> Resume(TrainOptions options, const TrainSink& sink = {}) {
@@ -180,6 +185,12 @@ TEST(TrainTest, TornCheckpointIsPassedOver) {
       Resume(options, {.warned = [&](const std::string& line) { warnings.push_back(line); }}).ok());
   EXPECT_THAT(warnings, ElementsAre(HasSubstr(CheckpointPath(options.output_dir, 6))));
   EXPECT_TRUE(Content(options) == expected);
+  Tear(Newest(options));
+  options.checkpoint_every_steps = 100;
+  options.steps = 8;
+  ASSERT_TRUE(Resume(options).ok());
+  EXPECT_THAT(Checkpoints(options), ElementsAre(CheckpointPath(options.output_dir, 8),
+                                                CheckpointPath(options.output_dir, 4)));
 }
 
 TEST(TrainTest, NoWholeCheckpointIsNoReasonToBeginAnew) {
@@ -241,9 +252,36 @@ TEST(TrainTest, MoreStepsAndOtherPicturesMayFollowAndAreTold) {
   std::vector<std::string> warnings;
   ASSERT_TRUE(
       Resume(options, {.warned = [&](const std::string& line) { warnings.push_back(line); }}).ok());
-  EXPECT_THAT(warnings, ElementsAre(HasSubstr("data.pictures was"),
+  EXPECT_THAT(warnings, ElementsAre(HasSubstr("the pictures in the folders of data"),
                                     HasSubstr("steps was '6' and is now '8'")));
   EXPECT_EQ(LastState(options).step, 8);
+}
+
+TEST(TrainTest, MovedPicturesMayBeResumedAndAreTold) {
+  const std::string folder = NewFolder();
+  TrainOptions options = TinyRun(folder);
+  ASSERT_TRUE(absl::IsCancelled(Train(options, {.stop = StopAfter(3)}).status()));
+  std::filesystem::rename(folder + "/clean", folder + "/moved");
+  options.data.clean[0].dir = folder + "/moved";
+  std::vector<std::string> warnings;
+  ASSERT_TRUE(Resume(options, {.warned = Keep(warnings)}).ok());
+  EXPECT_THAT(warnings, ElementsAre(HasSubstr("data.clean[0].dir was")));
+}
+
+TEST(TrainTest, ModelsWithoutCheckpointsAreNotOverwritten) {
+  TrainOptions options = TinyRun(NewFolder());
+  const std::string model = Train(options, {}).value();
+  const std::string best = BestModelPath(options.output_dir, options.name);
+  std::filesystem::remove_all(options.output_dir + "/checkpoints");
+  for (const std::string& path : {model, best}) {
+    if (path == best) std::filesystem::rename(model, best);
+    for (const bool resume : {false, true}) {
+      options.resume = resume;
+      const absl::Status status = Train(options, {}).status();
+      EXPECT_EQ(status.code(), absl::StatusCode::kAlreadyExists) << status;
+      EXPECT_THAT(Message(status), HasSubstr("'" + path + "'"));
+    }
+  }
 }
 
 TEST(TrainTest, AnEarlierRunIsNotOverwritten) {
@@ -371,6 +409,20 @@ TEST(TrainTest, StepsThatAreNotFiniteAreSkippedAndCounted) {
   EXPECT_TRUE(LoadCheckpoint(*model).ok());
 }
 
+TEST(TrainTest, MeansOverSkippedStepsAreNoNumbers) {
+  TrainOptions options = AfraidOfLight(NewFolder());
+  for (const char* name : {"/0.png", "/1.png"}) {
+    WritePicture(options.data.clean[0].dir + name, Grey(220));
+  }
+  options.steps = 2;
+  TrainProgress last;
+  ASSERT_TRUE(Train(options, {.progress = [&](const TrainProgress& at) { last = at; }}).ok());
+  EXPECT_EQ(last.bad_steps, 2);
+  EXPECT_TRUE(std::isnan(last.loss));
+  EXPECT_TRUE(std::isnan(last.balance));
+  EXPECT_TRUE(std::isnan(last.gradient_norm));
+}
+
 TEST(TrainTest, TooManyBadStepsInARowEndTheRunAndTheCheckpointStays) {
   TrainOptions options = AfraidOfLight(NewFolder());
   options.max_bad_steps = 3;
@@ -463,6 +515,32 @@ TEST(TrainTest, EvaluationThatAStopPreventedIsMadeUpFor) {
   EXPECT_THAT(notes, ElementsAre("4a", "4b", "6a", "6b"));
 }
 
+TEST(TrainTest, StepIsSavedBeforeItsEvaluation) {
+  TrainOptions options = Measured(NewFolder());
+  options.evaluate.every_steps = 0;
+  std::vector<int64_t> saved;
+  const auto look = [&, last = int64_t{0}](int64_t step) mutable {
+    if (step == last) saved.push_back(LastState(options).step);
+    last = step;
+    return false;
+  };
+  ASSERT_TRUE(Train(options, {.stop = look}).ok());
+  EXPECT_THAT(saved, ElementsAre(6, 6));
+}
+
+TEST(TrainTest, EvaluationIsStoppedAndMadeUpFor) {
+  const TrainOptions options = Measured(NewFolder());
+  std::vector<std::string> notes;
+  const absl::Status status =
+      Train(options, {.evaluated = Note(notes), .stop = StopAfter(5)}).status();
+  EXPECT_TRUE(absl::IsCancelled(status)) << status;
+  EXPECT_EQ(Message(status), "stopped at step 4");
+  EXPECT_EQ(LastState(options).step, 4);
+  EXPECT_THAT(notes, IsEmpty());
+  ASSERT_TRUE(Resume(options, {.evaluated = Note(notes)}).ok());
+  EXPECT_THAT(notes, ElementsAre("4a", "4b", "6a", "6b"));
+}
+
 // The first step with the largest mean of PSNR-RGB over two sets.
 int64_t TrainAndFindBest(const TrainOptions& options) {
   std::map<int64_t, double> psnr;
@@ -508,6 +586,40 @@ TEST(TrainTest, BestModelIsKeptAndReturned) {
   EXPECT_GE(LastState(options).evaluations.best_step, 6);
 }
 
+// At this learning rate what comes first is best.
+TEST(TrainTest, BestModelOutlivesAChangeOfTheSets) {
+  TrainOptions options = Measured(NewFolder());
+  options.optimizer.learning_rate = 1e-9;
+  options.optimizer.min_learning_rate = 0;
+  const std::string best = Train(options, {}).value();
+  EXPECT_EQ(StepOfModel(options, "tiny-best.safetensors"), 4);
+  std::vector<std::string> warnings;
+  const TrainSink sink = {.warned = Keep(warnings)};
+  TrainOptions other = options;
+  for (std::string& dir : other.evaluate.pairs_dirs)
+    dir = "x" + dir.substr(dir.size() - 1) + "=" + dir + "//";
+  EXPECT_EQ(Resume(other, sink).value(), best);
+  other.evaluate = {};
+  EXPECT_EQ(Resume(other, sink).value(), best);
+  EXPECT_THAT(warnings, IsEmpty());
+  EXPECT_EQ(LastState(options).evaluations.best_step, 4);
+  options.evaluate.pairs_dirs.pop_back();
+  EXPECT_EQ(Resume(options, sink).value(), best);
+  EXPECT_THAT(warnings, ElementsAre(HasSubstr("evaluate.pairs_dir has changed")));
+  EXPECT_EQ(StepOfModel(options, "tiny-best-4.safetensors"), 4);
+  EXPECT_EQ(StepOfModel(options, "tiny-best.safetensors"), 6);
+}
+
+TEST(TrainTest, BestModelThatIsGoneIsNotNamed) {
+  const TrainOptions options = Measured(NewFolder());
+  const std::string best = Train(options, {}).value();
+  std::filesystem::remove(best);
+  std::vector<std::string> warnings;
+  EXPECT_EQ(Resume(options, {.warned = Keep(warnings)}).value(),
+            ModelPath(options.output_dir, options.name));
+  EXPECT_THAT(warnings, ElementsAre(HasSubstr("'" + best + "'")));
+}
+
 // At this learning rate no pixel changes, and what is as good is not better.
 TEST(TrainTest, PatienceEndsTheRunOnceAndForAll) {
   TrainOptions options = Measured(NewFolder());
@@ -531,7 +643,25 @@ TEST(TrainTest, EvaluationSetsAreCheckedAtTheStart) {
   EXPECT_THAT(Message(Train(options, sink).status()), HasSubstr("pairs_dir are named 'x'"));
   options.evaluate.pairs_dirs = {"absent"};
   EXPECT_EQ(Train(options, sink).status().code(), absl::StatusCode::kNotFound);
+  options.evaluate.pairs_dirs = {"a b=absent"};
+  EXPECT_THAT(Message(Train(options, sink).status()),
+              HasSubstr("evaluate.pairs_dir is 'a b=absent': name of a set"));
+  const std::string pairs = options.output_dir + "/../a";
+  options.evaluate.pairs_dirs = {pairs};
+  WritePicture(pairs + "/gt/0.png", Picture(20, 20, 0));
+  EXPECT_THAT(Message(Train(options, sink).status()), HasSubstr(pairs + "/gt/0.png"));
   EXPECT_EQ(steps, 0);
+}
+
+TEST(TrainTest, FailedEvaluationNamesItsStep) {
+  const TrainOptions options = Measured(NewFolder());
+  const std::string truth = options.evaluate.pairs_dirs[0] + "/gt/0.png";
+  const auto tear = [&](const TrainProgress& at) {
+    if (at.step == 4) Tear(truth);
+  };
+  const absl::Status status = Train(options, {.progress = tear}).status();
+  EXPECT_THAT(Message(status), testing::StartsWith("evaluation after step 4: '" + truth));
+  EXPECT_EQ(LastState(options).step, 4);
 }
 
 TEST(TrainTest, BadOptionsNameValueAndLimit) {
