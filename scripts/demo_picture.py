@@ -100,7 +100,7 @@ def parse_arguments():
     parser.add_argument("--clean", help="without it no dB is printed")
     parser.add_argument("--experts", required=True, help="grey PNG, a pixel per token")
     parser.add_argument("--reply", required=True, help="what `deweather restore --json` printed")
-    parser.add_argument("--least-gain", type=float, default=0.0, help="dB; less is a failure")
+    parser.add_argument("--least-gain", type=float, help="dB; less is a failure")
     parser.add_argument("--output", required=True)
     return parser.parse_args()
 
@@ -119,7 +119,7 @@ def main():
         before, after = psnr(given, clean), psnr(restored, clean)
         gain = after - before
         titled = [
-            (f"rainy, {before:.2f} dB", given),
+            (f"input, {before:.2f} dB", given),
             (f"restored, {after:.2f} dB", restored),
             ("clean (photo: danielbuechele, CC BY 2.0)", clean),
         ]
@@ -132,7 +132,7 @@ def main():
     experts = shown(heat_map(Image.open(arguments.experts), given))
     compose(titled, experts, ranked).save(arguments.output)
     print(arguments.output)
-    if gain is not None and gain < arguments.least_gain:
+    if None not in (gain, arguments.least_gain) and gain < arguments.least_gain:
         print(f"the gain is {gain:.2f} dB, at least {arguments.least_gain} dB were expected")
         return 1
     return 0

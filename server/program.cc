@@ -39,7 +39,7 @@ void Declare(CLI::App& app, CommandLine& line) {
   app.add_option("--metrics-listen", line.metrics_listen,
                  "/metrics for Prometheus; '' for none [127.0.0.1:9464]")
       ->type_name("HOST:PORT");
-  app.add_option("--model", line.model, "The default model [the shipped deweather-rain]")
+  app.add_option("--model", line.model, "The default model [the shipped deweather-small]")
       ->type_name("PATH|NAME|identity");
   app.add_option("--data-dir", line.data_dir, "Folder of what the server keeps")->type_name("DIR");
   app.add_option("--device", line.device, "Where the model computes [auto]")

@@ -49,7 +49,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr char kShippedModel[] = "deweather-rain";
+constexpr char kShippedModel[] = "deweather-small";
 
 // How soon a version that another server, or an import, made live is followed.
 constexpr absl::Duration kFollowInterval = absl::Seconds(2);

@@ -27,7 +27,7 @@ struct CleanSource {
   std::string dir;
   double weight = 1;             // share of the crops, relative to the other sources; > 0
   double loss_weight = 1;        // of the loss of its crops; > 0
-  std::string weather = "rain";  // see training/weather/weather.h; also its task
+  std::string weather = "rain";  // see training/weather/weather.h; the task of its crops
   double untouched_share = 0;    // share of this source's crops that stay as they are, [0,1]
 };
 
@@ -77,7 +77,7 @@ struct TrainOptions {
   double ema_decay = 0.999;      // 0: the weights themselves are kept
   TrainPrecision precision = TrainPrecision::kF32;
   uint64_t seed = 0;
-  int threads = 0;  // of Torch; 0: one per processor; one more loads
+  int threads = 0;  // of Torch; 0: one per processor; loader_threads come on top
   int64_t checkpoint_every_steps = 1000;
   int keep_checkpoints = 2;  // the newest; the best model is kept beside them
   int max_bad_steps = 10;    // in a row whose loss or gradient is not finite, before the run stops

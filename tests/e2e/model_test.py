@@ -4,7 +4,7 @@ import unittest
 
 from harness import BIN, ROOT, Server, TestCase, decode, encode, main, np, smooth
 
-SHIPPED = ROOT / "model/weights/deweather-rain.safetensors"
+SHIPPED = ROOT / "model/weights/deweather-small.safetensors"
 FIXTURE = ROOT / "tests/model/fixtures/fme_top4of8.safetensors"
 
 
@@ -47,8 +47,13 @@ class ModelTest(TestCase):
     def test_the_shipped_model_is_the_default(self):
         with Server() as server:
             reply = self.check_routing(server)
-        self.assertEqual(reply.model.name, "deweather-rain")
+        self.assertEqual(reply.model.name, "deweather-small")
         self.assertEqual((reply.routing.kept, len(reply.routing.layers[0].tokens)), (4, 16))
+
+    def test_the_specialist_by_its_name(self):
+        with Server("--model", "deweather-rain") as server, server.client() as client:
+            reply = client.restore(encode(smooth(64, 64)))
+        self.assertEqual(reply.model.name, "deweather-rain")
 
     def test_a_model_by_its_name_in_the_data_folder(self):
         (self.folder / "models").mkdir()
