@@ -83,16 +83,20 @@ absl::Status CheckSizes(const PicturePair& pair) {
 RgbImage ToInterleaved(const std::vector<float>& planes, int side) {
   const size_t plane = static_cast<size_t>(side) * side;
   RgbImage image{side, side, std::vector<float>(3 * plane)};
-  for (size_t i = 0; i < 3 * plane; ++i) image.pixels[i] = planes[i % 3 * plane + i / 3];
+  for (size_t c = 0; c < 3; ++c) {
+    for (size_t i = 0; i < plane; ++i) image.pixels[3 * i + c] = planes[c * plane + i];
+  }
   return image;
 }
 
 // As a camera would have stored it: clipped, in steps of 1/255.
 void StorePlanes(const RgbImage& image, float* planes) {
   const size_t plane = image.pixels.size() / 3;
-  for (size_t i = 0; i < image.pixels.size(); ++i) {
-    planes[i % 3 * plane + i / 3] =
-        std::round(std::clamp(image.pixels[i], 0.0f, 1.0f) * 255.0f) / 255.0f;
+  for (size_t c = 0; c < 3; ++c) {
+    for (size_t i = 0; i < plane; ++i) {
+      const float value = std::clamp(image.pixels[3 * i + c], 0.0f, 1.0f);
+      planes[c * plane + i] = static_cast<float>(static_cast<int>(value * 255.0f + 0.5f)) / 255.0f;
+    }
   }
 }
 
