@@ -1,5 +1,4 @@
 #include "training/weather/rain.h"
-#include "training/weather/weather.h"
 
 #include <gtest/gtest.h>
 
@@ -10,6 +9,8 @@
 #include <string>
 #include <thread>
 #include <vector>
+
+#include "training/weather/weather.h"
 
 namespace deweather {
 namespace {
