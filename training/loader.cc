@@ -1,7 +1,6 @@
 #include "training/loader.h"
 
-#include <sys/resource.h>
-#include <unistd.h>
+#include <sched.h>
 
 #include <new>
 
@@ -57,9 +56,11 @@ absl::StatusOr<const Batch*> Loader::Next() {
 bool Loader::MayClaim() const { return claimed_ < end_ && claimed_ < (next_ + prefetch_) * batch_; }
 
 void Loader::Loop() {
-  // On Linux of this thread alone. The threads that compute wait for each other many times a step: were one
-  // of them to share its processor evenly, all would wait. When the network waits, nothing is in the way.
-  setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), 19);
+  // The threads that compute wait for each other many times a step: were one of them to share its
+  // processor, all would wait. So this one runs where they leave room; when the network waits for crops,
+  // nothing is in its way. Not being allowed to is no failure.
+  constexpr sched_param kNoPriority = {};
+  sched_setscheduler(0, SCHED_IDLE, &kNoPriority);  // on Linux of this thread alone
   const MutexLock lock(mutex_);
   while (!stopping_ && failure_.ok()) {
     if (MayClaim()) {
