@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "model/base/annotate.h"
 #include "model/base/file.h"
 #include "model/base/status_macros.h"
 #include "model/parameters.h"
@@ -113,10 +114,6 @@ absl::StatusOr<Checkpoint> Parse(std::string_view file) {
   checkpoint.metadata = std::move(content.metadata);
   checkpoint.version = Sha256Hex(file).substr(0, 12);
   return checkpoint;
-}
-
-absl::Status Annotate(const absl::Status& status, const std::string& path) {
-  return {status.code(), absl::StrCat("'", path, "': ", status.message())};
 }
 
 absl::StatusOr<at::ScalarType> TorchDtype(std::string_view name, std::string_view dtype) {

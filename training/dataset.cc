@@ -13,6 +13,7 @@
 #include "model/image/tiling.h"
 #include "model/sha256.h"
 #include "training/augment.h"
+#include "training/tools.h"
 
 namespace deweather {
 namespace {
@@ -36,14 +37,6 @@ absl::StatusOr<std::map<std::string, std::string>> ByStem(const std::vector<std:
         absl::StrFormat("'%s' and '%s' have the same name", other->second, path));
   }
   return by_stem;
-}
-
-absl::StatusOr<Image> ReadPicture(const std::string& path) {
-  DW_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path));
-  absl::StatusOr<Image> image = DecodeImage(bytes, DecodeLimits{});
-  if (image.ok()) return image;
-  return absl::Status(image.status().code(),
-                      absl::StrFormat("'%s': %s", path, image.status().message()));
 }
 
 absl::StatusOr<ImageInfo> ReadInfo(const std::string& path, bool whole) {
@@ -245,7 +238,7 @@ absl::StatusOr<Dataset::Picture> Dataset::Decode(const std::string& path) {
     if (found != cache_.end()) return found->second;
     if (unreadable_.contains(path)) return nullptr;
   }
-  absl::StatusOr<Image> image = ReadPicture(path);
+  absl::StatusOr<Image> image = DecodeFile(path);
   if (absl::IsResourceExhausted(image.status())) return image.status();  // no fault of the file
   if (!image.ok()) {
     DW_RETURN_IF_ERROR(Skip(path, image.status()));

@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "model/base/annotate.h"
 #include "model/base/file.h"
 #include "model/base/name.h"
 #include "model/base/status_macros.h"
@@ -135,7 +136,7 @@ absl::StatusOr<Image> RestoreFile(const Restorer& restorer, const std::string& p
   const absl::Status status = RestoreImage(restorer, &image);
   seconds += absl::ToDoubleSeconds(absl::Now() - begin);
   if (status.ok()) return image;
-  return absl::Status(status.code(), absl::StrFormat("'%s': %s", path, status.message()));
+  return Annotate(status, path);
 }
 
 absl::Status WritePng(const Image& image, const std::string& folder, const std::string& name) {

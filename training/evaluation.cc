@@ -11,6 +11,7 @@
 #include "absl/strings/str_format.h"
 #include "model/base/name.h"
 #include "model/base/status_macros.h"
+#include "training/report/json_text.h"
 
 namespace deweather {
 namespace {
@@ -122,11 +123,6 @@ json ToJson(const Evaluation& evaluation, const ReportOptions& options) {
   return entry;
 }
 
-// One line; a file name that is not UTF-8 is no reason to fail.
-std::string Dump(const json& value) {
-  return value.dump(-1, ' ', false, json::error_handler_t::replace);
-}
-
 }  // namespace
 
 PairSet FolderOfPairs(const std::string& dir) {
@@ -213,11 +209,11 @@ std::string EvaluationTable(const std::vector<Evaluation>& evaluations,
 
 std::string EvaluationJson(const std::vector<Evaluation>& evaluations,
                            const ReportOptions& options) {
-  if (evaluations.size() == 1) return Dump(ToJson(evaluations[0], options));
+  if (evaluations.size() == 1) return JsonText(ToJson(evaluations[0], options));
   json all = {{"sets", json::array()}, {"overall", json::array()}};
   for (const Evaluation& one : evaluations) all["sets"].push_back(ToJson(one, options));
   for (const Evaluation& one : Overall(evaluations)) all["overall"].push_back(Head(one));
-  return Dump(all);
+  return JsonText(all);
 }
 
 }  // namespace deweather

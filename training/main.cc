@@ -17,6 +17,7 @@
 #include "training/evaluate.h"
 #include "training/evaluation.h"
 #include "training/report/curve.h"
+#include "training/report/json_text.h"
 #include "training/report/sheet.h"
 #include "training/residual_survey.h"
 #include "training/run_monitor.h"
@@ -49,11 +50,6 @@ template <typename... Args>
 void Say(const absl::FormatSpec<Args...>& format, const Args&... args) {
   const int written = absl::PrintF(format, args...);
   if (std::fflush(stdout) != 0 || written < 0) unsaid = true;
-}
-
-// One line; a file name that is not UTF-8 is no reason to fail.
-std::string Dump(const json& value) {
-  return value.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
 // --- flags of several commands ---
@@ -187,11 +183,11 @@ json Describe(const ModelConfig& config, const NetworkCost& cost, int size_px) {
 
 void PrintDescription(const json& description, bool as_json) {
   if (as_json) {
-    Say("%s\n", Dump(description));
+    Say("%s\n", JsonText(description));
     return;
   }
   for (const auto& [name, value] : description.items()) {
-    Say("%-24s %s\n", name, value.is_string() ? value.get<std::string>() : Dump(value));
+    Say("%-24s %s\n", name, value.is_string() ? value.get<std::string>() : JsonText(value));
   }
 }
 
@@ -324,7 +320,7 @@ int RunBenchCommand(const BenchOptions& options, bool as_json) {
                     {"size", result->size_px},
                     {"train", options.train || options.run},
                     {"run_ms", result->run_ms}};
-  Say("%s\n", Dump(out));
+  Say("%s\n", JsonText(out));
   return 0;
 }
 

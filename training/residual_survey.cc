@@ -10,6 +10,7 @@
 #include "model/base/status_macros.h"
 #include "model/image/image.h"
 #include "training/dataset.h"
+#include "training/report/json_text.h"
 #include "training/tools.h"
 #include "training/weather/random.h"
 
@@ -136,7 +137,7 @@ std::string SurveyJson(const std::vector<ResidualSurvey>& surveys) {
                    {"psnr_db", mean.psnr_db},
                    {"psnr_percentiles_db", summary.psnr_percentiles_db}});
   }
-  return json{{"residuals", all}}.dump(-1, ' ', false, json::error_handler_t::replace);
+  return JsonText({{"residuals", all}});
 }
 
 }  // namespace deweather

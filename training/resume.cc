@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "model/base/annotate.h"
 #include "model/base/file.h"
 #include "model/base/status_macros.h"
 #include "training/run_fields.h"
@@ -15,10 +16,6 @@ namespace deweather {
 namespace {
 
 using Warn = std::function<void(const std::string&)>;
-
-absl::Status Annotate(const absl::Status& status, const std::string& path) {
-  return {status.code(), absl::StrFormat("'%s': %s", path, status.message())};
-}
 
 absl::StatusOr<SavedState> ReadCheckpoint(const std::string& path) {
   const std::optional<int64_t> step = StepOf(path);

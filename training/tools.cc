@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "model/base/annotate.h"
 #include "model/base/file.h"
 #include "model/base/name.h"
 #include "model/base/status_macros.h"
@@ -21,10 +22,6 @@
 
 namespace deweather {
 namespace {
-
-absl::Status Annotate(const absl::Status& status, const std::string& path) {
-  return absl::Status(status.code(), absl::StrFormat("'%s': %s", path, status.message()));
-}
 
 // A checkpoint in memory, and where it came from.
 struct CheckpointFile {

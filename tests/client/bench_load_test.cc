@@ -104,6 +104,7 @@ grpc::Status Restored(const v1::RestoreRequest& request, v1::RestoreResponse* re
 }
 
 TEST_F(BenchLoadTest, ClosedLoopCountsReplies) {
+  flags_.duration = absl::Milliseconds(500);
   service_.answer = Restored;
   const BenchResult result = Run();
   const BenchTally& tally = result.tally;
@@ -139,17 +140,24 @@ TEST_F(BenchLoadTest, AStopAbandonsWhatIsInFlight) {
 }
 
 TEST_F(BenchLoadTest, RepliesThatDifferAreWrong) {
-  service_.answer = [this](const v1::RestoreRequest& request, v1::RestoreResponse* response) {
-    Restored(request, response);
-    if (service_.calls == 5) response->set_image("another");
-    return grpc::Status::OK;
+  // Calls, not time, end the load: with three callers, the 20th call comes after 17 replies.
+  flags_.duration = absl::Hours(1);
+  service_.on_call = [&](int calls) { stop_ = calls >= 20; };
+  const auto wrong = [&](bool verify) {
+    std::atomic<int> answered = 0;
+    service_.calls = 0;
+    service_.answer = [&](const v1::RestoreRequest& request, v1::RestoreResponse* response) {
+      Restored(request, response);
+      if (++answered == 5) response->set_image("another");
+      return grpc::Status::OK;
+    };
+    flags_.verify = verify;
+    stop_ = false;
+    return Run().tally.wrong;
   };
   pictures_ = {{0, "A"}};
-  flags_.verify = true;
-  EXPECT_EQ(Run().tally.wrong, 1);
-  service_.calls = 0;
-  flags_.verify = false;
-  EXPECT_EQ(Run().tally.wrong, 0);
+  EXPECT_EQ(wrong(true), 1);
+  EXPECT_EQ(wrong(false), 0);
 }
 
 TEST_F(BenchLoadTest, ErrorsByCode) {

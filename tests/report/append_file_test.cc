@@ -6,7 +6,7 @@
 #include <csignal>
 
 #include "model/base/file.h"
-#include "tests/report/files.h"
+#include "tests/new_folder.h"
 
 namespace deweather {
 namespace {

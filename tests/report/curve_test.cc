@@ -10,7 +10,7 @@
 
 #include "model/base/file.h"
 #include "model/image/codec.h"
-#include "tests/report/files.h"
+#include "tests/new_folder.h"
 
 namespace deweather {
 namespace {

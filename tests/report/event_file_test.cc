@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "model/base/file.h"
-#include "tests/report/files.h"
+#include "tests/new_folder.h"
 #include "training/report/event.pb.h"
 
 namespace deweather {

@@ -8,7 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "model/base/file.h"
-#include "tests/report/files.h"
+#include "tests/new_folder.h"
 
 namespace deweather {
 namespace {

@@ -13,17 +13,9 @@
 #include "model/base/file.h"
 #include "model/image/codec.h"
 #include "model/image/image.h"
+#include "tests/new_folder.h"
 
 namespace deweather {
-
-// A folder that is new for each test.
-inline std::string NewFolder() {
-  const auto* test = testing::UnitTest::GetInstance()->current_test_info();
-  const std::string path = testing::TempDir() + "/" + test->test_suite_name() + "." + test->name();
-  std::filesystem::remove_all(path);
-  std::filesystem::create_directories(path);
-  return path;
-}
 
 // Smooth colours that depend on `phase`.
 inline Image Picture(int width, int height, int phase) {

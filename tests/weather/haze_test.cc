@@ -7,15 +7,11 @@
 #include <cstdint>
 #include <vector>
 
+#include "tests/weather/pictures.h"
 #include "training/weather/weather.h"
 
 namespace deweather {
 namespace {
-
-RgbImage Grey(int width, int height, float value) {
-  const size_t values = static_cast<size_t>(width) * static_cast<size_t>(height) * 3;
-  return {.width = width, .height = height, .pixels = std::vector<float>(values, value)};
-}
 
 RgbImage Haze(const RgbImage& clean, const HazeParams& haze, uint64_t seed = 1) {
   absl::StatusOr<RgbImage> hazy = AddHaze(clean, haze, seed);

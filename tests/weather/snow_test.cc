@@ -9,13 +9,10 @@
 #include <thread>
 #include <vector>
 
+#include "tests/weather/pictures.h"
+
 namespace deweather {
 namespace {
-
-RgbImage Grey(int width, int height, float value) {
-  const size_t values = static_cast<size_t>(width) * static_cast<size_t>(height) * 3;
-  return {.width = width, .height = height, .pixels = std::vector<float>(values, value)};
-}
 
 // A picture that is not flat: a slope from black to `top`.
 RgbImage Slope(int width, int height, float top = 1) {
@@ -77,31 +74,6 @@ double MeanOpacity(const SnowParams& snow, int side, int pictures) {
     sum += Mean(Snow(Grey(side, side, 0), snow, static_cast<uint64_t>(seed)));
   }
   return sum / pictures;
-}
-
-double Psnr(const RgbImage& a, const RgbImage& b) {
-  double sum = 0;
-  for (size_t i = 0; i < a.pixels.size(); ++i) sum += std::pow(a.pixels[i] - b.pixels[i], 2);
-  return -10 * std::log10(std::max(1e-10, sum / static_cast<double>(a.pixels.size())));
-}
-
-// The angle from the vertical along which the first channel changes least: the structure tensor's
-// minor axis.
-double Direction(const RgbImage& image) {
-  const auto at = [&](int x, int y) {
-    return static_cast<double>(image.pixels[3 * static_cast<size_t>(y * image.width + x)]);
-  };
-  double xx = 0, xy = 0, yy = 0;
-  for (int y = 1; y + 1 < image.height; ++y) {
-    for (int x = 1; x + 1 < image.width; ++x) {
-      const double dx = at(x + 1, y) - at(x - 1, y);
-      const double dy = at(x, y + 1) - at(x, y - 1);
-      xx += dx * dx;
-      xy += dx * dy;
-      yy += dy * dy;
-    }
-  }
-  return 0.5 * std::atan2(-2 * xy, xx - yy) * 180 / 3.14159265358979;
 }
 
 TEST(AddSnowTest, IsAFunctionOfItsArgumentsOnAnyThread) {
@@ -182,8 +154,8 @@ TEST(AddSnowTest, SmallPicturesAreAsSnowyAsLarge) {
 
 TEST(AddSnowTest, FlakesFallAlongTheirAngle) {
   for (const double angle : {-65.0, -20.0, 0.0, 15.0, 45.0}) {
-    EXPECT_NEAR(Direction(Snow(Grey(256, 256, 0), Streaks(angle), 7)), angle, 4) << "flakes";
-    EXPECT_NEAR(Direction(Snow(Grey(256, 256, 0), Noise(angle), 7)), angle, 4) << "noise";
+    EXPECT_NEAR(StreakAngle(Snow(Grey(256, 256, 0), Streaks(angle), 7)), angle, 4) << "flakes";
+    EXPECT_NEAR(StreakAngle(Snow(Grey(256, 256, 0), Noise(angle), 7)), angle, 4) << "noise";
   }
 }
 

@@ -9,6 +9,7 @@
 
 #include "model/base/file.h"
 #include "model/base/status_macros.h"
+#include "training/report/json_text.h"
 
 namespace deweather {
 namespace {
@@ -25,11 +26,6 @@ json Finite(double value) { return std::isfinite(value) ? json(value) : json(); 
 json Value(int64_t value) { return value; }
 json Value(double value) { return Finite(value); }
 json Value(const std::string& value) { return value; }
-
-// A file name that is not UTF-8 is no reason to fail.
-std::string Line(const json& object) {
-  return object.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
-}
 
 // An object with a step; nothing for any other line.
 std::optional<json> ParseLine(std::string_view line) {
@@ -70,7 +66,7 @@ ScalarRecord ToRecord(const json& object) {
 std::string JsonLine(const ScalarRecord& record) {
   json object = Begin(record.step, record.time);
   for (const auto& [name, value] : record.values) object[name] = Finite(value);
-  return Line(object);
+  return JsonText(object) + "\n";
 }
 
 std::string JsonLine(const EventRecord& record) {
@@ -79,7 +75,7 @@ std::string JsonLine(const EventRecord& record) {
   for (const auto& [name, detail] : record.details) {
     object[name] = std::visit([](const auto& value) { return Value(value); }, detail);
   }
-  return Line(object);
+  return JsonText(object) + "\n";
 }
 
 absl::StatusOr<std::vector<ScalarRecord>> ReadJsonLines(const std::string& path) {

@@ -10,6 +10,7 @@
 #include "opencv2/core.hpp"
 #include "opencv2/imgproc.hpp"
 #include "training/weather/random.h"
+#include "training/weather/turn.h"
 
 namespace deweather {
 namespace {
@@ -225,7 +226,7 @@ cv::Mat1f FallingNoise(int side, int length, Random& random) {
 
 // Paints the noise upright, in a square that covers the picture at any angle, then turns it.
 void PaintGrainLayer(const GrainLayer& layer, cv::Mat1f& light, Random& random) {
-  const int side = 4 + static_cast<int>(std::ceil(std::hypot(light.cols, light.rows)));
+  const int side = CoveringSide(light.size());
   const int length = std::max(1, static_cast<int>(std::lround(layer.length_px)));
   cv::Mat1f fallen = FallingNoise(side, length, random);
   cv::GaussianBlur(fallen, fallen, cv::Size(0, 1), layer.grain_px, 0, cv::BORDER_REFLECT_101);
@@ -236,15 +237,7 @@ void PaintGrainLayer(const GrainLayer& layer, cv::Mat1f& light, Random& random) 
     const double bright = (value * sigmas - layer.threshold) * gain;
     value = static_cast<float>(layer.brightness * std::clamp(bright, 0.0, 1.3));
   }
-  const double angle = layer.angle_deg * kPi / 180;
-  const double sin = std::sin(angle), cos = std::cos(angle);
-  const double x = 0.5 * light.cols, y = 0.5 * light.rows;
-  const cv::Matx23d turn(cos, -sin, 0.5 * side - cos * x + sin * y,  //
-                         sin, cos, 0.5 * side - sin * x - cos * y);
-  cv::Mat1f turned;
-  cv::warpAffine(fallen, turned, turn, light.size(), cv::INTER_LINEAR | cv::WARP_INVERSE_MAP,
-                 cv::BORDER_REFLECT_101);
-  light += turned;
+  light += Turned(fallen, layer.angle_deg, light.size());
 }
 
 float Blend(RainBlend blend, float clean, float light, float tint) {

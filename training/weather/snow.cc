@@ -9,6 +9,7 @@
 #include "opencv2/core.hpp"
 #include "opencv2/imgproc.hpp"
 #include "training/weather/random.h"
+#include "training/weather/turn.h"
 
 namespace deweather {
 namespace {
@@ -237,7 +238,7 @@ cv::Mat1f MagnifiedNoise(int width, int height, double step_px, Random& random) 
 
 // Paints the noise upright, in a square that covers the picture at any angle, then turns it.
 void PaintNoiseLayer(const NoiseLayer& layer, cv::Mat1f& opacity, Random& random) {
-  const int side = 4 + static_cast<int>(std::ceil(std::hypot(opacity.cols, opacity.rows)));
+  const int side = CoveringSide(opacity.size());
   cv::Mat1f fallen = MagnifiedNoise(side, side, layer.zoom, random);
   for (float& value : fallen) {
     const double above = (value - layer.threshold) * layer.contrast;
@@ -245,14 +246,7 @@ void PaintNoiseLayer(const NoiseLayer& layer, cv::Mat1f& opacity, Random& random
   }
   const int length = std::max(1, static_cast<int>(std::lround(layer.length_px)));
   cv::blur(fallen, fallen, cv::Size(1, length));
-  const double angle = layer.angle_deg * kPi / 180;
-  const double sin = std::sin(angle), cos = std::cos(angle);
-  const double x = 0.5 * opacity.cols, y = 0.5 * opacity.rows;
-  const cv::Matx23d turn(cos, -sin, 0.5 * side - cos * x + sin * y,  //
-                         sin, cos, 0.5 * side - sin * x - cos * y);
-  cv::Mat1f turned;
-  cv::warpAffine(fallen, turned, turn, opacity.size(), cv::INTER_LINEAR | cv::WARP_INVERSE_MAP,
-                 cv::BORDER_REFLECT_101);
+  const cv::Mat1f turned = Turned(fallen, layer.angle_deg, opacity.size());
   opacity += turned.mul(1 - opacity);
 }
 

@@ -1,7 +1,7 @@
-// Folders and files for tests of what is reported.
+// A place for the files of one test.
 
-#ifndef DEWEATHER_TESTS_REPORT_FILES_H_
-#define DEWEATHER_TESTS_REPORT_FILES_H_
+#ifndef DEWEATHER_TESTS_NEW_FOLDER_H_
+#define DEWEATHER_TESTS_NEW_FOLDER_H_
 
 #include <gtest/gtest.h>
 
@@ -21,4 +21,4 @@ inline std::string NewFolder() {
 
 }  // namespace deweather
 
-#endif  // DEWEATHER_TESTS_REPORT_FILES_H_
+#endif  // DEWEATHER_TESTS_NEW_FOLDER_H_
