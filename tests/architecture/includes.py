@@ -42,6 +42,7 @@ class Target:
     arrows: tuple = ()  # targets whose headers it may include; dw_base is one of everybody's
     libraries: tuple = ()  # beside EVERYWHERE
     private: tuple = ()  # libraries that its .cc files may include and its headers may not
+    internal: tuple = ()  # headers for its own .cc files only, under the rules of those
 
 
 TARGETS = {
@@ -54,7 +55,7 @@ TARGETS = {
     "dw_report": Target(
         "training/report", ("dw_image",), ("json",), ("opencv", "protobuf", "boost")
     ),
-    "dw_weather": Target("training/weather", (), (), ("opencv",)),
+    "dw_weather": Target("training/weather", (), (), ("opencv",), internal=("turn.h",)),
     "dw_training": Target("training", ("dw_model", "dw_image", "dw_weather", "dw_report"), ("torch", "json")),
     "dw_batch": Target("server/batch", ("dw_image",)),
     "dw_restore": Target(
@@ -202,6 +203,8 @@ class Tree:
             if owner is None or owner not in rule.targets:
                 test_header = path.startswith("tests/") and include.startswith("tests/")
                 return None if test_header else f"no arrow from {rule.name} to {owner}: {include}"
+            if include in internal_headers(TARGETS[owner]) and target_of(path) != owner:
+                return f"internal to {owner}: {include}"
             return None
         library = library_of(include)
         if library is None:
@@ -233,6 +236,10 @@ class Rule:
     unseen: set = frozenset()
 
 
+def internal_headers(target):
+    return {f"{target.folder}/{name}" for name in target.internal}
+
+
 def rule_of(path):
     if path in PROGRAMS:
         program = PROGRAMS[path]
@@ -247,7 +254,8 @@ def rule_of(path):
     targets = {name, "dw_base"} | set(target.arrows)
     libraries = EVERYWHERE | set(target.libraries)
     unseen = set()
-    if path.endswith(".h"):
+    internal = path in internal_headers(target)
+    if path.endswith(".h") and not internal:
         unseen |= set(target.private)
     else:
         libraries |= set(target.private)

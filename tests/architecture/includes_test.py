@@ -75,6 +75,13 @@ class PlantedViolationTest(unittest.TestCase):
             {"model/image/codec.h": '#include <png.h>\n'}, "dw_image must not include codecs"
         )
 
+    def test_internal_header(self):
+        turn = {"training/weather/turn.h": "#include <opencv2/core.hpp>\n"}
+        inside = {"training/weather/rain.cc": '#include "training/weather/turn.h"\n'}
+        self.assertEqual(self.problems(turn | inside), [])
+        outside = {"training/dataset.cc": '#include "training/weather/turn.h"\n'}
+        self.assert_found(turn | outside, "training/dataset.cc: internal to dw_weather")
+
     def test_torch_in_a_public_header_of_restore(self):
         self.assert_found(
             {"server/restore/live.h": '#include "model/restorer.h"\n'},
