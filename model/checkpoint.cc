@@ -16,7 +16,7 @@
 #include "model/base/file.h"
 #include "model/base/status_macros.h"
 #include "model/parameters.h"
-#include "model/sha256.h"
+#include "model/base/sha256.h"
 #include "model/torch_errors.h"
 
 namespace deweather {

@@ -14,7 +14,7 @@
 #include "model/base/file.h"
 #include "model/base/name.h"
 #include "model/base/status_macros.h"
-#include "model/sha256.h"
+#include "model/base/sha256.h"
 
 namespace deweather {
 namespace {

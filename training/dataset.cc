@@ -11,7 +11,7 @@
 #include "model/base/status_macros.h"
 #include "model/image/codec.h"
 #include "model/image/tiling.h"
-#include "model/sha256.h"
+#include "model/base/sha256.h"
 #include "training/augment.h"
 #include "training/tools.h"
 

@@ -21,7 +21,7 @@
 #include "model/base/status_macros.h"
 #include "model/checkpoint.h"
 #include "model/parameters.h"
-#include "model/sha256.h"
+#include "model/base/sha256.h"
 #include "model/torch_errors.h"
 
 namespace deweather {

@@ -21,9 +21,9 @@
 #include "model/base/status_macros.h"
 #include "model/checkpoint.h"
 #include "model/restorer.h"
-#include "model/sha256.h"
+#include "model/base/sha256.h"
 #include "model/torch_errors.h"
-#include "server/restore/error_reason.h"
+#include "model/base/error_reason.h"
 #include "server/restore/metrics.h"
 #include "server/restore/warm_up.h"
 

@@ -33,7 +33,7 @@
 #include "server/batch/call.h"
 #include "server/batch/tile.h"
 #include "server/restore/admission.h"
-#include "server/restore/error_reason.h"
+#include "model/base/error_reason.h"
 
 namespace deweather {
 

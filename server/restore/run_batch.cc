@@ -13,7 +13,7 @@
 #include "model/base/status_macros.h"
 #include "model/restorer.h"
 #include "model/torch_errors.h"
-#include "server/restore/error_reason.h"
+#include "model/base/error_reason.h"
 
 namespace deweather {
 namespace {

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "absl/time/clock.h"
-#include "server/restore/error_reason.h"
+#include "model/base/error_reason.h"
 
 namespace deweather {
 namespace {

@@ -6,7 +6,7 @@
 #include "absl/time/time.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
-#include "server/restore/error_reason.h"
+#include "model/base/error_reason.h"
 
 namespace deweather {
 namespace {

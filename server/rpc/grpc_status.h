@@ -15,7 +15,7 @@
 
 namespace deweather {
 
-// With ErrorInfo: the status' reason (server/restore/error_reason.h), the domain "deweather" and
+// With ErrorInfo: the status' reason (model/base/error_reason.h), the domain "deweather" and
 // `metadata`. A request that is wrong has a BadRequest too: the field is the picture, or the option
 // that the message begins with (of a stream: that of its `start`). A status with a RetryDelay has a
 // RetryInfo.

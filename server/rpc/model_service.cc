@@ -8,7 +8,7 @@
 
 #include "absl/status/status.h"
 #include "model/base/name.h"
-#include "server/restore/error_reason.h"
+#include "model/base/error_reason.h"
 #include "server/rpc/call_parts.h"
 #include "server/rpc/grpc_status.h"
 #include "server/rpc/model_convert.h"

@@ -5,7 +5,7 @@
 
 #include "absl/strings/str_format.h"
 #include "model/base/status_macros.h"
-#include "server/restore/error_reason.h"
+#include "model/base/error_reason.h"
 #include "server/rpc/convert.h"
 
 namespace deweather {

@@ -7,7 +7,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "model/base/deadline.h"
-#include "server/restore/error_reason.h"
+#include "model/base/error_reason.h"
 #include "server/rpc/grpc_status.h"
 
 namespace deweather {

@@ -46,12 +46,13 @@ class Target:
 
 
 TARGETS = {
-    "dw_base": Target("model/base"),
+    "dw_base": Target("model/base", (), (), ("crypto",)),
     "dw_config": Target("proto/config", (), ("protobuf",)),
     "dw_image": Target("model/image", (), (), ("opencv", "codecs")),
     "dw_kernels": Target("model/kernels", (), ("torch", "cuda")),
     "dw_model": Target("model", ("dw_kernels",), ("torch",), ("json", "crypto")),
-    "dw_jobs": Target("training/jobs", (), (), ("sqlite",)),
+    "dw_datasets": Target("training/datasets", ("dw_image",), (), ("json",)),
+    "dw_jobs": Target("training/jobs", (), (), ("sqlite", "json")),
     "dw_report": Target(
         "training/report", ("dw_image",), ("json",), ("opencv", "protobuf", "boost")
     ),
@@ -64,16 +65,16 @@ TARGETS = {
     "dw_proto": Target("proto", ("dw_config",), ("protobuf", "grpc")),
     "dw_rpc": Target(
         "server/rpc",
-        ("dw_proto", "dw_config", "dw_restore", "dw_jobs"),
+        ("dw_proto", "dw_config", "dw_restore", "dw_jobs", "dw_datasets"),
         ("protobuf", "grpc"),
     ),
     "dw_server": Target(
         "server",
-        ("dw_rpc", "dw_proto", "dw_config", "dw_restore", "dw_batch"),
+        ("dw_rpc", "dw_proto", "dw_config", "dw_restore", "dw_batch", "dw_jobs", "dw_datasets"),
         ("protobuf", "grpc"),
         ("prometheus", "flags"),
     ),
-    "dw_client": Target("client", ("dw_proto", "dw_image"), ("protobuf", "grpc", "json", "flags")),
+    "dw_client": Target("client", ("dw_proto", "dw_config", "dw_image"), ("protobuf", "grpc", "json", "flags")),
 }
 
 # A main.cc belongs to its program and may include what it wires; none may see Torch.

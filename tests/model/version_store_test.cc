@@ -11,7 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "model/base/file.h"
-#include "model/sha256.h"
+#include "model/base/sha256.h"
 
 namespace deweather {
 namespace {

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "server/restore/error_reason.h"
+#include "model/base/error_reason.h"
 #include "server/restore/metrics.h"
 #include "tests/restore/fake_model.h"
 

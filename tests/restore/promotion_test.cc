@@ -12,7 +12,7 @@
 
 #include "model/base/file.h"
 #include "model/version_store.h"
-#include "server/restore/error_reason.h"
+#include "model/base/error_reason.h"
 #include "server/restore/live_models.h"
 #include "server/restore/metrics.h"
 #include "tests/batch/signal.h"

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "server/restore/error_reason.h"
+#include "model/base/error_reason.h"
 
 namespace deweather {
 namespace {

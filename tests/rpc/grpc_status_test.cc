@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "google/rpc/status.pb.h"
-#include "server/restore/error_reason.h"
+#include "model/base/error_reason.h"
 #include "tests/rpc/rpc_fixture.h"
 
 namespace deweather {

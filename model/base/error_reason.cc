@@ -1,4 +1,4 @@
-#include "server/restore/error_reason.h"
+#include "model/base/error_reason.h"
 
 #include "absl/strings/cord.h"
 

@@ -1,7 +1,7 @@
 // Why a request failed, for programs: a word that travels inside the status beside its message.
 
-#ifndef DEWEATHER_SERVER_RESTORE_ERROR_REASON_H_
-#define DEWEATHER_SERVER_RESTORE_ERROR_REASON_H_
+#ifndef DEWEATHER_MODEL_BASE_ERROR_REASON_H_
+#define DEWEATHER_MODEL_BASE_ERROR_REASON_H_
 
 #include <optional>
 #include <string>
@@ -27,4 +27,4 @@ absl::Status WithRetryDelay(absl::Status status, absl::Duration delay);
 
 }  // namespace deweather
 
-#endif  // DEWEATHER_SERVER_RESTORE_ERROR_REASON_H_
+#endif  // DEWEATHER_MODEL_BASE_ERROR_REASON_H_

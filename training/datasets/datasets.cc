@@ -1,0 +1,1 @@
+#include "training/datasets/datasets.h"

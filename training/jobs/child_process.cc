@@ -1,0 +1,1 @@
+#include "training/jobs/child_process.h"

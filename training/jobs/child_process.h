@@ -1,0 +1,104 @@
+// A program started by this one: in a process group of its own, with nothing of ours open, and the first
+// in line for the kernel's out-of-memory killer.
+//
+// Threads  a ChildProcess is thread-compatible; the functions are thread-safe
+// Errors   NOT_FOUND, PERMISSION_DENIED what the program's path is · RESOURCE_EXHAUSTED processes or memory
+
+#ifndef DEWEATHER_TRAINING_JOBS_CHILD_PROCESS_H_
+#define DEWEATHER_TRAINING_JOBS_CHILD_PROCESS_H_
+
+#include <cstdint>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+namespace deweather {
+
+// What a program may use of the machine, beside those who serve.
+struct ChildLimits {
+  bool idle = true;   // SCHED_IDLE: it computes when nobody else wants to
+  int niceness = 10;  // [0, 19]; of no matter while idle
+  int oom_score_adj = 1000;
+};
+
+struct ChildOptions {
+  std::vector<std::string> arguments = {};    // the program first; never through a shell
+  std::vector<std::string> environment = {};  // "NAME=VALUE", on top of ours
+  std::string folder = {};                    // to run in; empty: ours
+  // Where stdout and stderr go, opened to append; empty: a pipe, read by Output().
+  std::string output_path = {};
+  ChildLimits limits = {};
+};
+
+// Which process, across lives of this program: a pid alone may be another's by now.
+struct ProcessIdentity {
+  int pid = 0;
+  int64_t start_ticks = 0;
+  std::string boot_id = {};
+};
+
+// Nothing: there is none of that pid.
+std::optional<ProcessIdentity> IdentityOf(int pid);
+bool IsAlive(const ProcessIdentity& process);
+
+// Every process whose environment holds "NAME=VALUE": a program of ours and all that it started, in
+// whatever group or session. Of this user's processes only.
+std::vector<ProcessIdentity> ProcessesWith(const std::string& name, const std::string& value);
+
+// Resident bytes of all of them.
+int64_t ResidentBytes(const std::vector<ProcessIdentity>& processes);
+
+// How a program ended.
+struct ChildExit {
+  int status = 0;  // exit status, if no signal
+  int signal = 0;  // that ended it; 0: none
+  bool ok() const { return status == 0 && signal == 0; }
+};
+// "exit status 1", "killed by signal 9 (Killed)".
+std::string Describe(const ChildExit& exit);
+
+class ChildProcess {
+ public:
+  static absl::StatusOr<ChildProcess> Start(const ChildOptions& options);
+  ChildProcess(ChildProcess&& other) noexcept;
+  ChildProcess& operator=(ChildProcess&&) = delete;
+  // Leaves the program alone; what it prints goes nowhere then.
+  ~ChildProcess();
+
+  const ProcessIdentity& identity() const { return identity_; }
+
+  // The read end of the pipe, non-blocking; -1: there is none.
+  int output() const { return output_; }
+
+  // Whether it has ended, and how; never waits. To be called until it has.
+  std::optional<ChildExit> Poll();
+
+  // To its whole group.
+  void Signal(int signal) const;
+
+ private:
+  ChildProcess(ProcessIdentity identity, int output);
+
+  ProcessIdentity identity_;
+  int output_ = -1;
+  std::optional<ChildExit> exit_;
+};
+
+// Runs a program to its end and returns what it printed on stdout, at most max_output_bytes; stderr is in
+// an error's message, its last line. DEADLINE_EXCEEDED, CANCELLED: it was killed, and is gone.
+struct RunOptions {
+  ChildOptions child = {};
+  absl::Duration timeout = absl::Minutes(10);
+  int64_t max_output_bytes = 1 << 20;
+  std::stop_token stop = {};
+};
+absl::StatusOr<std::string> RunToEnd(const RunOptions& options);
+
+}  // namespace deweather
+
+#endif  // DEWEATHER_TRAINING_JOBS_CHILD_PROCESS_H_

@@ -1,0 +1,1 @@
+#include "training/jobs/job_runner.h"

@@ -1,0 +1,111 @@
+// Runs the jobs of a store, each as a program of its own, and sees them through crashes: of the program, and
+// of this one.
+//
+// Start        Programs of an earlier life are found (recorded, or by their environment), told to stop, and
+//              killed if they do not; their jobs are queued again. None is ever run twice at once: the run's
+//              folder is locked besides.
+// Attempt      kStart is committed, then the program is started, then recorded. It reads
+//              JOBS/ID/config.textproto, which says `resume: true`: each attempt goes on from the newest
+//              whole checkpoint.
+// Progress     from run/log.jsonl (training/report/json_lines.h), at most one progress event a second
+// End          status 0: Collect stores the model, then SUCCEEDED. A crash: another attempt after a growing
+//              delay, until max_failures. What is no crash (exit status 2: wrong configuration) fails at once.
+// Owns         its thread, the programs while they run
+// Threads      thread-safe; Wake and the destructor may be called on any thread, under no lock of the store
+// Errors       what goes wrong with a job is in its reason; what goes wrong with the store is logged, and tried
+//              again
+
+#ifndef DEWEATHER_TRAINING_JOBS_JOB_RUNNER_H_
+#define DEWEATHER_TRAINING_JOBS_JOB_RUNNER_H_
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "model/base/mutex.h"
+#include "model/base/server_options.h"
+#include "training/jobs/child_process.h"
+#include "training/jobs/job.h"
+#include "training/jobs/job_store.h"
+
+namespace deweather {
+
+// A running program, as the runner sees it; a test's needs no process.
+struct RunningProgram {
+  ProcessIdentity identity = {};
+  std::function<std::optional<ChildExit>()> poll = {};
+  std::function<void(int signal)> signal = {};  // to all of its processes
+  std::function<int64_t()> resident_bytes = {};
+  std::function<std::string()> output = {};  // what it printed since; at most 64 KiB a call
+};
+
+struct JobRunnerOptions {
+  std::string jobs = {};  // JOBS, see job_folder.h
+  TrainingServiceOptions training = {};
+  // The text of config.textproto for that job: data sets resolved, `output_dir` and `resume` set. Its error
+  // fails the job.
+  std::function<absl::StatusOr<std::string>(const Job& job)> prepare = {};
+  // Puts a finished model, by path, where it can be promoted; returns its version.
+  std::function<absl::StatusOr<std::string>(const Job& job, const std::string& path)> collect = {};
+  // Starts the program of a job; empty: ChildProcess::Start of training.launch.
+  std::function<absl::StatusOr<RunningProgram>(const Job& job, const ChildOptions& child)> launch = {};
+  std::function<void(const std::string& line)> log = {};
+};
+
+// What metrics ask for.
+struct RunnerStats {
+  int64_t images = 0;                    // that all programs of this life learnt from
+  std::map<std::string, double> losses;  // by term, of the job that told last
+  absl::Duration queue_wait_sum;         // of jobs that were started in this life
+  absl::Duration run_time_sum;           // of attempts that ended in this life
+  int64_t started = 0;
+  int64_t crashed = 0;
+};
+
+class JobRunner {
+ public:
+  // `store` must outlive the runner. The first thing its thread does is to end the programs of an earlier
+  // life.
+  JobRunner(JobStore& store, JobRunnerOptions options);
+
+  // Tells the programs to stop, waits for their checkpoints for at most stop_grace, kills what is left; the
+  // jobs are QUEUED then, and go on in the next life.
+  ~JobRunner();
+
+  JobRunner(const JobRunner&) = delete;
+  JobRunner& operator=(const JobRunner&) = delete;
+
+  // Looks at the store soon: a job was submitted or cancelled.
+  void Wake();
+
+  RunnerStats stats() const;
+
+ private:
+  struct Attempt;
+
+  void Loop();
+
+  JobStore& store_;
+  const JobRunnerOptions options_;
+
+  mutable Mutex mutex_;
+  CondVar wake_;
+  bool woken_ ABSL_GUARDED_BY(mutex_) = false;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  RunnerStats stats_ ABSL_GUARDED_BY(mutex_);
+
+  std::map<std::string, std::unique_ptr<Attempt>> attempts_;  // by job; the thread's own
+
+  std::thread thread_;  // last: it uses all of the above
+};
+
+}  // namespace deweather
+
+#endif  // DEWEATHER_TRAINING_JOBS_JOB_RUNNER_H_
