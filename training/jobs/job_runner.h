@@ -62,7 +62,9 @@ struct JobRunnerOptions {
 // What metrics ask for.
 struct RunnerStats {
   int64_t images = 0;                    // that all programs of this life learnt from
+  double images_per_second = 0;          // of all that run now
   std::map<std::string, double> losses;  // by term, of the job that told last
+  std::map<std::string, double> evaluation;  // by figure, of the job that was measured last
   absl::Duration queue_wait_sum;         // of jobs that were started in this life
   absl::Duration run_time_sum;           // of attempts that ended in this life
   int64_t started = 0;
