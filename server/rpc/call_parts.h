@@ -39,11 +39,15 @@ class UnreadReplies {
 };
 
 struct CallParts {
-  RestorePipeline& pipeline;
   Occupancy& calls;  // a call is in it until its reply has been sent
   const LimitOptions limits;
-  UnreadReplies unread;  // replies of streams are in it until they have been sent
   OpenCalls open;
+};
+
+// Of calls that restore.
+struct RestorationParts : CallParts {
+  RestorePipeline& pipeline;
+  UnreadReplies unread;  // replies of streams are in it until they have been sent
 };
 
 absl::Time DeadlineOf(const grpc::CallbackServerContext& context);

@@ -50,8 +50,8 @@ absl::Status LargeCall::OnStart(const v1::RestoreLargeRequest::Start& start) {
   }
   Moved();
   DW_ASSIGN_OR_RETURN(options_, ToOptions(start.options()));
-  DW_RETURN_IF_ERROR(parts().pipeline.CheckOptions(options_));
-  const int64_t limit = parts().limits.max_large_bytes;
+  DW_RETURN_IF_ERROR(parts_.pipeline.CheckOptions(options_));
+  const int64_t limit = parts_.limits.max_large_bytes;
   image_bytes_ = start.image_bytes();
   if (image_bytes_ < 1 || image_bytes_ > limit) {
     return Wrong("PICTURE_SIZE",
@@ -66,7 +66,7 @@ absl::Status LargeCall::OnStart(const v1::RestoreLargeRequest::Start& start) {
 absl::Status LargeCall::Reserve(int64_t arrived) {
   const int64_t wanted = std::min(image_bytes_, (arrived / kStepBytes + 1) * kStepBytes);
   if (wanted == room_bytes_) return absl::OkStatus();
-  absl::StatusOr<Reservation> room = parts().pipeline.Reserve(caller(), wanted, std::move(room_));
+  absl::StatusOr<Reservation> room = parts_.pipeline.Reserve(caller(), wanted, std::move(room_));
   counted_ = !room.ok();
   DW_RETURN_IF_ERROR(room.status());
   room_ = *std::move(room);
@@ -143,7 +143,7 @@ void LargeCall::Restore() {
   phase_ = Phase::kRestoring;
   counted_ = true;
   RestoreRequest work = MakeWork();
-  const auto unread = parts().unread.TakeFor(work);
+  const auto unread = parts_.unread.TakeFor(work);
   const std::weak_ptr<LargeCall> weak = std::static_pointer_cast<LargeCall>(shared_from_this());
   auto done = [weak, unread](absl::StatusOr<RestoreResult> result) {
     const std::shared_ptr<LargeCall> call = weak.lock();
@@ -152,7 +152,7 @@ void LargeCall::Restore() {
       raw->OnResult(std::move(result), std::move(*unread));
     });
   };
-  parts().pipeline.Start(std::move(work), std::move(done));
+  parts_.pipeline.Start(std::move(work), std::move(done));
 }
 
 const char* LargeCall::silence() const {
@@ -175,7 +175,7 @@ void LargeCall::OnDrain() {
 }
 
 void LargeCall::OnEnd(const absl::Status& status) {
-  if (!counted_) parts().pipeline.CountRefused(status);
+  if (!counted_) parts_.pipeline.CountRefused(status);
   if (!status.ok()) *cause_ = status;
   room_.reset();
   image_ = std::string();

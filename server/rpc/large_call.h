@@ -24,8 +24,8 @@ namespace deweather {
 
 class LargeCall final : public BidiCall<v1::RestoreLargeRequest, v1::RestoreLargeResponse> {
  public:
-  LargeCall(CallParts& parts, grpc::CallbackServerContext& context)
-      : BidiCall(parts, context, "RestoreLarge") {}
+  LargeCall(RestorationParts& parts, grpc::CallbackServerContext& context)
+      : BidiCall(parts, context, "RestoreLarge"), parts_(parts) {}
 
  private:
   enum class Phase { kOpen, kUploading, kRestoring, kDownloading };
@@ -51,6 +51,7 @@ class LargeCall final : public BidiCall<v1::RestoreLargeRequest, v1::RestoreLarg
   void WriteNext();
   void WriteChunk();
 
+  RestorationParts& parts_;
   Phase phase_ = Phase::kOpen;
   bool counted_ = false;  // the pipeline counts it
   RestoreOptions options_;

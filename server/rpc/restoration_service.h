@@ -26,7 +26,7 @@ class RestorationService final : public BytesRestorationService {
  public:
   // A call is in `calls` until its reply has been sent.
   RestorationService(RestorePipeline& pipeline, Occupancy& calls, const LimitOptions& limits)
-      : parts_{pipeline, calls, limits, UnreadReplies(limits.max_transport_bytes), {}} {}
+      : parts_{{calls, limits, {}}, pipeline, UnreadReplies(limits.max_transport_bytes)} {}
 
   // Ends the streams that are open, each as soon as what it has sent is answered, with UNAVAILABLE;
   // so it does with those that come later. For just before the pipeline's BeginDrain. Idempotent.
@@ -40,7 +40,7 @@ class RestorationService final : public BytesRestorationService {
   BytesReactor* RestoreStream(grpc::CallbackServerContext* context) override;
 
  private:
-  CallParts parts_;
+  RestorationParts parts_;
 };
 
 }  // namespace deweather

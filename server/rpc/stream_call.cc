@@ -46,14 +46,14 @@ void StreamCall::OnMessage(v1::RestoreStreamRequest message) {
 }
 
 void StreamCall::Reject(const absl::Status& status) {
-  parts().pipeline.CountRefused(status);
+  parts_.pipeline.CountRefused(status);
   End(status);
 }
 
 absl::Status StreamCall::OnStart(const v1::RestoreStreamRequest::Start& start) {
   if (started_) return OutOfOrder("a second start; only frames follow the first one");
   DW_ASSIGN_OR_RETURN(options_, ToOptions(start.options()));
-  DW_RETURN_IF_ERROR(parts().pipeline.CheckOptions(options_));
+  DW_RETURN_IF_ERROR(parts_.pipeline.CheckOptions(options_));
   DW_ASSIGN_OR_RETURN(window_, ToWindow(start.window()));
   drop_oldest_ = start.drop_oldest();
   started_ = true;
@@ -67,7 +67,7 @@ absl::Status StreamCall::OnFrame(v1::RestoreStreamRequest::Frame message) {
   frame.id = message.id();
   frame.image = std::move(*message.mutable_image());
   if (draining_) {
-    parts().pipeline.CountRefused(Draining());
+    parts_.pipeline.CountRefused(Draining());
     Settle(number, Draining());
   } else if (ran_ < window_ && waiting_.empty()) {
     Restore(number, frame);
@@ -80,7 +80,7 @@ absl::Status StreamCall::OnFrame(v1::RestoreStreamRequest::Frame message) {
 // Without drop_oldest no frame is read that would have to. A frame without room drops none.
 void StreamCall::Wait(int64_t number, Frame& frame) {
   absl::StatusOr<Reservation> room =
-      parts().pipeline.Reserve(caller(), static_cast<int64_t>(frame.image.size()));
+      parts_.pipeline.Reserve(caller(), static_cast<int64_t>(frame.image.size()));
   if (!room.ok()) return Settle(number, room.status());
   if (waiting_.size() >= static_cast<size_t>(window_)) DropOldest();
   frame.room = *std::move(room);
@@ -117,9 +117,9 @@ void StreamCall::Restore(int64_t number, Frame& frame) {
   work.deadline = deadline();
   work.caller = caller();
   work.reservation = std::move(frame.room);
-  work.max_reply_bytes = parts().limits.max_send_bytes;
+  work.max_reply_bytes = parts_.limits.max_send_bytes;
   work.cancel = cancelled();
-  const auto unread = parts().unread.TakeFor(work);
+  const auto unread = parts_.unread.TakeFor(work);
   const std::weak_ptr<StreamCall> weak = std::static_pointer_cast<StreamCall>(shared_from_this());
   auto done = [weak, number, unread](absl::StatusOr<RestoreResult> result) {
     const std::shared_ptr<StreamCall> call = weak.lock();
@@ -128,7 +128,7 @@ void StreamCall::Restore(int64_t number, Frame& frame) {
       raw->OnResult(number, std::move(result), std::move(*unread));
     });
   };
-  parts().pipeline.Start(std::move(work), std::move(done));
+  parts_.pipeline.Start(std::move(work), std::move(done));
 }
 
 void StreamCall::OnResult(int64_t number, absl::StatusOr<RestoreResult> result,
@@ -165,7 +165,7 @@ void StreamCall::OnWritten() {
 void StreamCall::OnDrain() {
   draining_ = true;
   for (const int64_t number : waiting_) {
-    parts().pipeline.CountRefused(Draining());
+    parts_.pipeline.CountRefused(Draining());
     Settle(number, Draining());
   }
   waiting_.clear();

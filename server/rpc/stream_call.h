@@ -27,8 +27,8 @@ namespace deweather {
 
 class StreamCall final : public BidiCall<v1::RestoreStreamRequest, v1::RestoreStreamResponse> {
  public:
-  StreamCall(CallParts& parts, grpc::CallbackServerContext& context)
-      : BidiCall(parts, context, "RestoreStream") {}
+  StreamCall(RestorationParts& parts, grpc::CallbackServerContext& context)
+      : BidiCall(parts, context, "RestoreStream"), parts_(parts) {}
 
  private:
   struct Frame {
@@ -62,6 +62,7 @@ class StreamCall final : public BidiCall<v1::RestoreStreamRequest, v1::RestoreSt
   bool MayRead() const;
   void WriteNext();
 
+  RestorationParts& parts_;
   bool started_ = false;
   bool half_closed_ = false;
   bool draining_ = false;

@@ -74,7 +74,7 @@ void StreamingCall::End(const absl::Status& status) {
   StartFinish(ToGrpc(status));
 }
 
-void StreamingCall::Moved() { moved_ = absl::Now(); }
+void StreamingCall::Moved(absl::Duration used) { moved_ = absl::Now() - used; }
 
 bool StreamingCall::failed() const {
   return grpc_call_failed_before_recv_message(grpc_.get()) != 0;

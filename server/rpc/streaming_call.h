@@ -1,4 +1,4 @@
-// What RestoreLarge and RestoreStream have in common: turns instead of locks, the idle limit, the end.
+// What streams have in common: turns instead of locks, the idle limit, the end.
 // Whatever happens to a call, on whatever thread, becomes a turn; turns run one at a time.
 //
 // Owns     itself, from Open until gRPC is done with it; what others hold of it are weak pointers
@@ -54,15 +54,14 @@ class StreamingCall : public std::enable_shared_from_this<StreamingCall> {
   // The call's answer. The first one counts; what is under way is cancelled.
   void End(const absl::Status& status);
 
-  CallParts& parts() const { return parts_; }
   const std::string& caller() const { return caller_; }
   const char* method() const { return method_; }
   absl::Time deadline() const { return deadline_; }
   std::stop_token cancelled() const { return cancel_.get_token(); }
   bool ended() const { return ended_at_.has_value(); }
 
-  // The caller or the model got on: the time until the idle limit starts again.
-  void Moved();
+  // The caller or the server got on: the time until the idle limit starts again, `used` of it past.
+  void Moved(absl::Duration used = absl::ZeroDuration());
   bool reading() const { return reading_; }
   bool writing() const { return writing_since_.has_value(); }
 
