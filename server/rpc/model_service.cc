@@ -2,69 +2,16 @@
 
 #include <spdlog/spdlog.h>
 
-#include <memory>
-#include <optional>
 #include <utility>
 
 #include "absl/status/status.h"
-#include "model/base/name.h"
 #include "model/base/error_reason.h"
-#include "server/rpc/call_parts.h"
-#include "server/rpc/grpc_status.h"
+#include "model/base/name.h"
 #include "server/rpc/model_convert.h"
+#include "server/rpc/unary_call.h"
 
 namespace deweather {
 namespace {
-
-// One call. Whoever answers first, a worker or a cancel, finishes it: the other's answer is dropped.
-// gRPC and the worker each hold it, so it outlives both.
-template <typename Response>
-class ModelCall final : public grpc::ServerUnaryReactor,
-                        public std::enable_shared_from_this<ModelCall<Response>> {
- public:
-  ModelCall(const char* method, std::string caller, Occupancy& calls, Response* response)
-      : method_(method), caller_(std::move(caller)), response_(response) {
-    place_.emplace(calls);
-  }
-
-  // What gRPC is given; it lets go in OnDone.
-  grpc::ServerUnaryReactor* Reactor() {
-    self_ = this->shared_from_this();
-    return this;
-  }
-
-  void Answer(absl::StatusOr<Response> answer) {
-    if (answered_.exchange(true)) return;
-    if (answer.ok()) {
-      *response_ = *std::move(answer);  // gRPC's, until Finish
-    } else {
-      LogError(method_, caller_, answer.status());
-    }
-    this->Finish(ToGrpc(answer.status()));
-  }
-
- private:
-  void OnCancel() override {
-    if (!answered_.exchange(true)) this->Finish(grpc::Status::CANCELLED);
-  }
-  void OnDone() override {
-    place_.reset();
-    self_.reset();
-  }
-
-  const char* const method_;
-  const std::string caller_;
-  std::optional<Occupancy::Place> place_;  // until the reply has been sent
-  Response* const response_;
-  std::atomic<bool> answered_ = false;
-  std::shared_ptr<ModelCall> self_;
-};
-
-template <typename Response>
-std::shared_ptr<ModelCall<Response>> MakeCall(const char* method, std::string caller,
-                                              Occupancy& calls, Response* response) {
-  return std::make_shared<ModelCall<Response>>(method, std::move(caller), calls, response);
-}
 
 absl::StatusOr<v1::Model> Describe(LiveModels& models, const std::string& name) {
   absl::StatusOr<ModelStatus> status = models.StatusOf(name);
