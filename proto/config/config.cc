@@ -9,8 +9,6 @@
 namespace deweather {
 namespace {
 
-constexpr size_t kMaxConfigBytes = size_t{1} << 20;
-
 absl::StatusOr<std::string> ReadConfig(const std::string& path) {
   DW_ASSIGN_OR_RETURN(std::string text, ReadFile(path));
   if (text.size() <= kMaxConfigBytes) return text;

@@ -9,6 +9,7 @@
 #ifndef DEWEATHER_PROTO_CONFIG_CONFIG_H_
 #define DEWEATHER_PROTO_CONFIG_CONFIG_H_
 
+#include <cstddef>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -16,6 +17,9 @@
 #include "model/base/train_options.h"
 
 namespace deweather {
+
+// A file with more is refused.
+inline constexpr size_t kMaxConfigBytes = size_t{1} << 20;
 
 // deweather.v1.ServerConfig, validated.
 absl::StatusOr<ServerOptions> LoadServerConfig(const std::string& path);

@@ -193,8 +193,6 @@ absl::Status CheckDuration(const google::protobuf::Duration& duration, const std
       path, seconds, nanos, kTenThousandYears));
 }
 
-absl::Status CheckValues(const Message& message, const std::string& path);
-
 absl::Status CheckField(const Message& message, const FieldDescriptor* field, int index,
                         const std::string& path) {
   const Reflection& reflection = *message.GetReflection();
@@ -210,8 +208,19 @@ absl::Status CheckField(const Message& message, const FieldDescriptor* field, in
       absl::StrFormat("%s is %d; it takes one of %s", path, value, NamesOf(*field->enum_type())));
 }
 
+absl::Status CheckUnknown(const Message& message, const std::string& path) {
+  const auto& unknown = message.GetReflection()->GetUnknownFields(message);
+  if (unknown.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrFormat("%s has a field of number %d; it has %s", path,
+                                                    unknown.field(0).number(),
+                                                    FieldsOf(*message.GetDescriptor())));
+}
+
+}  // namespace
+
 // Proto3 lets a file say any number for an enum, and anything for the parts of a duration.
 absl::Status CheckValues(const Message& message, const std::string& path) {
+  DW_RETURN_IF_ERROR(CheckUnknown(message, path));
   if (const auto* duration = dynamic_cast<const google::protobuf::Duration*>(&message)) {
     return CheckDuration(*duration, path);
   }
@@ -230,8 +239,6 @@ absl::Status CheckValues(const Message& message, const std::string& path) {
   }
   return absl::OkStatus();
 }
-
-}  // namespace
 
 absl::Status ParseText(const std::string& text, Message* message, FieldPlaces* places) {
   FirstError error;

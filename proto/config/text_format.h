@@ -24,6 +24,10 @@ struct FieldPlaces {
 absl::Status ParseText(const std::string& text, google::protobuf::Message* message,
                        FieldPlaces* places);
 
+// What the wire lets through beside the fields' ranges: fields that nobody here knows, numbers that an enum
+// has no name for, durations that are none. The error begins with `path`, that of `message`.
+absl::Status CheckValues(const google::protobuf::Message& message, const std::string& path);
+
 // `error`, whose message begins with the path of a field of `message` (as in "data.clean[1].dir is
 // empty"), with "FILE:LINE: " in front: the line of the field, or of the deepest message around it
 // that the file has, or no line at all.
