@@ -15,8 +15,8 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "model/base/progress_bar.h"
 #include "model/base/train_options.h"
-#include "training/report/progress_bar.h"
 #include "training/report/record.h"
 #include "training/report/run_log.h"
 #include "training/train.h"

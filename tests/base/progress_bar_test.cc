@@ -1,4 +1,4 @@
-#include "training/report/progress_bar.h"
+#include "model/base/progress_bar.h"
 
 #include <gtest/gtest.h>
 
@@ -77,6 +77,8 @@ TEST(TimeLeftTest, GoesByThePaceOfThisLife) {
   EXPECT_EQ(TimeLeft(state), absl::ZeroDuration());
   state.step = state.first_step;
   EXPECT_EQ(TimeLeft(state), std::nullopt);
+  state.left = absl::Seconds(7);
+  EXPECT_EQ(TimeLeft(state), absl::Seconds(7)) << "as told";
 }
 
 TEST(ShortDurationTest, TwoUnits) {

@@ -1,4 +1,4 @@
-#include "training/report/progress_bar.h"
+#include "model/base/progress_bar.h"
 
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -71,6 +71,7 @@ std::string Join(const std::vector<Piece>& pieces) {
 }  // namespace
 
 std::optional<absl::Duration> TimeLeft(const BarState& state) {
+  if (state.left) return state.left;
   const int64_t done = state.step - state.first_step;
   if (done <= 0) return std::nullopt;
   const auto left = static_cast<double>(std::max<int64_t>(state.steps - state.step, 0));

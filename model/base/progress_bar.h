@@ -2,8 +2,8 @@
 //
 // Threads  thread-compatible
 
-#ifndef DEWEATHER_TRAINING_REPORT_PROGRESS_BAR_H_
-#define DEWEATHER_TRAINING_REPORT_PROGRESS_BAR_H_
+#ifndef DEWEATHER_MODEL_BASE_PROGRESS_BAR_H_
+#define DEWEATHER_MODEL_BASE_PROGRESS_BAR_H_
 
 #include <cstdint>
 #include <cstdio>
@@ -23,6 +23,8 @@ struct BarState {
   absl::Duration elapsed = absl::ZeroDuration();
   // Until the run's time is up.
   absl::Duration remaining_time = absl::InfiniteDuration();
+  // Time until the end if that is known already, not from `elapsed`.
+  std::optional<absl::Duration> left = {};
 };
 
 // Until the steps are done at the pace since `first_step`, or the time is up; nothing at first.
@@ -58,4 +60,4 @@ class ProgressBar {
 
 }  // namespace deweather
 
-#endif  // DEWEATHER_TRAINING_REPORT_PROGRESS_BAR_H_
+#endif  // DEWEATHER_MODEL_BASE_PROGRESS_BAR_H_
