@@ -1,10 +1,14 @@
 #include "model/base/server_options.h"
 
+#include <algorithm>
 #include <charconv>
+#include <set>
 #include <string_view>
 #include <system_error>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_format.h"
+#include "model/base/name.h"
 #include "model/base/status_macros.h"
 
 namespace deweather {
@@ -86,6 +90,80 @@ absl::Status CheckBatching(const BatchingOptions& batching) {
   return CheckRange("batching.window_tiles", batching.window_tiles, 1, 4096);
 }
 
+absl::Status Wrong(std::string_view field, std::string_view value, std::string_view wanted) {
+  return absl::InvalidArgumentError(
+      absl::StrFormat("%s is '%s'; it must be %s", field, value, wanted));
+}
+
+// What execve and CUDA_VISIBLE_DEVICES can carry.
+absl::Status CheckProgram(const TrainingServiceOptions& training) {
+  if (!training.launch.empty() && training.launch.front().empty()) {
+    return Wrong("training.launch[0]", "", "a program");
+  }
+  const auto in_gpu = [](char c) {
+    return absl::ascii_isalnum(c) || std::string_view(",-/_").find(c) != std::string_view::npos;
+  };
+  if (std::all_of(training.gpu.begin(), training.gpu.end(), in_gpu)) return absl::OkStatus();
+  return Wrong("training.gpu", training.gpu, "made of letters, digits, ',', '-', '/' and '_'");
+}
+
+absl::Status CheckTraining(const TrainingServiceOptions& training) {
+  DW_RETURN_IF_ERROR(CheckRange("training.max_running", training.max_running, 0, 64));
+  DW_RETURN_IF_ERROR(CheckRange("training.max_queued", training.max_queued, 1, 1'000'000));
+  DW_RETURN_IF_ERROR(CheckRange("training.max_failures", training.max_failures, 1, 1000));
+  DW_RETURN_IF_ERROR(
+      CheckDuration("training.first_retry", training.first_retry, absl::Seconds(600)));
+  DW_RETURN_IF_ERROR(CheckDuration("training.stop_grace", training.stop_grace, absl::Hours(1)));
+  DW_RETURN_IF_ERROR(CheckProgram(training));
+  DW_RETURN_IF_ERROR(CheckRange("training.niceness", training.niceness, 0, 19));
+  DW_RETURN_IF_ERROR(CheckRange("training.threads", training.threads, 0, 1024));
+  if (training.max_memory_bytes != 0) {
+    DW_RETURN_IF_ERROR(CheckRange("training.max_memory_bytes", training.max_memory_bytes,
+                                  int64_t{64} << 20, int64_t{1} << 40));
+  }
+  DW_RETURN_IF_ERROR(CheckDuration("training.max_time", training.max_time, absl::InfiniteDuration(),
+                                   absl::Nanoseconds(1)));
+  DW_RETURN_IF_ERROR(
+      CheckRange("training.max_log_bytes", training.max_log_bytes, 4096, int64_t{1} << 30));
+  DW_RETURN_IF_ERROR(CheckRange("training.max_disk_bytes", training.max_disk_bytes,
+                                int64_t{1} << 20, int64_t{1000} << 40));
+  return CheckRange("training.min_free_bytes", training.min_free_bytes, 0, int64_t{1} << 40);
+}
+
+absl::Status CheckRegistered(const std::vector<RegisteredDataset>& registered) {
+  std::set<std::string_view> names;
+  for (size_t i = 0; i < registered.size(); ++i) {
+    const std::string field = absl::StrFormat("datasets.registered[%d]", i);
+    DW_RETURN_IF_ERROR(ValidateName(field + ".name", registered[i].name));
+    if (!names.insert(registered[i].name).second) {
+      return Wrong(field + ".name", registered[i].name, "another: an earlier one has it");
+    }
+    if (registered[i].dir.empty()) return Wrong(field + ".dir", "", "a folder");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckDatasets(const DatasetOptions& datasets) {
+  DW_RETURN_IF_ERROR(CheckRegistered(datasets.registered));
+  DW_RETURN_IF_ERROR(CheckRange("datasets.max_bytes", datasets.max_bytes, 0, int64_t{1000} << 40));
+  DW_RETURN_IF_ERROR(CheckRange("datasets.max_files", datasets.max_files, 1, 10'000'000));
+  DW_RETURN_IF_ERROR(
+      CheckRange("datasets.max_file_bytes", datasets.max_file_bytes, 1024, 2147483647));
+  return CheckRange("datasets.min_free_bytes", datasets.min_free_bytes, 0, int64_t{1} << 40);
+}
+
+absl::Status CheckPromotion(const PromotionOptions& promotion) {
+  if (!promotion.dataset.empty()) {
+    DW_RETURN_IF_ERROR(ValidateName("promotion.dataset", promotion.dataset));
+  }
+  const double bound = promotion.max_regression_db;
+  if (!(bound >= 0 && bound <= 100)) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("promotion.max_regression_db is %g; it must be in [0, 100]", bound));
+  }
+  return CheckDuration("promotion.timeout", promotion.timeout, absl::Hours(24), absl::Seconds(1));
+}
+
 }  // namespace
 
 absl::Status Validate(const ServerOptions& options) {
@@ -100,7 +178,10 @@ absl::Status Validate(const ServerOptions& options) {
   DW_RETURN_IF_ERROR(CheckAdmission(options.admission));
   DW_RETURN_IF_ERROR(CheckBatching(options.batching));
   DW_RETURN_IF_ERROR(CheckDuration("drain.delay", options.drain.delay, absl::Hours(1)));
-  return CheckDuration("drain.timeout", options.drain.timeout, absl::Hours(1));
+  DW_RETURN_IF_ERROR(CheckDuration("drain.timeout", options.drain.timeout, absl::Hours(1)));
+  DW_RETURN_IF_ERROR(CheckTraining(options.training));
+  DW_RETURN_IF_ERROR(CheckDatasets(options.datasets));
+  return CheckPromotion(options.promotion);
 }
 
 }  // namespace deweather

@@ -16,25 +16,42 @@ absl::Status CheckRange(std::string_view field, double value, double low, double
 }
 
 // The log has figures of these names beside the tasks'.
-absl::Status CheckTask(std::string_view task) {
+absl::Status CheckTask(const std::string& field, std::string_view task) {
   if (task != "all" && task != "balance") return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrFormat(
-      "data.pairs.task is '%s', which has a meaning of its own; it must be another name", task));
+      "%s is '%s', which has a meaning of its own; it must be another name", field, task));
+}
+
+absl::Status CheckWeather(const std::string& field, std::string_view weather) {
+  for (const std::string_view known : {"rain", "drops", "snow", "haze", "mixed"}) {
+    if (weather == known) return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrFormat("%s is '%s'; it must be rain, drops, snow, haze or mixed", field, weather));
+}
+
+absl::Status Validate(const PairedSource& source, const std::string& field) {
+  DW_RETURN_IF_ERROR(CheckTask(field + ".task", source.task));
+  DW_RETURN_IF_ERROR(CheckRange(field + ".weight", source.weight, 1e-6, 1e6));
+  return CheckRange(field + ".loss_weight", source.loss_weight, 1e-6, 1e6);
+}
+
+absl::Status Validate(const CleanSource& source, const std::string& field) {
+  DW_RETURN_IF_ERROR(CheckRange(field + ".weight", source.weight, 1e-6, 1e6));
+  DW_RETURN_IF_ERROR(CheckRange(field + ".loss_weight", source.loss_weight, 1e-6, 1e6));
+  DW_RETURN_IF_ERROR(CheckWeather(field + ".weather", source.weather));
+  return CheckRange(field + ".untouched_share", source.untouched_share, 0, 1);
 }
 
 absl::Status ValidateData(const DataOptions& data, int patch) {
   if (data.pairs.empty() && data.clean.empty()) {
     return absl::InvalidArgumentError("data names no pairs and no clean pictures");
   }
-  for (const PairedSource& source : data.pairs) {
-    DW_RETURN_IF_ERROR(CheckTask(source.task));
-    DW_RETURN_IF_ERROR(CheckRange("data.pairs.weight", source.weight, 1e-6, 1e6));
-    DW_RETURN_IF_ERROR(CheckRange("data.pairs.loss_weight", source.loss_weight, 1e-6, 1e6));
+  for (size_t i = 0; i < data.pairs.size(); ++i) {
+    DW_RETURN_IF_ERROR(Validate(data.pairs[i], absl::StrFormat("data.pairs[%d]", i)));
   }
-  for (const CleanSource& source : data.clean) {
-    DW_RETURN_IF_ERROR(CheckRange("data.clean.weight", source.weight, 1e-6, 1e6));
-    DW_RETURN_IF_ERROR(CheckRange("data.clean.loss_weight", source.loss_weight, 1e-6, 1e6));
-    DW_RETURN_IF_ERROR(CheckRange("data.clean.untouched_share", source.untouched_share, 0, 1));
+  for (size_t i = 0; i < data.clean.size(); ++i) {
+    DW_RETURN_IF_ERROR(Validate(data.clean[i], absl::StrFormat("data.clean[%d]", i)));
   }
   DW_RETURN_IF_ERROR(CheckRange("data.loader_threads", data.loader_threads, 1, 256));
   DW_RETURN_IF_ERROR(CheckRange("data.prefetch_batches", data.prefetch_batches, 1, 1024));

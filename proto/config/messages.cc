@@ -1,5 +1,6 @@
 #include "proto/config/messages.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_format.h"
@@ -48,6 +49,40 @@ void Copy(const v1::ServerConfig::Batching& message, BatchingOptions* options) {
 
 void Copy(const v1::ServerConfig::Drain& message, DrainOptions* options) {
   if (message.has_delay()) options->delay = ToDuration(message.delay());
+  if (message.has_timeout()) options->timeout = ToDuration(message.timeout());
+}
+
+void Copy(const v1::ServerConfig::Training& message, TrainingServiceOptions* options) {
+  DW_COPY(max_running);
+  DW_COPY(max_queued);
+  DW_COPY(max_failures);
+  if (message.has_first_retry()) options->first_retry = ToDuration(message.first_retry());
+  if (message.has_stop_grace()) options->stop_grace = ToDuration(message.stop_grace());
+  options->launch = {message.launch().begin(), message.launch().end()};
+  DW_COPY(idle);
+  DW_COPY(niceness);
+  DW_COPY(threads);
+  DW_COPY(gpu);
+  DW_COPY(max_memory_bytes);
+  if (message.has_max_time()) options->max_time = ToDuration(message.max_time());
+  DW_COPY(max_log_bytes);
+  DW_COPY(max_disk_bytes);
+  DW_COPY(min_free_bytes);
+}
+
+void Copy(const v1::ServerConfig::Datasets& message, DatasetOptions* options) {
+  for (const auto& registered : message.registered()) {
+    options->registered.push_back({registered.name(), registered.dir()});
+  }
+  DW_COPY(max_bytes);
+  DW_COPY(max_files);
+  DW_COPY(max_file_bytes);
+  DW_COPY(min_free_bytes);
+}
+
+void Copy(const v1::ServerConfig::Promotion& message, PromotionOptions* options) {
+  DW_COPY(dataset);
+  DW_COPY(max_regression_db);
   if (message.has_timeout()) options->timeout = ToDuration(message.timeout());
 }
 
@@ -216,6 +251,12 @@ absl::StatusOr<ServerOptions> ToOptions(const v1::ServerConfig& message) {
   Copy(message.drain(), &options.drain);
   Copy(message.admission(), &options.admission);
   Copy(message.batching(), &options.batching);
+  Copy(message.training(), &options.training);
+  Copy(message.datasets(), &options.datasets);
+  Copy(message.promotion(), &options.promotion);
+  // No larger than what training's loader decodes, and than what the server decodes at all.
+  options.datasets.max_image_pixels =
+      std::min(options.limits.max_image_pixels, DatasetOptions().max_image_pixels);
   return options;
 }
 

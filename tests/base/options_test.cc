@@ -95,7 +95,7 @@ TEST(TrainOptionsTest, TasksThatTheLogHasAlready) {
   options.output_dir = "out";
   for (const char* task : {"all", "balance"}) {
     options.data.pairs = {{"input", "gt", 1, 1, task}};
-    ExpectRefused(Validate(options), std::string("data.pairs.task is '") + task + "'");
+    ExpectRefused(Validate(options), std::string("data.pairs[0].task is '") + task + "'");
   }
 }
 
@@ -106,7 +106,7 @@ TEST(TrainOptionsTest, RangesAreChecked) {
   options.data.clean = {{.dir = "clean"}};
   EXPECT_TRUE(Validate(options).ok());
   options.data.clean[0].untouched_share = 1.5;
-  ExpectRefused(Validate(options), "data.clean.untouched_share is 1.5; it must be in [0, 1]");
+  ExpectRefused(Validate(options), "data.clean[0].untouched_share is 1.5; it must be in [0, 1]");
   options.data.clean[0].untouched_share = 0;
   options.optimizer.min_learning_rate = 1;
   ExpectRefused(Validate(options), "optimizer.min_learning_rate is 1");

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "training/weather/weather.h"
+
 namespace deweather {
 namespace {
 
@@ -43,7 +45,15 @@ TEST(ServerConfigTest, EveryFieldArrives) {
              max_model_bytes: 8000000 }
     drain { delay { nanos: 8 } timeout { seconds: 9 } }
     admission { max_bytes: 1048577 max_tiles: 10 max_caller_percent: 11 }
-    batching { max_tiles: 12 max_delay { nanos: 13 } window_tiles: 14 })",
+    batching { max_tiles: 12 max_delay { nanos: 13 } window_tiles: 14 }
+    training { max_running: 15 max_queued: 16 max_failures: 17 first_retry { seconds: 18 }
+               stop_grace { seconds: 19 } launch: ["torchrun", "--nproc-per-node=2"] idle: false
+               niceness: 1 threads: 20 gpu: "0,1" max_memory_bytes: 70000001
+               max_time { seconds: 21 } max_log_bytes: 4097 max_disk_bytes: 1048577
+               min_free_bytes: 22 }
+    datasets { registered { name: "r" dir: "/r" } registered { name: "s" dir: "s" } max_bytes: 23
+               max_files: 24 max_file_bytes: 1025 min_free_bytes: 26 }
+    promotion { dataset: "r" max_regression_db: 0.5 timeout { seconds: 27 } })",
                                          "all");
   ASSERT_TRUE(options.ok()) << options.status();
   ServerOptions expected;
@@ -58,7 +68,36 @@ TEST(ServerConfigTest, EveryFieldArrives) {
   expected.drain = {absl::Nanoseconds(8), absl::Seconds(9)};
   expected.admission = {1048577, 10, 11};
   expected.batching = {12, absl::Nanoseconds(13), 14};
+  expected.training = {.max_running = 15,
+                       .max_queued = 16,
+                       .max_failures = 17,
+                       .first_retry = absl::Seconds(18),
+                       .stop_grace = absl::Seconds(19),
+                       .launch = {"torchrun", "--nproc-per-node=2"},
+                       .idle = false,
+                       .niceness = 1,
+                       .threads = 20,
+                       .gpu = "0,1",
+                       .max_memory_bytes = 70'000'001,
+                       .max_time = absl::Seconds(21),
+                       .max_log_bytes = 4097,
+                       .max_disk_bytes = 1048577,
+                       .min_free_bytes = 22};
+  expected.datasets = {.registered = {{"r", "/r"}, {"s", "s"}},
+                       .max_bytes = 23,
+                       .max_files = 24,
+                       .max_file_bytes = 1025,
+                       .max_image_pixels = 3,  // limits' own
+                       .min_free_bytes = 26};
+  expected.promotion = {"r", 0.5, absl::Seconds(27)};
   EXPECT_EQ(*options, expected);
+}
+
+// The loader of training reads no larger ones.
+TEST(ServerConfigTest, PicturesOfDataSetsAreNoLargerThanTrainingReads) {
+  const auto options = ParseServerConfig("limits { max_image_pixels: 900000000 }", "s");
+  ASSERT_TRUE(options.ok()) << options.status();
+  EXPECT_EQ(options->datasets.max_image_pixels, 200'000'000);
 }
 
 struct Mistake {
@@ -110,6 +149,44 @@ TEST(ServerConfigTest, MistakesNameFileLineFieldValueAndLimit) {
       {"precision: 9", {":1: precision is 9", "PRECISION_BF16"}},
   };
   for (const Mistake& mistake : mistakes) ExpectSaid(ServerError(mistake.text), mistake);
+}
+
+TEST(ServerConfigTest, MistakesOfTraining) {
+  const std::vector<Mistake> mistakes = {
+      {"training {\n max_running: 65 }", {"s.textproto:2: training.max_running is 65", "[0, 64]"}},
+      {"training { max_queued: 0 }", {"training.max_queued is 0", "[1, 1000000]"}},
+      {"training { max_failures: 0 }", {"training.max_failures is 0", "[1, 1000]"}},
+      {"training { first_retry { seconds: 601 } }", {"first_retry is 10m1s", "[0s, 10m]"}},
+      {"training { stop_grace { seconds: -1 } }", {"stop_grace is -1s", "[0s, 1h]"}},
+      {"training { launch: [''] }", {"training.launch[0] is ''", "a program"}},
+      {"training { niceness: -1 }", {"training.niceness is -1", "[0, 19]"}},
+      {"training { threads: 1025 }", {"training.threads is 1025", "[0, 1024]"}},
+      {"training { gpu: '0 1' }", {"training.gpu is '0 1'", "letters, digits"}},
+      {"training { max_memory_bytes: 9 }", {"max_memory_bytes is 9", "[67108864, "}},
+      {"training { max_time { } }", {"training.max_time is 0", "[1ns, inf]"}},
+      {"training { max_log_bytes: 9 }", {"max_log_bytes is 9", "[4096, 1073741824]"}},
+      {"training { max_disk_bytes: 9 }", {"max_disk_bytes is 9", "[1048576, 1099511627776000]"}},
+      {"training { min_free_bytes: -1 }", {"training.min_free_bytes is -1", "[0, 1099511627776]"}},
+      {"datasets {\n registered { name: 'a' dir: 'x' }\n registered { name: 'a' dir: 'y' } }",
+       {"datasets.registered[1].name is 'a'", "another"}},
+      {"datasets {\n registered {\n name: '../a' dir: 'x' } }",
+       {":3: datasets.registered[0].name is not made of letters"}},
+      {"datasets { registered { dir: 'x' } }", {"datasets.registered[0].name is 0 bytes long"}},
+      {"datasets { registered { name: 'a' } }", {"datasets.registered[0].dir is ''", "a folder"}},
+      {"datasets { max_bytes: -1 }", {"datasets.max_bytes is -1", "[0, 1099511627776000]"}},
+      {"datasets { max_files: 0 }", {"datasets.max_files is 0", "[1, 10000000]"}},
+      {"datasets { max_file_bytes: 9 }", {"max_file_bytes is 9", "[1024, 2147483647]"}},
+      {"datasets { min_free_bytes: -1 }", {"datasets.min_free_bytes is -1"}},
+      {"promotion { dataset: 'a/b' }", {"promotion.dataset is not made of letters"}},
+      {"promotion { max_regression_db: nan }", {"max_regression_db is nan", "[0, 100]"}},
+      {"promotion { max_regression_db: -0.1 }", {"max_regression_db is -0.1", "[0, 100]"}},
+      {"promotion { timeout { } }", {"promotion.timeout is 0", "[1s, 24h]"}},
+  };
+  for (const Mistake& mistake : mistakes) ExpectSaid(ServerError(mistake.text), mistake);
+}
+
+TEST(ServerConfigTest, NoMemoryLimitIsZero) {
+  EXPECT_TRUE(ParseServerConfig("training { max_memory_bytes: 0 }", "s").ok());
 }
 
 TEST(ServerConfigTest, SyntaxErrorsSayWhatTheFieldTakes) {
@@ -261,7 +338,9 @@ TEST(TrainConfigTest, MistakesInDataNameTheEntry) {
       {"output_dir: 'o' data {\n clean { dir: 'a' }\n clean { weight: 2 }\n}",
        {"t:3: data.clean[1] needs a dir"}},
       {"output_dir: 'o' data {\n clean { dir: 'a'\n weight: 0 } }",
-       {"t:3: data.clean", "weight is 0"}},
+       {"t:3: data.clean[0].weight is 0"}},
+      {"output_dir: 'o' data { clean { dir: 'a' }\n clean { dir: 'a'\n weather: 'hail' } }",
+       {"t:3: data.clean[1].weather is 'hail'", "rain, drops, snow, haze or mixed"}},
       {"output_dir: 'o' data {\n pairs { dir: 'a' }\n pairs { input_dir: 'b' }\n}",
        {"t:3: data.pairs[1] needs a dir, or both"}},
       {"output_dir: 'o' data { pairs {\n dir: 'a' truth_dir: 'b' } }",
@@ -271,6 +350,16 @@ TEST(TrainConfigTest, MistakesInDataNameTheEntry) {
   };
   for (const Mistake& mistake : mistakes) {
     ExpectSaid(std::string(ParseTrainConfig(mistake.text, "t").status().message()), mistake);
+  }
+}
+
+TEST(TrainConfigTest, EveryWeatherThatThereIs) {
+  for (const Weather weather : kWeathers) {
+    const std::string name(Name(weather));
+    EXPECT_TRUE(
+        ParseTrainConfig("output_dir: 'o' data { clean { dir: 'a' weather: '" + name + "' } }", "t")
+            .ok())
+        << name;
   }
 }
 
