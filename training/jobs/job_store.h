@@ -3,11 +3,12 @@
 // synchronous=FULL) before the call returns.
 //
 // Schema   specified in job_store.cc; migrations are numbered, and applied in order when the file is opened
-// Owns     the file, kept from other servers by a lock beside it for as long as the store lives
+// Owns     PATH, kept from other servers by a lock on PATH.lock for as long as the store lives
 // Threads  thread-safe: one connection, one lock. Every call may wait for the disk: not for gRPC's threads
 // Errors   NOT_FOUND (UNKNOWN_JOB) no such job · FAILED_PRECONDITION (JOB_STATE) an illegal transition,
 //          naming state and action · ALREADY_EXISTS (REQUEST_ID_REUSED) · RESOURCE_EXHAUSTED (DISK_FULL) ·
-//          DATA_LOSS a corrupt file, naming it · UNAVAILABLE the file cannot be read or written
+//          DATA_LOSS a corrupt file, naming it · UNAVAILABLE the file cannot be read or written. A call
+//          that fails has changed nothing
 
 #ifndef DEWEATHER_TRAINING_JOBS_JOB_STORE_H_
 #define DEWEATHER_TRAINING_JOBS_JOB_STORE_H_
@@ -27,6 +28,10 @@
 #include "training/jobs/job.h"
 
 namespace deweather {
+
+// Progress and warnings of one job beyond so many are no events any more; the last progress is still the
+// job's. Some 28 hours at one a second.
+inline constexpr int kMaxToldEvents = 100'000;
 
 // A program of a job, so that another life of the server can tell whether it still runs.
 struct JobProcess {
@@ -66,25 +71,33 @@ class JobStore {
   // the thread that made the change. To be set before the store is shared.
   void OnChange(std::function<void(const std::string& job_id)> on_change);
 
-  // Makes a job, QUEUED. A request_id that is known gives its job again, if the digest is the same.
+  // Makes a job, QUEUED. A request_id that is known gives its job again, as it is by then, if the digest
+  // is the same. INVALID_ARGUMENT: Validate's.
   absl::StatusOr<Job> Submit(const NewJob& job, absl::Time now);
+
+  // The job of an earlier Submit with that request_id. Nothing: there is none. ALREADY_EXISTS: it had
+  // another digest.
+  absl::StatusOr<std::optional<Job>> FindRequest(const std::string& request_id,
+                                                 const std::string& request_digest) const;
 
   absl::StatusOr<Job> Get(const std::string& id) const;
   // The newest first.
   absl::StatusOr<std::vector<Job>> List(const JobQuery& query) const;
+  // Of every state, 0 if there is none.
   absl::StatusOr<std::map<JobState, int64_t>> CountByState() const;
 
-  // The job as it is then. kStart counts an attempt.
+  // The job as it is then. kStart counts an attempt. No start or end is earlier than what came before it,
+  // whatever the clock says.
   absl::StatusOr<Job> Apply(const std::string& id, const JobChange& change, absl::Time now);
 
   // The QUEUED job that is to run next: of those whose retry_time has come the highest priority, the
-  // oldest. Nothing: none is due.
+  // oldest. A clock that was set back holds none up. Nothing: none is due.
   absl::StatusOr<std::optional<Job>> NextDue(absl::Time now) const;
   // When the earliest retry_time of a QUEUED job comes; InfiniteFuture: none waits for one.
   absl::StatusOr<absl::Time> NextRetry(absl::Time now) const;
 
   // Appends what its program told (not kState) in one transaction, numbers it, and keeps the last
-  // progress and evaluation in the job. A job that has ended takes none: FAILED_PRECONDITION.
+  // progress and evaluation in the job. A job that has ended takes none: FAILED_PRECONDITION (JOB_STATE).
   absl::Status AddEvents(const std::string& id, std::vector<JobEvent> events);
   // Events after `after`, in order, at most `limit`.
   absl::StatusOr<std::vector<JobEvent>> Events(const std::string& id, int64_t after,
@@ -92,10 +105,12 @@ class JobStore {
 
   // What runs for a job. None of one job is replaced by the next.
   absl::Status SetProcess(const JobProcess& process);
-  absl::Status ClearProcess(const std::string& id);
+  absl::Status ClearProcess(const std::string& id);  // OK also if there is none
   absl::StatusOr<std::vector<JobProcess>> Processes() const;
 
   absl::Status SetDiskBytes(const std::string& id, int64_t bytes);
+  // The sum over all jobs.
+  absl::StatusOr<int64_t> DiskBytes() const;
 
   // FAILED_PRECONDITION unless it has ended. Its request_id is free again.
   absl::Status Delete(const std::string& id);
@@ -104,6 +119,13 @@ class JobStore {
   struct Database;  // hides SQLite
 
   explicit JobStore(std::unique_ptr<Database> database);
+
+  // What `body` returns, run on the database under the lock; Write: in a transaction.
+  template <typename Body>
+  auto Read(Body body) const;
+  template <typename Body>
+  auto Write(Body body);
+  void Tell(const std::string& id) const;
 
   mutable Mutex mutex_;
   const std::unique_ptr<Database> database_ ABSL_PT_GUARDED_BY(mutex_);
