@@ -27,7 +27,8 @@ struct ChildLimits {
 };
 
 struct ChildOptions {
-  std::vector<std::string> arguments = {};    // the program first; never through a shell
+  // The program first, looked up in PATH unless it holds a '/'; never through a shell.
+  std::vector<std::string> arguments = {};
   std::vector<std::string> environment = {};  // "NAME=VALUE", on top of ours
   std::string folder = {};                    // to run in; empty: ours
   // Where stdout and stderr go, opened to append; empty: a pipe, read by Output().
@@ -50,7 +51,7 @@ bool IsAlive(const ProcessIdentity& process);
 // whatever group or session. Of this user's processes only.
 std::vector<ProcessIdentity> ProcessesWith(const std::string& name, const std::string& value);
 
-// Resident bytes of all of them.
+// Resident bytes of those that are alive; what they share counts for each.
 int64_t ResidentBytes(const std::vector<ProcessIdentity>& processes);
 
 // How a program ended.
@@ -62,12 +63,25 @@ struct ChildExit {
 // "exit status 1", "killed by signal 9 (Killed)".
 std::string Describe(const ChildExit& exit);
 
+struct RunOptions {
+  ChildOptions child = {};  // output_path is of no matter
+  absl::Duration timeout = absl::Minutes(10);
+  int64_t max_output_bytes = 1 << 20;
+  std::stop_token stop = {};
+};
+
+// Runs a program to its end and returns what it printed on stdout, the first max_output_bytes of it.
+// INTERNAL: it ended otherwise than with status 0; the message says how, and the last line of its stderr.
+// DEADLINE_EXCEEDED, CANCELLED: it was killed, and is gone. Its group is gone in any case.
+absl::StatusOr<std::string> RunToEnd(const RunOptions& options);
+
 class ChildProcess {
  public:
   static absl::StatusOr<ChildProcess> Start(const ChildOptions& options);
   ChildProcess(ChildProcess&& other) noexcept;
   ChildProcess& operator=(ChildProcess&&) = delete;
-  // Leaves the program alone; what it prints goes nowhere then.
+  // Leaves the program alone; what it prints goes nowhere then. Until then its number, and its group's,
+  // are no other's, ended or not.
   ~ChildProcess();
 
   const ProcessIdentity& identity() const { return identity_; }
@@ -78,26 +92,18 @@ class ChildProcess {
   // Whether it has ended, and how; never waits. To be called until it has.
   std::optional<ChildExit> Poll();
 
-  // To its whole group.
+  // To its whole group, also to what is left of it after the program's end.
   void Signal(int signal) const;
 
  private:
+  friend absl::StatusOr<std::string> RunToEnd(const RunOptions& options);
+
   ChildProcess(ProcessIdentity identity, int output);
 
   ProcessIdentity identity_;
   int output_ = -1;
   std::optional<ChildExit> exit_;
 };
-
-// Runs a program to its end and returns what it printed on stdout, at most max_output_bytes; stderr is in
-// an error's message, its last line. DEADLINE_EXCEEDED, CANCELLED: it was killed, and is gone.
-struct RunOptions {
-  ChildOptions child = {};
-  absl::Duration timeout = absl::Minutes(10);
-  int64_t max_output_bytes = 1 << 20;
-  std::stop_token stop = {};
-};
-absl::StatusOr<std::string> RunToEnd(const RunOptions& options);
 
 }  // namespace deweather
 
