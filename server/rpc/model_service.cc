@@ -8,10 +8,13 @@
 #include "model/base/error_reason.h"
 #include "model/base/name.h"
 #include "server/rpc/model_convert.h"
+#include "server/rpc/page.h"
 #include "server/rpc/unary_call.h"
 
 namespace deweather {
 namespace {
+
+constexpr char kModelList[] = "models";
 
 absl::StatusOr<v1::Model> Describe(LiveModels& models, const std::string& name) {
   absl::StatusOr<ModelStatus> status = models.StatusOf(name);
@@ -24,7 +27,7 @@ absl::StatusOr<v1::ListModelsResponse> List(LiveModels& models, const Page& page
   for (const std::string& name : models.Names()) {
     if (name <= page.after) continue;
     if (response.models_size() == page.size) {
-      response.set_next_page_token(PageToken(response.models().rbegin()->name()));
+      response.set_next_page_token(PageToken(response.models().rbegin()->name(), kModelList));
       break;
     }
     absl::StatusOr<v1::Model> model = Describe(models, name);
@@ -40,7 +43,7 @@ grpc::ServerUnaryReactor* ModelService::ListModels(grpc::CallbackServerContext* 
                                                    v1::ListModelsResponse* response) {
   const auto call = MakeCall("ListModels", context->peer(), calls_, response);
   grpc::ServerUnaryReactor* const reactor = call->Reactor();
-  const absl::StatusOr<Page> page = ToPage(*request);
+  const absl::StatusOr<Page> page = ToPage(request->page_size(), request->page_token(), kModelList);
   if (page.ok()) {
     readers_.Post([this, call, page = *page] { call->Answer(List(models_, page)); });
   } else {
