@@ -31,15 +31,6 @@ absl::Status WriteAll(int file, std::string_view bytes, const std::string& path)
   return absl::OkStatus();
 }
 
-absl::Status WriteAndSync(const std::string& path, std::string_view bytes) {
-  const int file = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (file < 0) return ErrnoStatus("cannot create", path);
-  absl::Status status = WriteAll(file, bytes, path);
-  if (status.ok() && fsync(file) != 0) status = ErrnoStatus("cannot sync", path);
-  if (close(file) != 0 && status.ok()) status = ErrnoStatus("cannot close", path);
-  return status;
-}
-
 }  // namespace
 
 absl::StatusOr<std::string> ReadFile(const std::string& path) {
@@ -63,6 +54,15 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
   }
   bytes.resize(have);
   return bytes;
+}
+
+absl::Status WriteAndSync(const std::string& path, std::string_view bytes) {
+  const int file = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (file < 0) return ErrnoStatus("cannot create", path);
+  absl::Status status = WriteAll(file, bytes, path);
+  if (status.ok() && fsync(file) != 0) status = ErrnoStatus("cannot sync", path);
+  if (close(file) != 0 && status.ok()) status = ErrnoStatus("cannot close", path);
+  return status;
 }
 
 absl::Status SyncFolderOf(const std::string& path) {

@@ -20,6 +20,10 @@ absl::StatusOr<std::string> ReadFile(const std::string& path);
 // regular file.
 absl::Status WriteFileAtomically(const std::string& path, std::string_view bytes);
 
+// Makes or empties `path`, writes, fsync. A crash leaves whatever was written: for files of a folder that
+// is itself renamed into place.
+absl::Status WriteAndSync(const std::string& path, std::string_view bytes);
+
 // fsync of the folder that holds `path`: what was renamed to it survives a power cut.
 absl::Status SyncFolderOf(const std::string& path);
 

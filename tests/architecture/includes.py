@@ -51,7 +51,13 @@ TARGETS = {
     "dw_image": Target("model/image", (), (), ("opencv", "codecs")),
     "dw_kernels": Target("model/kernels", (), ("torch", "cuda")),
     "dw_model": Target("model", ("dw_kernels",), ("torch",), ("json", "crypto")),
-    "dw_datasets": Target("training/datasets", ("dw_image",), (), ("json",)),
+    "dw_datasets": Target(
+        "training/datasets",
+        ("dw_image",),
+        (),
+        ("json",),
+        internal=("dataset_folder.h", "datasets_state.h"),
+    ),
     "dw_jobs": Target("training/jobs", (), (), ("sqlite", "json")),
     "dw_report": Target(
         "training/report", ("dw_image",), ("json",), ("opencv", "protobuf", "boost")

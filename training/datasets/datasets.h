@@ -4,7 +4,8 @@
 // Layout   DATASETS/NAME/{input,gt}/FILE or DATASETS/NAME/FILE; DATASETS/NAME/dataset.json: {"kind", "pictures",
 //          "bytes", "created_time"}
 //          DATASETS/.tmp-*  an upload under way; what a crash left is removed by the next Open
-//          DATASETS is DATA/datasets of a data folder.
+//          DATASETS is DATA/datasets of a data folder. One process at a time has it open: JobStore's lock.
+//          A registered folder hides an upload of its name.
 // Threads  thread-safe; an upload is thread-compatible
 // Errors   NOT_FOUND (UNKNOWN_DATASET) names the known ones · those of UploadDataset in training.proto, with
 //          their reasons · what errno says of the disk, RESOURCE_EXHAUSTED (DISK_FULL) where it is full
@@ -15,15 +16,14 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "model/base/mutex.h"
 #include "model/base/server_options.h"
 
 namespace deweather {
@@ -33,12 +33,12 @@ enum class DatasetKind { kPairs, kClean };
 struct Dataset {
   std::string name = {};
   DatasetKind kind = DatasetKind::kPairs;
-  std::string dir = {};  // holds input/ and gt/, or the pictures
+  std::string dir = {};  // absolute; holds input/ and gt/, or the pictures
   int64_t pictures = 0;  // or pairs
   int64_t bytes = 0;
   bool registered = false;
   std::optional<absl::Time> create_time = {};  // of an upload
-  std::string problem = {};  // why it cannot be used now; empty: it can
+  std::string problem = {};                    // why it cannot be used now; empty: it can
 };
 
 class DatasetUpload;
@@ -49,11 +49,11 @@ class Datasets {
   static absl::StatusOr<std::unique_ptr<Datasets>> Open(const std::string& folder,
                                                         const DatasetOptions& options);
 
-  // By name. Registered folders are counted anew, at most once a minute.
-  std::vector<Dataset> List() const;
+  // By name. Registered folders are counted anew, at most once a minute; those with a problem each time.
+  std::vector<Dataset> List(absl::Time now = absl::Now()) const;
 
-  // FAILED_PRECONDITION (DATASET_UNUSABLE): its folder is gone.
-  absl::StatusOr<Dataset> Find(const std::string& name) const;
+  // FAILED_PRECONDITION (DATASET_UNUSABLE): it has a problem: its folder is gone.
+  absl::StatusOr<Dataset> Find(const std::string& name, absl::Time now = absl::Now()) const;
 
   // Reserves the name until the upload is over.
   absl::StatusOr<DatasetUpload> BeginUpload(const std::string& name, DatasetKind kind);
@@ -65,7 +65,8 @@ class Datasets {
   const std::shared_ptr<State> state_;  // uploads hold it too
 };
 
-// One upload: files one after the other, then Commit. Destroyed before that, it leaves nothing.
+// One upload: files one after the other, then Commit. Destroyed before that, it leaves nothing. After an
+// error every call returns it again. A file is in memory until it is complete, then on the disk.
 class DatasetUpload {
  public:
   DatasetUpload(DatasetUpload&&) noexcept;
