@@ -36,6 +36,7 @@ constexpr size_t kPipeBytes = 65536;                      // that a pipe holds
 constexpr size_t kProcBytes = 8 << 20;                    // of a file of /proc, at most
 constexpr int64_t kErrorBytes = 4096;                     // of stderr that are kept
 constexpr absl::Duration kLook = absl::Milliseconds(20);  // between looks at a program
+constexpr absl::Duration kStarting = absl::Seconds(2);    // that a program may take for it
 constexpr int kUnknownStatus = 255;  // of a program that somebody else waited for
 
 void Close(int& file) {
@@ -48,10 +49,10 @@ std::string ProcPath(int pid, std::string_view name) {
   return absl::StrFormat("/proc/%d/%s", pid, name);
 }
 
-// Empty: it cannot be read, or there is none.
-std::string ReadProc(const std::string& path) {
+// Nothing: it cannot be read, or there is none.
+std::optional<std::string> ReadProc(const std::string& path) {
   int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (file < 0) return "";
+  if (file < 0) return std::nullopt;
   const absl::Cleanup close_file = [&file] { Close(file); };
   std::string text;
   std::array<char, kPipeBytes> piece;
@@ -65,33 +66,49 @@ std::string ReadProc(const std::string& path) {
 
 const std::string& BootId() {
   static const std::string id(
-      absl::StripAsciiWhitespace(ReadProc("/proc/sys/kernel/random/boot_id")));
+      absl::StripAsciiWhitespace(ReadProc("/proc/sys/kernel/random/boot_id").value_or("")));
   return id;
 }
 
 struct Stat {
-  bool ended = false;  // but not waited for
+  bool ended = false;     // but not waited for
+  bool starting = false;  // its program has no environment yet
   int64_t start_ticks = 0;
 };
 
 // "PID (COMMAND) STATE PPID ..."; the command may hold anything, also blanks and parentheses.
 std::optional<Stat> ReadStat(int pid) {
-  const std::string text = ReadProc(ProcPath(pid, "stat"));
+  const std::string text = ReadProc(ProcPath(pid, "stat")).value_or("");
   const size_t command_end = text.rfind(") ");
   if (command_end == text.npos) return std::nullopt;
   const std::vector<std::string> fields = absl::StrSplit(text.substr(command_end + 2), ' ');
-  constexpr size_t kState = 0, kStartTime = 19;  // fields 3 and 22 of proc(5)
+  // Fields 3, 22, 23 and 51 of proc(5).
+  constexpr size_t kState = 0, kStartTime = 19, kMemory = 20, kEnvironmentEnd = 48;
   Stat stat;
-  if (fields.size() <= kStartTime || !absl::SimpleAtoi(fields[kStartTime], &stat.start_ticks)) {
+  if (fields.size() <= kEnvironmentEnd ||
+      !absl::SimpleAtoi(fields[kStartTime], &stat.start_ticks)) {
     return std::nullopt;
   }
   stat.ended = fields[kState] == "Z" || fields[kState] == "X";
+  stat.starting = !stat.ended && fields[kEnvironmentEnd] == "0" && fields[kMemory] != "0";
   return stat;
 }
 
 // Of a child, also of one that has ended.
 ProcessIdentity IdentityOfChild(int pid) {
   return {pid, ReadStat(pid).value_or(Stat{}).start_ticks, BootId()};
+}
+
+// Empty: it is none of this user's. A program that is just being started is waited for: it may be late
+// where others have the processors, and must not be missed.
+std::string EnvironmentOf(int pid) {
+  const absl::Time deadline = absl::Now() + kStarting;
+  while (true) {
+    const std::optional<std::string> text = ReadProc(ProcPath(pid, "environ"));
+    if (!text || !text->empty() || absl::Now() > deadline) return text.value_or("");
+    if (!ReadStat(pid).value_or(Stat{}).starting) return "";
+    absl::SleepFor(absl::Milliseconds(1));
+  }
 }
 
 bool HasEntry(std::string_view environment, std::string_view entry) {
@@ -131,7 +148,7 @@ struct Pipe {
 std::string NameOf(const std::string& entry) { return entry.substr(0, entry.find('=') + 1); }
 
 // Ours, but for the names that are given anew.
-std::vector<std::string> EnvironmentOf(const ChildOptions& options) {
+std::vector<std::string> EnvironmentFor(const ChildOptions& options) {
   std::vector<std::string> entries = options.environment;
   for (char** ours = environ; *ours != nullptr; ++ours) {
     const std::string name = NameOf(*ours);
@@ -180,7 +197,7 @@ int Spawn(const ChildOptions& options, int out, int err, pid_t* pid) {
   SetAttributes(&attributes);
   SetFiles(options.folder, out, err, &files);
   std::vector<std::string> arguments = options.arguments;
-  std::vector<std::string> environment = EnvironmentOf(options);
+  std::vector<std::string> environment = EnvironmentFor(options);
   const int error = posix_spawnp(pid, arguments[0].c_str(), &files, &attributes,
                                  Pointers(arguments).data(), Pointers(environment).data());
   posix_spawn_file_actions_destroy(&files);
@@ -293,7 +310,7 @@ std::vector<ProcessIdentity> ProcessesWith(const std::string& name, const std::s
     if (!absl::SimpleAtoi(entry->path().filename().string(), &pid)) continue;
     // Before its environment: what took its number in between would not be taken for it.
     const std::optional<ProcessIdentity> process = IdentityOf(pid);
-    if (process && HasEntry(ReadProc(ProcPath(pid, "environ")), wanted)) found.push_back(*process);
+    if (process && HasEntry(EnvironmentOf(pid), wanted)) found.push_back(*process);
   }
   return found;
 }
@@ -302,7 +319,7 @@ int64_t ResidentBytes(const std::vector<ProcessIdentity>& processes) {
   int64_t pages = 0;
   for (const ProcessIdentity& process : processes) {
     const std::vector<std::string> sizes =
-        absl::StrSplit(ReadProc(ProcPath(process.pid, "statm")), ' ');
+        absl::StrSplit(ReadProc(ProcPath(process.pid, "statm")).value_or(""), ' ');
     int64_t resident = 0;
     if (sizes.size() < 2 || !absl::SimpleAtoi(sizes[1], &resident)) continue;
     if (IsAlive(process)) pages += resident;
