@@ -8,8 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "training/weather/weather.h"
-
 namespace deweather {
 namespace {
 
@@ -350,16 +348,6 @@ TEST(TrainConfigTest, MistakesInDataNameTheEntry) {
   };
   for (const Mistake& mistake : mistakes) {
     ExpectSaid(std::string(ParseTrainConfig(mistake.text, "t").status().message()), mistake);
-  }
-}
-
-TEST(TrainConfigTest, EveryWeatherThatThereIs) {
-  for (const Weather weather : kWeathers) {
-    const std::string name(Name(weather));
-    EXPECT_TRUE(
-        ParseTrainConfig("output_dir: 'o' data { clean { dir: 'a' weather: '" + name + "' } }", "t")
-            .ok())
-        << name;
   }
 }
 
