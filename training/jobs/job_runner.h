@@ -2,14 +2,18 @@
 // of this one.
 //
 // Start        Programs of an earlier life are found (recorded, or by their environment), told to stop, and
-//              killed if they do not; their jobs are queued again. None is ever run twice at once: the run's
-//              folder is locked besides.
+//              killed if they do not; their jobs are queued again (earlier_life.h). None is ever run twice at
+//              once: the run's folder is locked besides.
 // Attempt      kStart is committed, then the program is started, then recorded. It reads
 //              JOBS/ID/config.textproto, which says `resume: true`: each attempt goes on from the newest
-//              whole checkpoint.
-// Progress     from run/log.jsonl (training/report/json_lines.h), at most one progress event a second
-// End          status 0: Collect stores the model, then SUCCEEDED. A crash: another attempt after a growing
-//              delay, until max_failures. What is no crash (exit status 2: wrong configuration) fails at once.
+//              whole checkpoint (attempt.h).
+// Progress     from run/log.jsonl (progress_tail.h)
+// Stop         SIGTERM, after stop_grace SIGKILL, to all that the program started; no state follows before
+//              the last of it is gone
+// End          status 0: `collect` stores the model, then SUCCEEDED. A crash: another attempt after a growing
+//              delay, until max_failures. What is no crash (exit status 2: wrong configuration) fails at once,
+//              as does what is beyond a limit (outcome.h).
+// Full disk    nothing is started until there is room; what a running program tells is kept for a while
 // Owns         its thread, the programs while they run
 // Threads      thread-safe; Wake and the destructor may be called on any thread, under no lock of the store
 // Errors       what goes wrong with a job is in its reason; what goes wrong with the store is logged, and tried
@@ -32,19 +36,12 @@
 #include "model/base/mutex.h"
 #include "model/base/server_options.h"
 #include "training/jobs/child_process.h"
+#include "training/jobs/earlier_life.h"
 #include "training/jobs/job.h"
 #include "training/jobs/job_store.h"
+#include "training/jobs/running_program.h"
 
 namespace deweather {
-
-// A running program, as the runner sees it; a test's needs no process.
-struct RunningProgram {
-  ProcessIdentity identity = {};
-  std::function<std::optional<ChildExit>()> poll = {};
-  std::function<void(int signal)> signal = {};  // to all of its processes
-  std::function<int64_t()> resident_bytes = {};
-  std::function<std::string()> output = {};  // what it printed since; at most 64 KiB a call
-};
 
 struct JobRunnerOptions {
   std::string jobs = {};  // JOBS, see job_folder.h
@@ -54,19 +51,20 @@ struct JobRunnerOptions {
   std::function<absl::StatusOr<std::string>(const Job& job)> prepare = {};
   // Puts a finished model, by path, where it can be promoted; returns its version.
   std::function<absl::StatusOr<std::string>(const Job& job, const std::string& path)> collect = {};
-  // Starts the program of a job; empty: ChildProcess::Start of training.launch.
-  std::function<absl::StatusOr<RunningProgram>(const Job& job, const ChildOptions& child)> launch = {};
+  // Starts the program of a job; empty: StartProgram.
+  std::function<absl::StatusOr<RunningProgram>(const Job& job, const ChildOptions& child)> launch =
+      {};
   std::function<void(const std::string& line)> log = {};
 };
 
 // What metrics ask for.
 struct RunnerStats {
-  int64_t images = 0;                    // that all programs of this life learnt from
-  double images_per_second = 0;          // of all that run now
-  std::map<std::string, double> losses;  // by term, of the job that told last
+  int64_t images = 0;                        // that all programs of this life learnt from
+  double images_per_second = 0;              // of all that run now
+  std::map<std::string, double> losses;      // by term, of the job that told last
   std::map<std::string, double> evaluation;  // by figure, of the job that was measured last
-  absl::Duration queue_wait_sum;         // of jobs that were started in this life
-  absl::Duration run_time_sum;           // of attempts that ended in this life
+  absl::Duration queue_wait_sum;             // of attempts that were started in this life
+  absl::Duration run_time_sum;               // of attempts that ended in this life
   int64_t started = 0;
   int64_t crashed = 0;
 };
@@ -90,20 +88,55 @@ class JobRunner {
   RunnerStats stats() const;
 
  private:
-  struct Attempt;
+  struct Active;  // a job from kStart until the store has what follows
+  struct Turn {
+    bool woken = false;
+    bool stopping = false;
+  };
 
   void Loop();
+  Turn Wait();
+  absl::Duration UntilNextRound();
+  void Round(const Turn& turn, absl::Time now);
+  void EndEarlierLife(const Turn& turn, absl::Time now);
+
+  void StartDue(absl::Time now);
+  bool Start(const Job& due, absl::Time now);
+  absl::Status Prepare(const Job& job) const;
+  void Launch(const Job& job, absl::Time now);
+  bool Hold(const absl::Status& status, absl::Time now);
+
+  bool LookAt(Active& active, const Turn& turn, absl::Time now);
+  void FollowCancel(Active& active, absl::Time now);
+  void CheckDisk(Active& active, absl::Time now);
+  int64_t Measure(const Active& active);
+  void Hear(Active& active, std::vector<JobEvent> events);
+  absl::Status TellStore(Active& active);
+
+  void Conclude(Active& active, absl::Time now);
+  absl::StatusOr<std::string> Collect(const Job& job) const;
+  bool Settle(Active& active, absl::Time now);
+  absl::Status Commit(Active& active, absl::Time now);
+
+  void Count(Active& active, const std::vector<JobEvent>& events);
+  void Note(const std::string& what, const absl::Status& status);
 
   JobStore& store_;
   const JobRunnerOptions options_;
 
   mutable Mutex mutex_;
   CondVar wake_;
-  bool woken_ ABSL_GUARDED_BY(mutex_) = false;
+  bool woken_ ABSL_GUARDED_BY(mutex_) = true;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   RunnerStats stats_ ABSL_GUARDED_BY(mutex_);
 
-  std::map<std::string, std::unique_ptr<Attempt>> attempts_;  // by job; the thread's own
+  // The thread's own.
+  EarlierLife earlier_life_;
+  bool earlier_life_ended_ = false;
+  std::map<std::string, std::unique_ptr<Active>> active_;  // by job
+  absl::Time hold_until_ = absl::InfinitePast();           // nothing is started before
+  std::string noted_;                                      // the last trouble that was logged
+  absl::Time noted_time_ = absl::InfinitePast();
 
   std::thread thread_;  // last: it uses all of the above
 };

@@ -1,0 +1,82 @@
+// One attempt at a job: a program from its start until the last of its processes is gone. What it prints goes
+// to the job's log, what it tells becomes events, and it is ended when it is told to or is beyond a limit.
+//
+// Bounds   a look reads at most kMaxOutputBytes of what it prints and kMaxLookBytes of what it tells: a
+//          program that talks faster has to wait
+// Owns     the program until it is gone; destroyed earlier it leaves it alone
+// Threads  thread-compatible
+// Errors   a log that cannot be written is told of once, and the program goes on
+
+#ifndef DEWEATHER_TRAINING_JOBS_ATTEMPT_H_
+#define DEWEATHER_TRAINING_JOBS_ATTEMPT_H_
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "model/base/server_options.h"
+#include "training/jobs/job.h"
+#include "training/jobs/job_log.h"
+#include "training/jobs/outcome.h"
+#include "training/jobs/progress_tail.h"
+#include "training/jobs/running_program.h"
+
+namespace deweather {
+
+inline constexpr int64_t kMaxOutputBytes = 1 << 20;
+
+struct AttemptOptions {
+  std::string id = {};    // of the job
+  std::string jobs = {};  // JOBS, see job_folder.h
+  TrainingServiceOptions training = {};
+  Told told = {};
+  std::function<void(const std::string& line)> log = {};
+};
+
+class Attempt {
+ public:
+  Attempt(AttemptOptions options, RunningProgram program, absl::Time now);
+
+  // Looks at the program, and does what is due; returns what it told.
+  std::vector<JobEvent> Look(absl::Time now);
+
+  // Ends it: the first reason counts.
+  void Stop(StopRequest request, absl::Time now);
+
+  // None of its processes is left, and the last look read all that it told.
+  bool gone() const { return gone_; }
+  // REQUIRES: gone().
+  ProgramEnd end() const;
+
+  absl::Time start_time() const { return start_time_; }
+  int64_t images() const { return tail_.images(); }  // that it learnt from
+
+ private:
+  void StopWithin(absl::Duration grace, StopRequest request, absl::Time now);
+  void CheckLimits(absl::Time now);
+  void ReadOutput();
+  void Keep(std::string_view text);
+  void RememberLines(std::string_view text);
+
+  const AttemptOptions options_;
+  const RunningProgram program_;
+  const absl::Time start_time_;
+  std::optional<JobLog> log_;
+  ProgressTail tail_;
+  std::string line_;       // that it has printed no end of yet
+  std::string last_line_;  // before it that says something
+  absl::Time check_time_;  // of the limits
+  StopLadder ladder_;
+  std::optional<StopRequest> told_;
+  std::optional<ChildExit> exit_;
+  bool gone_ = false;
+};
+
+}  // namespace deweather
+
+#endif  // DEWEATHER_TRAINING_JOBS_ATTEMPT_H_

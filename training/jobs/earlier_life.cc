@@ -1,0 +1,53 @@
+#include "training/jobs/earlier_life.h"
+
+#include <unistd.h>
+
+#include "model/base/status_macros.h"
+#include "training/jobs/running_program.h"
+
+namespace deweather {
+
+absl::StatusOr<bool> EarlierLife::Look(absl::Time now) {
+  DW_ASSIGN_OR_RETURN(const std::vector<ProcessIdentity> left, Left());
+  if (left.empty()) {
+    DW_RETURN_IF_ERROR(SettleJobs(now));
+    return true;
+  }
+  ladder_.Begin(now, stop_grace_);
+  const int signal = ladder_.Next(/*leader_ended=*/true, now);
+  for (const ProcessIdentity& process : left) {
+    if (signal != 0) SignalProcess(process, signal);
+  }
+  return false;
+}
+
+// What is recorded, and what says itself that it is of these jobs.
+absl::StatusOr<std::vector<ProcessIdentity>> EarlierLife::Left() const {
+  std::vector<ProcessIdentity> left = ProcessesWith(kJobsVariable, jobs_);
+  std::erase_if(left, [](const ProcessIdentity& process) { return process.pid == getpid(); });
+  DW_ASSIGN_OR_RETURN(const std::vector<JobProcess> recorded, store_.Processes());
+  for (const JobProcess& process : recorded) {
+    const ProcessIdentity identity{process.pid, process.start_ticks, process.boot_id};
+    if (IsAlive(identity)) left.push_back(identity);
+  }
+  return left;
+}
+
+absl::Status EarlierLife::SettleJobs(absl::Time now) {
+  JobQuery running{.states = {JobState::kRunning, JobState::kCancelling}};
+  for (;;) {
+    DW_ASSIGN_OR_RETURN(const std::vector<Job> jobs, store_.List(running));
+    if (jobs.empty()) break;
+    for (const Job& job : jobs) {
+      const JobChange change{.action = JobAction::kRequeue, .reason = "the server was restarted"};
+      DW_RETURN_IF_ERROR(store_.Apply(job.id, InState(job, change), now).status());
+    }
+  }
+  DW_ASSIGN_OR_RETURN(const std::vector<JobProcess> recorded, store_.Processes());
+  for (const JobProcess& process : recorded) {
+    DW_RETURN_IF_ERROR(store_.ClearProcess(process.job_id));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace deweather

@@ -1,0 +1,96 @@
+#include "training/jobs/running_program.h"
+
+#include <sys/pidfd.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <filesystem>
+#include <memory>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "model/base/status_macros.h"
+#include "training/jobs/job_folder.h"
+
+namespace deweather {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kOutputBytes = 64 << 10;
+
+std::string TrainProgram() {
+  std::error_code error;
+  const fs::path ours = fs::read_symlink("/proc/self/exe", error);
+  return (ours.parent_path() / "deweather-train").string();
+}
+
+// Threads that wait by spinning would take time from those who serve.
+std::vector<std::string> EnvironmentOf(const std::string& id, const std::string& jobs,
+                                       const TrainingServiceOptions& training) {
+  std::vector<std::string> environment = {absl::StrCat(kJobVariable, "=", id),
+                                          absl::StrCat(kJobsVariable, "=", jobs),
+                                          "OMP_WAIT_POLICY=PASSIVE"};
+  if (training.threads > 0) {
+    environment.push_back(absl::StrCat("OMP_NUM_THREADS=", training.threads));
+  }
+  if (!training.gpu.empty()) {
+    environment.push_back(absl::StrCat("CUDA_VISIBLE_DEVICES=", training.gpu));
+  }
+  return environment;
+}
+
+std::string ReadOutput(int pipe) {
+  std::string text(kOutputBytes, '\0');
+  const ssize_t got = TEMP_FAILURE_RETRY(read(pipe, text.data(), text.size()));
+  text.resize(got > 0 ? static_cast<size_t>(got) : 0);
+  return text;
+}
+
+// While it lives it is told alone: torchrun tells its workers itself.
+void SignalAll(ChildProcess& child, const std::string& id, int signal) {
+  child.Signal(signal);
+  if (signal != SIGKILL && !child.Poll()) return;
+  for (const ProcessIdentity& process : ProcessesWith(kJobVariable, id)) {
+    SignalProcess(process, signal);
+  }
+}
+
+}  // namespace
+
+ChildOptions ProgramOf(const std::string& id, const std::string& jobs,
+                       const TrainingServiceOptions& training) {
+  ChildOptions options{.arguments = training.launch,
+                       .environment = EnvironmentOf(id, jobs, training),
+                       .limits = {.idle = training.idle, .niceness = training.niceness}};
+  if (options.arguments.empty()) options.arguments = {TrainProgram()};
+  for (std::string argument : {std::string("run"), std::string("--config"), JobConfigPath(jobs, id),
+                               std::string("--progress"), std::string("lines")}) {
+    options.arguments.push_back(std::move(argument));
+  }
+  return options;
+}
+
+absl::StatusOr<RunningProgram> StartProgram(const std::string& id, const ChildOptions& options) {
+  DW_ASSIGN_OR_RETURN(ChildProcess started, ChildProcess::Start(options));
+  const auto child = std::make_shared<ChildProcess>(std::move(started));
+  return RunningProgram{
+      .identity = child->identity(),
+      .poll = [child] { return child->Poll(); },
+      .signal = [child, id](int signal) { SignalAll(*child, id, signal); },
+      .resident_bytes = [id] { return ResidentBytes(ProcessesWith(kJobVariable, id)); },
+      .output = [child] { return ReadOutput(child->output()); },
+      .left = [id] { return !ProcessesWith(kJobVariable, id).empty(); }};
+}
+
+// By a descriptor: between looking and sending its number cannot become another's.
+void SignalProcess(const ProcessIdentity& process, int signal) {
+  const int descriptor = pidfd_open(process.pid, 0);
+  if (descriptor < 0) return;
+  if (IsAlive(process)) pidfd_send_signal(descriptor, signal, nullptr, 0);
+  close(descriptor);
+}
+
+}  // namespace deweather
