@@ -13,6 +13,8 @@
 namespace deweather {
 namespace {
 
+constexpr absl::Duration kShortPatience = absl::Seconds(1);
+
 absl::Status Idle(const char* what, absl::Duration limit) {
   return WithReason(absl::DeadlineExceededError(absl::StrFormat("%s for the limit of %s", what,
                                                                 absl::FormatDuration(limit))),
@@ -40,7 +42,8 @@ StreamingCall::StreamingCall(CallParts& parts, grpc::CallbackServerContext& cont
       method_(method),
       caller_(context.peer()),
       deadline_(DeadlineOf(context)),
-      grpc_(Ref(context.c_call())) {}
+      grpc_(Ref(context.c_call())),
+      patience_(parts.limits.max_stream_idle) {}
 
 StreamingCall::~StreamingCall() = default;
 
@@ -72,6 +75,13 @@ void StreamingCall::End(const absl::Status& status) {
   cancel_.request_stop();
   if (!status.ok()) LogError(method_, caller_, status);
   StartFinish(ToGrpc(status));
+}
+
+void StreamingCall::EndSoon(const absl::Status& status) {
+  if (ended()) return;
+  patience_ = std::min(patience_, kShortPatience);
+  End(status);
+  SetAlarm(absl::Now() + patience_);
 }
 
 void StreamingCall::Moved(absl::Duration used) { moved_ = absl::Now() - used; }
@@ -110,7 +120,7 @@ void StreamingCall::Done() {
 // When the call has been idle for too long unless something happens.
 absl::Time StreamingCall::IdleAt() const {
   const absl::Duration limit = parts_.limits.max_stream_idle;
-  if (ended()) return *ended_at_ + limit;
+  if (ended()) return *ended_at_ + patience_;
   if (writing()) return *writing_since_ + limit;
   return reading_ && !working() ? moved_ + limit : absl::InfiniteFuture();
 }

@@ -53,6 +53,8 @@ class StreamingCall : public std::enable_shared_from_this<StreamingCall> {
 
   // The call's answer. The first one counts; what is under way is cancelled.
   void End(const absl::Status& status);
+  // The same, for a caller who is not worth waiting for: one who has not read it in a second is cut off.
+  void EndSoon(const absl::Status& status);
 
   const std::string& caller() const { return caller_; }
   const char* method() const { return method_; }
@@ -103,6 +105,7 @@ class StreamingCall : public std::enable_shared_from_this<StreamingCall> {
   bool reading_ = false;
   std::optional<absl::Time> writing_since_;
   std::optional<absl::Time> ended_at_;
+  absl::Duration patience_;  // for the answer to be read
 };
 
 using BytesReactor = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;

@@ -1,0 +1,143 @@
+#include "server/rpc/training_service.h"
+
+#include <spdlog/spdlog.h>
+
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/time/clock.h"
+#include "model/base/error_reason.h"
+#include "server/rpc/download_call.h"
+#include "server/rpc/grpc_status.h"
+#include "server/rpc/log_call.h"
+#include "server/rpc/unary_call.h"
+#include "server/rpc/upload_call.h"
+#include "server/rpc/watch_call.h"
+#include "training/jobs/take_over.h"
+
+namespace deweather {
+namespace {
+
+absl::Status NoDataFolder() {
+  return WithReason(
+      absl::FailedPreconditionError("this server runs no jobs: it has no data folder (data_dir)"),
+      "NO_DATA_FOLDER");
+}
+
+// A stream on a server that runs no jobs.
+template <typename Reactor>
+class Refused final : public Reactor {
+ public:
+  explicit Refused(Occupancy& calls) : place_(calls) { this->Finish(ToGrpc(NoDataFolder())); }
+  void OnDone() override { delete this; }
+
+ private:
+  const Occupancy::Place place_;
+};
+
+}  // namespace
+
+// `task` makes the answer.
+template <typename Response, typename Task>
+grpc::ServerUnaryReactor* TrainingService::Start(const char* method,
+                                                 grpc::CallbackServerContext& context,
+                                                 WorkerPool& workers, Response* response,
+                                                 Task task) {
+  const auto call = MakeCall(method, context.peer(), parts_.calls, response);
+  grpc::ServerUnaryReactor* const reactor = call->Reactor();
+  if (training_.has_value()) {
+    workers.Post([call, task = std::move(task)] { call->Answer(task()); });
+  } else {
+    call->Answer(NoDataFolder());
+  }
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* TrainingService::SubmitJob(grpc::CallbackServerContext* context,
+                                                     const v1::SubmitJobRequest* request,
+                                                     v1::Job* response) {
+  return Start("SubmitJob", *context, store_, response,
+               [this, request = *request] { return Submit(*training_, request, absl::Now()); });
+}
+
+grpc::ServerUnaryReactor* TrainingService::GetJob(grpc::CallbackServerContext* context,
+                                                  const v1::GetJobRequest* request,
+                                                  v1::Job* response) {
+  return Start("GetJob", *context, store_, response,
+               [this, id = request->id()] { return Get(*training_, id); });
+}
+
+grpc::ServerUnaryReactor* TrainingService::ListJobs(grpc::CallbackServerContext* context,
+                                                    const v1::ListJobsRequest* request,
+                                                    v1::ListJobsResponse* response) {
+  return Start("ListJobs", *context, store_, response,
+               [this, request = *request] { return List(*training_, request); });
+}
+
+grpc::ServerUnaryReactor* TrainingService::CancelJob(grpc::CallbackServerContext* context,
+                                                     const v1::CancelJobRequest* request,
+                                                     v1::Job* response) {
+  return Start("CancelJob", *context, store_, response,
+               [this, request = *request] { return Cancel(*training_, request, absl::Now()); });
+}
+
+grpc::ServerUnaryReactor* TrainingService::ResumeJob(grpc::CallbackServerContext* context,
+                                                     const v1::ResumeJobRequest* request,
+                                                     v1::Job* response) {
+  return Start("ResumeJob", *context, store_, response,
+               [this, request = *request] { return Resume(*training_, request, absl::Now()); });
+}
+
+grpc::ServerUnaryReactor* TrainingService::DeleteJob(grpc::CallbackServerContext* context,
+                                                     const v1::DeleteJobRequest* request,
+                                                     v1::DeleteJobResponse* response) {
+  return Start("DeleteJob", *context, store_, response,
+               [this, request = *request]() -> absl::StatusOr<v1::DeleteJobResponse> {
+                 const absl::StatusOr<std::string> left = Delete(*training_, request);
+                 if (!left.ok()) return left.status();
+                 spdlog::info("job {} was deleted", request.id());
+                 files_.Post([folder = *left] { RemoveFolder(folder); }, TaskOrder::kLong);
+                 return v1::DeleteJobResponse();
+               });
+}
+
+grpc::ServerUnaryReactor* TrainingService::ListCheckpoints(
+    grpc::CallbackServerContext* context, const v1::ListCheckpointsRequest* request,
+    v1::ListCheckpointsResponse* response) {
+  return Start("ListCheckpoints", *context, files_, response,
+               [this, request = *request] { return List(*training_, request); });
+}
+
+grpc::ServerUnaryReactor* TrainingService::ListDatasets(grpc::CallbackServerContext* context,
+                                                        const v1::ListDatasetsRequest* request,
+                                                        v1::ListDatasetsResponse* response) {
+  return Start("ListDatasets", *context, files_, response,
+               [this, request = *request] { return List(*training_, request); });
+}
+
+grpc::ServerWriteReactor<v1::JobEvent>* TrainingService::WatchJob(
+    grpc::CallbackServerContext* context, const v1::WatchJobRequest* request) {
+  if (!training_) return new Refused<grpc::ServerWriteReactor<v1::JobEvent>>(parts_.calls);
+  return std::make_shared<WatchCall>(parts_, *training_, store_, *context, *request)->Open();
+}
+
+grpc::ServerWriteReactor<v1::LogChunk>* TrainingService::StreamLogs(
+    grpc::CallbackServerContext* context, const v1::StreamLogsRequest* request) {
+  if (!training_) return new Refused<grpc::ServerWriteReactor<v1::LogChunk>>(parts_.calls);
+  return std::make_shared<LogCall>(parts_, *training_, store_, *context, *request)->Open();
+}
+
+grpc::ServerWriteReactor<v1::ArtifactChunk>* TrainingService::DownloadArtifact(
+    grpc::CallbackServerContext* context, const v1::DownloadArtifactRequest* request) {
+  if (!training_) return new Refused<grpc::ServerWriteReactor<v1::ArtifactChunk>>(parts_.calls);
+  return std::make_shared<DownloadCall>(parts_, *training_, files_, *context, *request)->Open();
+}
+
+BytesReader* TrainingService::UploadDataset(grpc::CallbackServerContext* context,
+                                            grpc::ByteBuffer* response) {
+  if (!training_) return new Refused<BytesReader>(parts_.calls);
+  return std::make_shared<UploadCall>(parts_, *training_, files_, *context, response)->Open();
+}
+
+}  // namespace deweather
