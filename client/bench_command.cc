@@ -5,8 +5,6 @@
 
 #include <atomic>
 #include <chrono>
-#include <csignal>
-#include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <vector>
@@ -18,7 +16,8 @@
 #include "client/bench_picture.h"
 #include "client/bench_report.h"
 #include "client/channel.h"
-#include "client/report.h"
+#include "client/output.h"
+#include "client/stop_signal.h"
 #include "model/base/status_macros.h"
 #include "model/image/codec.h"
 
@@ -26,21 +25,6 @@ namespace deweather {
 namespace {
 
 constexpr absl::Duration kConnectTimeout = absl::Seconds(10);
-
-// A signal's handler may touch nothing else.
-std::atomic<bool> stop = false;
-static_assert(std::atomic<bool>::is_always_lock_free);
-
-void Stop(int) { stop = true; }
-
-// A second signal ends the program at once.
-void StopOnSignal() {
-  struct sigaction action {};
-  action.sa_handler = Stop;
-  action.sa_flags = static_cast<int>(SA_RESETHAND);
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
-}
 
 absl::Status Connect(grpc::Channel& channel, const std::string& server) {
   const std::chrono::system_clock::time_point deadline =
@@ -72,16 +56,12 @@ absl::Status Run(const BenchFlags& flags, nlohmann::json* report, int* exit_stat
   DW_ASSIGN_OR_RETURN(const ImageFormat format, ParseImageFormat(flags.format));
   DW_ASSIGN_OR_RETURN(const std::vector<BenchPicture> pictures, LoadPictures(mix, format));
   DW_ASSIGN_OR_RETURN(BenchLoad::Stubs stubs, ConnectAll(flags));
-  StopOnSignal();
+  const std::atomic<bool>& stop = StopOnSignal();
   BenchLoad load(flags, mix, pictures, std::move(stubs));
   const BenchResult result = load.Run(stop, isatty(STDERR_FILENO) == 1);
   *report = BenchJson(flags, mix, result);
   *exit_status = BenchExitStatus(result.tally);
   return absl::OkStatus();
-}
-
-std::string Dump(const nlohmann::json& json) {
-  return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 }  // namespace
@@ -90,12 +70,12 @@ int RunBench(const BenchFlags& flags) {
   nlohmann::json report;
   int exit_status = 0;
   const absl::Status status = Run(flags, &report, &exit_status);
-  if (!status.ok()) {
-    absl::FPrintF(stderr, "%s\n", ErrorLine(status));
-    if (flags.json) absl::PrintF("%s\n", Dump({{"error", ErrorJson(status)}}));
-    return absl::IsInvalidArgument(status) ? 2 : 1;
+  if (!status.ok()) return FailLocally(status, flags.json);
+  if (flags.json) {
+    PrintJson(report);
+  } else {
+    absl::PrintF("%s", BenchTable(report));
   }
-  absl::PrintF("%s", flags.json ? Dump(report) + "\n" : BenchTable(report));
   return exit_status;
 }
 

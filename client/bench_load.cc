@@ -10,6 +10,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "client/channel.h"
+#include "client/output.h"
 
 namespace deweather {
 namespace {
@@ -40,10 +41,6 @@ std::vector<v1::RestoreRequest> RequestsOf(const std::vector<BenchPicture>& pict
     requests[i].mutable_options()->set_priority(priority);
   }
   return requests;
-}
-
-absl::Duration ToDuration(const google::protobuf::Duration& duration) {
-  return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
 }
 
 void FillReply(const v1::RestoreResponse& response, CallOutcome* outcome) {

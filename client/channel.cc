@@ -19,6 +19,12 @@ namespace deweather {
 namespace {
 
 constexpr int kMaxReplyBytes = 1 << 30;
+// A server that is back is found again soon, gRPC's own longest pause is 2 minutes; and a stream that is silent
+// for hours notices that its connection is dead. gRPC's servers take no more than a ping in 5 minutes.
+constexpr int kFirstReconnectMs = 500;
+constexpr int kLongestReconnectMs = 10'000;
+constexpr int kKeepaliveMs = 360'000;
+constexpr int kKeepaliveAnswerMs = 20'000;
 
 // Of the character that the text begins with; 0 if that is none.
 size_t CharacterBytes(std::string_view text) {
@@ -81,6 +87,11 @@ std::shared_ptr<grpc::Channel> OpenChannel(const ServerFlags& flags, Connection 
   arguments.SetMaxReceiveMessageSize(kMaxReplyBytes);
   arguments.SetMaxSendMessageSize(-1);  // the server's limit counts, and its error names it
   arguments.SetUserAgentPrefix("deweather");
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kFirstReconnectMs);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kLongestReconnectMs);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveAnswerMs);
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);  // no limit
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, connection == Connection::kOwn ? 1 : 0);
   return grpc::CreateCustomChannel(flags.server, grpc::InsecureChannelCredentials(), arguments);
 }

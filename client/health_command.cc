@@ -1,12 +1,11 @@
 #include "client/health_command.h"
 
-#include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "client/report.h"
+#include "client/output.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 
 namespace deweather {
@@ -20,15 +19,13 @@ int RunHealth(const HealthFlags& flags) {
   health::HealthCheckResponse response;
   grpc::ClientContext context;
   SetDeadline(flags.server, context);
-  const absl::Status status = FromGrpc(stub->Check(&context, request, &response));
+  const grpc::Status status = stub->Check(&context, request, &response);
   if (!status.ok()) {
-    absl::FPrintF(stderr, "%s\n", ErrorLine(status, flags.service));
-    if (flags.json) absl::PrintF("%s\n", nlohmann::json({{"error", ErrorJson(status)}}).dump());
-    return 1;
+    return FailCall(FromGrpc(status), flags.json, ReasonOf(status), flags.service);
   }
   const std::string name = health::HealthCheckResponse::ServingStatus_Name(response.status());
   if (flags.json) {
-    absl::PrintF("%s\n", nlohmann::json({{"service", flags.service}, {"status", name}}).dump());
+    PrintJsonLine({{"service", flags.service}, {"status", name}});
   } else {
     absl::PrintF("%s\n", name);
   }

@@ -1,28 +1,23 @@
 #include "client/models_command.h"
 
-#include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
-#include "client/report.h"
+#include "client/output.h"
+#include "client/pages.h"
+#include "client/transfer.h"
 #include "deweather/v1/model.grpc.pb.h"
+#include "model/base/file.h"
+#include "model/base/sha256.h"
 
 namespace deweather {
 namespace {
 
 using nlohmann::json;
 using Stub = v1::ModelService::Stub;
-
-std::string TimeText(const google::protobuf::Timestamp& time) {
-  return absl::FormatTime(absl::RFC3339_sec, absl::FromUnixSeconds(time.seconds()),
-                          absl::UTCTimeZone());
-}
-
-std::string OrDash(const std::string& text) { return text.empty() ? "-" : text; }
-
-json OrNull(const std::string& text) { return text.empty() ? json(nullptr) : json(text); }
 
 json VersionJson(const v1::Model::Version& version) {
   return {{"version", version.version()},
@@ -31,14 +26,10 @@ json VersionJson(const v1::Model::Version& version) {
           {"source", version.source()}};
 }
 
-void Print(const json& object) {
-  absl::PrintF("%s\n", object.dump(2, ' ', false, json::error_handler_t::replace));
-}
-
-int Fail(const ModelsFlags& flags, const absl::Status& status, const std::string& reason) {
-  absl::FPrintF(stderr, "%s\n", ErrorLine(status));
-  if (flags.json) Print({{"error", ErrorJson(status, reason)}});
-  return 1;
+// "0123456789ab 5%"; empty: none is on trial.
+std::string CanaryText(const v1::Model& model) {
+  if (model.canary_version().empty()) return "";
+  return absl::StrFormat("%s %g%%", model.canary_version(), model.canary_percent());
 }
 
 // Calls one method of the service, whose reply is a model, and prints that. `change` names what the
@@ -53,43 +44,65 @@ int CallAndPrint(const ModelsFlags& flags, const Request& request,
   v1::Model model;
   const grpc::Status status = (stub.get()->*method)(&context, request, &model);
   if (!status.ok()) {
-    return Fail(flags, change.empty() ? FromGrpc(status) : ChangeError(flags, change, status),
-                ReasonOf(status));
+    return FailCall(change.empty() ? FromGrpc(status) : ChangeError(flags, change, status),
+                    flags.json, ReasonOf(status));
   }
   if (flags.json) {
-    Print(ModelJson(model));
+    PrintJson(ModelJson(model));
   } else {
     absl::PrintF("%s", ModelText(model));
   }
   return 0;
 }
 
-// All pages.
-grpc::Status ListAll(const ModelsFlags& flags, std::vector<v1::Model>* models) {
+// The first message of an import.
+v1::ImportModelRequest StartOf(const ModelsFlags& flags, const std::string& bytes) {
+  v1::ImportModelRequest request;
+  v1::ImportModelRequest::Start& start = *request.mutable_start();
+  start.set_name(flags.name);
+  start.set_bytes(static_cast<int64_t>(bytes.size()));
+  start.set_sha256(Sha256Hex(bytes));
+  const std::string file = std::filesystem::path(flags.file).filename().string();
+  start.set_origin(flags.origin.empty() && IsUtf8(file) ? file : flags.origin);
+  return request;
+}
+
+// A server that has answered already takes no more: its answer comes with the end of the call.
+grpc::Status Import(const ModelsFlags& flags, const std::string& bytes,
+                    v1::ImportModelResponse* response) {
   const std::unique_ptr<Stub> stub = v1::ModelService::NewStub(OpenChannel(flags.server));
-  v1::ListModelsRequest request;
-  do {
-    grpc::ClientContext context;
-    SetDeadline(flags.server, context);
-    v1::ListModelsResponse response;
-    const grpc::Status status = stub->ListModels(&context, request, &response);
-    if (!status.ok()) return status;
-    models->insert(models->end(), response.models().begin(), response.models().end());
-    request.set_page_token(response.next_page_token());
-  } while (!request.page_token().empty());
-  return grpc::Status::OK;
+  grpc::ClientContext context;
+  SetDeadline(flags.server, context);
+  const auto writer = stub->ImportModel(&context, response);
+  v1::ImportModelRequest request = StartOf(flags, bytes);
+  TransferProgress progress;
+  size_t sent = 0;
+  const auto send = [&](std::string_view piece) {
+    sent += piece.size();
+    progress.Tell(flags.file, static_cast<int64_t>(sent), static_cast<int64_t>(bytes.size()));
+    request.set_chunk(std::string(piece));
+    return writer->Write(request);
+  };
+  if (writer->Write(request) && SendInChunks(bytes, send)) writer->WritesDone();
+  return writer->Finish();
 }
 
 }  // namespace
 
 int RunModelsList(const ModelsFlags& flags) {
+  const std::unique_ptr<Stub> stub = v1::ModelService::NewStub(OpenChannel(flags.server));
   std::vector<v1::Model> models;
-  const grpc::Status status = ListAll(flags, &models);
-  if (!status.ok()) return Fail(flags, FromGrpc(status), ReasonOf(status));
+  const auto take = [&](const v1::ListModelsResponse& response) {
+    models.insert(models.end(), response.models().begin(), response.models().end());
+    return true;
+  };
+  const grpc::Status status =
+      ReadPages(flags.server, *stub, &Stub::ListModels, v1::ListModelsRequest(), take);
+  if (!status.ok()) return FailCall(status, flags.json);
   if (flags.json) {
     json list = json::array();
     for (const v1::Model& model : models) list.push_back(ModelJson(model));
-    Print({{"models", list}});
+    PrintJson({{"models", list}});
   } else {
     absl::PrintF("%s", ModelsTable(models));
   }
@@ -103,10 +116,9 @@ int RunModelsGet(const ModelsFlags& flags) {
 }
 
 int RunModelsPromote(const ModelsFlags& flags) {
-  v1::PromoteModelRequest request;
-  request.set_name(flags.name);
-  request.set_version(flags.version);
-  return CallAndPrint(flags, request, &Stub::PromoteModel, "promotion");
+  const absl::StatusOr<v1::PromoteModelRequest> request = PromotionOf(flags);
+  if (!request.ok()) return FailLocally(request.status(), flags.json);
+  return CallAndPrint(flags, *request, &Stub::PromoteModel, "promotion");
 }
 
 int RunModelsRollback(const ModelsFlags& flags) {
@@ -115,22 +127,71 @@ int RunModelsRollback(const ModelsFlags& flags) {
   return CallAndPrint(flags, request, &Stub::RollbackModel, "rollback");
 }
 
+int RunModelsImport(const ModelsFlags& flags) {
+  const absl::StatusOr<std::string> bytes = ReadFile(flags.file);
+  if (!bytes.ok()) return FailLocally(bytes.status(), flags.json);
+  v1::ImportModelResponse response;
+  const grpc::Status status = Import(flags, *bytes, &response);
+  if (!status.ok()) return FailCall(status, flags.json);
+  const std::vector<std::string> unused(response.unused_tensors().begin(),
+                                        response.unused_tensors().end());
+  if (flags.json) {
+    PrintJson({{"name", response.name()},
+               {"version", response.version()},
+               {"added", response.added()},
+               {"unused_tensors", unused}});
+    return 0;
+  }
+  for (const std::string& tensor : unused) absl::PrintF("unused: %s\n", OneLine(tensor));
+  absl::PrintF("model %s version %s%s\n", response.name(), response.version(),
+               response.added() ? "" : ", was there");
+  return 0;
+}
+
+absl::StatusOr<v1::PromoteModelRequest> PromotionOf(const ModelsFlags& flags) {
+  if (flags.version.empty() == flags.job.empty()) {
+    return absl::InvalidArgumentError("either NAME VERSION or --job ID says what to promote");
+  }
+  if (!flags.job.empty() && !flags.name.empty()) {
+    return absl::InvalidArgumentError("a job knows the name of its model: --job goes without NAME");
+  }
+  if (flags.canary_percent < 0 || flags.canary_percent >= 100) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "--canary is %g; it must be above 0 and below 100 percent", flags.canary_percent));
+  }
+  if (flags.max_regression_db && flags.evaluate.empty()) {
+    return absl::InvalidArgumentError("--max-regression needs --evaluate");
+  }
+  v1::PromoteModelRequest request;
+  request.set_name(flags.name);
+  flags.job.empty() ? request.set_version(flags.version) : request.set_job(flags.job);
+  request.set_canary_percent(flags.canary_percent);
+  if (flags.no_evaluate || !flags.evaluate.empty()) {
+    request.mutable_evaluation()->set_dataset(flags.evaluate);
+  }
+  if (flags.max_regression_db) {
+    request.mutable_evaluation()->set_max_regression_db(*flags.max_regression_db);
+  }
+  return request;
+}
+
 absl::Status ChangeError(const ModelsFlags& flags, std::string_view change,
                          const grpc::Status& error) {
   const absl::Status status = FromGrpc(error);
   if (!absl::IsDeadlineExceeded(status)) return status;
   return absl::DeadlineExceededError(absl::StrFormat(
-      "no answer after %s; the %s may go on: deweather models get %s shows what is live",
-      absl::FormatDuration(flags.server.timeout), change, flags.name));
+      "no answer after %s; the %s may go on: deweather models %s shows what is live",
+      absl::FormatDuration(flags.server.timeout), change,
+      flags.name.empty() ? "list" : "get " + flags.name));
 }
 
 std::string ModelsTable(const std::vector<v1::Model>& models) {
-  std::string table = absl::StrFormat("%-24s %-12s  %-12s  %8s  %s\n", "MODEL", "LIVE", "PREVIOUS",
-                                      "VERSIONS", "SINCE");
+  std::string table = absl::StrFormat("%-24s %-12s  %-12s  %-17s  %8s  %s\n", "MODEL", "LIVE",
+                                      "PREVIOUS", "CANARY", "VERSIONS", "SINCE");
   for (const v1::Model& model : models) {
-    absl::StrAppendFormat(&table, "%-24s %-12s  %-12s  %8d  %s%s\n", model.name(),
+    absl::StrAppendFormat(&table, "%-24s %-12s  %-12s  %-17s  %8d  %s%s\n", model.name(),
                           OrDash(model.live_version()), OrDash(model.previous_version()),
-                          model.versions_size(),
+                          OrDash(CanaryText(model)), model.versions_size(),
                           model.has_live_time() ? TimeText(model.live_time()) : "-",
                           model.is_default() ? "  default" : "");
   }
@@ -142,6 +203,9 @@ std::string ModelText(const v1::Model& model) {
       absl::StrFormat("model     %s%s\nlive      %s\nprevious  %s\n", model.name(),
                       model.is_default() ? " (default)" : "", OrDash(model.live_version()),
                       OrDash(model.previous_version()));
+  if (!model.canary_version().empty()) {
+    absl::StrAppendFormat(&text, "canary    %s of the requests\n", CanaryText(model));
+  }
   if (model.has_live_time()) {
     absl::StrAppendFormat(&text, "since     %s\ntiles     %d px, overlap %d px\n",
                           TimeText(model.live_time()), model.tile_px(), model.overlap_px());
@@ -165,6 +229,8 @@ json ModelJson(const v1::Model& model) {
   json object = {{"name", model.name()},
                  {"live_version", OrNull(model.live_version())},
                  {"previous_version", OrNull(model.previous_version())},
+                 {"canary_version", OrNull(model.canary_version())},
+                 {"canary_percent", model.canary_percent()},
                  {"is_default", model.is_default()},
                  {"versions", versions}};
   if (model.has_live_time()) {

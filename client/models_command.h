@@ -1,13 +1,15 @@
-// `deweather models`: which models a server has, and which version of each is live.
+// `deweather models`: which models a server has, which version of each is live, and new versions.
 
 #ifndef DEWEATHER_CLIENT_MODELS_COMMAND_H_
 #define DEWEATHER_CLIENT_MODELS_COMMAND_H_
 
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "client/channel.h"
 #include "deweather/v1/model.pb.h"
 
@@ -15,17 +17,28 @@ namespace deweather {
 
 struct ModelsFlags {
   ServerFlags server;
-  std::string name;     // of get, promote and rollback
-  std::string version;  // of promote
+  std::string name;     // of get, promote and rollback; of import: for the one that the file holds
+  std::string version;  // of promote: this, or the job that made it
+  std::string job;
+  double canary_percent = 0;  // of promote; 0: it goes live
+  std::string evaluate;       // of promote: a data set; empty: as the server is configured
+  std::optional<double> max_regression_db;
+  bool no_evaluate = false;
+  std::string file;    // of import
+  std::string origin;  // of import; empty: the file's name
   bool json = false;
 };
 
 // Each prints what the server says: tables for people, one JSON object with `json`. Exit status: 0,
-// or 1 after one line on stderr.
+// or after one line on stderr 1, or 2 for wrong usage.
 int RunModelsList(const ModelsFlags& flags);
 int RunModelsGet(const ModelsFlags& flags);
 int RunModelsPromote(const ModelsFlags& flags);
 int RunModelsRollback(const ModelsFlags& flags);
+int RunModelsImport(const ModelsFlags& flags);
+
+// INVALID_ARGUMENT: flags that contradict each other, or a value out of its range.
+absl::StatusOr<v1::PromoteModelRequest> PromotionOf(const ModelsFlags& flags);
 
 // The error of a call that changes what is live. A server that was not waited for goes on with it,
 // and the message says so.

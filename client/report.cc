@@ -6,6 +6,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "client/output.h"
 
 namespace deweather {
 namespace {
@@ -13,7 +14,7 @@ namespace {
 using nlohmann::json;
 
 double Milliseconds(const google::protobuf::Duration& duration) {
-  return static_cast<double>(duration.seconds()) * 1e3 + duration.nanos() * 1e-6;
+  return absl::ToDoubleMilliseconds(ToDuration(duration));
 }
 
 json TimingsJson(const v1::Timings& timings) {
@@ -39,8 +40,7 @@ json RoutingJson(const v1::Routing& routing) {
 
 // "FORMAT_PNG" as "png".
 std::string FormatName(v1::RestoreOptions::Format format) {
-  const std::string name = v1::RestoreOptions::Format_Name(format);
-  return absl::AsciiStrToLower(name.substr(std::min(name.size(), sizeof("FORMAT_") - 1)));
+  return absl::AsciiStrToLower(EnumWord(v1::RestoreOptions::Format_Name(format), "FORMAT_"));
 }
 
 json FileJson(const Outcome& outcome) {
@@ -88,13 +88,6 @@ std::string RoutingTable(const v1::Routing& routing) {
     absl::StrAppendFormat(&table, "   entropy %.2f\n", routing.layers(i).entropy_ratio());
   }
   return table;
-}
-
-json ErrorJson(const absl::Status& status, const std::string& reason) {
-  json error = {{"code", absl::StatusCodeToString(status.code())},
-                {"message", std::string(status.message())}};
-  if (!reason.empty()) error["reason"] = reason;
-  return error;
 }
 
 json ToJson(const std::vector<Outcome>& outcomes) {

@@ -35,9 +35,6 @@ std::string RoutingTable(const v1::Routing& routing);
 // the size, format, model, milliseconds by stage and routing, or the error's code, message, reason.
 nlohmann::json ToJson(const std::vector<Outcome>& outcomes);
 
-// {"code": ..., "message": ..., "reason": ...}, the last one unless it is empty.
-nlohmann::json ErrorJson(const absl::Status& status, const std::string& reason = "");
-
 }  // namespace deweather
 
 #endif  // DEWEATHER_CLIENT_REPORT_H_

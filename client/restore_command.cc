@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "client/output.h"
 #include "client/plan.h"
 #include "client/report.h"
 #include "client/restore_large.h"
@@ -214,23 +215,14 @@ void PrintRouting(const std::vector<Outcome>& outcomes, std::FILE* where) {
   }
 }
 
-// Names of files may be in any encoding; JSON is UTF-8.
-std::string Dump(const nlohmann::json& json) {
-  return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
-}
-
 }  // namespace
 
 int RunRestore(const RestoreFlags& flags) {
   absl::StatusOr<std::vector<PlannedFile>> files = Plan(flags);
-  if (!files.ok()) {
-    absl::FPrintF(stderr, "%s\n", ErrorLine(files.status()));
-    if (flags.json) absl::PrintF("%s\n", Dump({{"error", ErrorJson(files.status())}}));
-    return absl::IsInvalidArgument(files.status()) ? 2 : 1;
-  }
+  if (!files.ok()) return FailLocally(files.status(), flags.json);
   const std::vector<Outcome> outcomes = RestoreAll(flags, *std::move(files));
   if (flags.json) {
-    absl::PrintF("%s\n", Dump(ToJson(outcomes)));
+    PrintJson(ToJson(outcomes));
   } else if (flags.routing) {
     PrintRouting(outcomes, flags.output == "-" ? stderr : stdout);
   }

@@ -2,30 +2,30 @@
 
 #include <cstdint>
 #include <memory>
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "client/transfer.h"
 
 namespace deweather {
 namespace {
 
 using Stream = grpc::ClientReaderWriterInterface<v1::RestoreLargeRequest, v1::RestoreLargeResponse>;
 
-// Passes where a server takes messages of no more than 1 MiB.
-constexpr size_t kChunkBytes = size_t{256} << 10;
-
 // A server that has answered already takes no more: its answer comes with the end of the call.
 void Send(Stream& stream, const v1::RestoreOptions& options, const std::string& image) {
   v1::RestoreLargeRequest request;
   *request.mutable_start()->mutable_options() = options;
   request.mutable_start()->set_image_bytes(static_cast<int64_t>(image.size()));
-  bool taken = stream.Write(request);
-  for (size_t at = 0; taken && at < image.size(); at += kChunkBytes) {
-    request.mutable_chunk()->set_offset(static_cast<int64_t>(at));
-    request.mutable_chunk()->set_data(image.substr(at, kChunkBytes));
-    taken = stream.Write(request);
-  }
-  if (taken) stream.WritesDone();
+  int64_t offset = 0;
+  const auto send = [&](std::string_view piece) {
+    request.mutable_chunk()->set_offset(offset);
+    request.mutable_chunk()->set_data(std::string(piece));
+    offset += static_cast<int64_t>(piece.size());
+    return stream.Write(request);
+  };
+  if (stream.Write(request) && SendInChunks(image, send)) stream.WritesDone();
 }
 
 }  // namespace

@@ -95,10 +95,5 @@ TEST(JsonTest, NoExpertsNoRouting) {
   EXPECT_FALSE(ToJson({Restored()})["files"][0].contains("routing"));
 }
 
-TEST(JsonTest, ErrorWithoutAReason) {
-  EXPECT_EQ(ErrorJson(absl::NotFoundError("gone")),
-            json({{"code", "NOT_FOUND"}, {"message", "gone"}}));
-}
-
 }  // namespace
 }  // namespace deweather

@@ -1,0 +1,180 @@
+#include "client/jobs_watch.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "client/job_text.h"
+#include "client/output.h"
+#include "client/stop_signal.h"
+#include "model/base/progress_bar.h"
+
+namespace deweather {
+namespace {
+
+using StubInterface = v1::TrainingService::StubInterface;
+
+// For one that is there.
+constexpr absl::Duration kAnswer = absl::Seconds(30);
+
+// A stream may be silent for hours: this answer shows that the server is there.
+grpc::Status Ask(StubInterface& stub, const std::string& id, Backoff& backoff, v1::Job* job) {
+  grpc::ClientContext context;
+  SetDeadline({.timeout = kAnswer}, context);
+  v1::GetJobRequest request;
+  request.set_id(id);
+  const grpc::Status status = stub.GetJob(&context, request, job);
+  if (status.ok()) backoff.Answered();
+  if (status.error_code() != grpc::StatusCode::DEADLINE_EXCEEDED) return status;
+  return {grpc::StatusCode::UNAVAILABLE, "no answer within " + absl::FormatDuration(kAnswer)};
+}
+
+BarState BarOf(const v1::JobProgress& progress) {
+  BarState bar;
+  bar.step = progress.step();
+  bar.steps = progress.steps();
+  bar.loss = progress.loss();
+  bar.images_per_second = progress.images_per_second();
+  if (progress.has_remaining()) bar.left = ToDuration(progress.remaining());
+  return bar;
+}
+
+// Events as they come, on stdout.
+//
+// Threads  thread-compatible
+class EventPrinter {
+ public:
+  explicit EventPrinter(bool json)
+      : json_(json), terminal_(!json && isatty(STDOUT_FILENO) == 1), bar_(stdout) {}
+
+  void Print(const v1::JobEvent& event) {
+    if (json_) return PrintJsonLine(EventJson(event));
+    if (terminal_ && event.has_progress()) {
+      last_ = BarOf(event.progress());
+      return bar_.Draw(*last_);
+    }
+    bar_.Clear();
+    absl::PrintF("%s\n", EventLine(event));
+    std::fflush(stdout);
+    if (event.has_state_change()) last_.reset();
+    if (last_) bar_.Draw(*last_);
+  }
+
+ private:
+  const bool json_;
+  const bool terminal_;
+  ProgressBar bar_;
+  std::optional<BarState> last_;
+};
+
+grpc::Status WriteOut(const std::string& bytes) {
+  const bool written = std::fwrite(bytes.data(), 1, bytes.size(), stdout) == bytes.size() &&
+                       std::fflush(stdout) == 0;
+  if (written) return grpc::Status::OK;
+  return {grpc::StatusCode::ABORTED,
+          absl::StrCat("cannot write to stdout: ", std::strerror(errno))};
+}
+
+Following FollowingOf(const WatchFlags& flags) {
+  return {{.patience = flags.server.timeout}, StopOnSignal()};
+}
+
+// `status`, or for the wish to end what goes on without us.
+int FailWatch(const WatchFlags& flags, const Following& following, const grpc::Status& status,
+              const std::string& how_to_go_on) {
+  if (!following.stop) return FailCall(status, flags.json);
+  return FailCall(absl::CancelledError(
+                      absl::StrCat("the job goes on; to see more: deweather jobs ", how_to_go_on)),
+                  flags.json);
+}
+
+}  // namespace
+
+grpc::Status WatchJob(StubInterface& stub, const Following& following, v1::WatchJobRequest* request,
+                      const std::function<void(const v1::JobEvent&)>& on_event, v1::Job* job) {
+  return CallUntilAnswered(following.retry, following.stop, [&](Backoff& backoff) -> grpc::Status {
+    const grpc::Status asked = Ask(stub, request->id(), backoff, job);
+    if (!asked.ok()) return asked;
+    grpc::ClientContext context;
+    const std::jthread canceller = CancelOn(following.stop, context);
+    const auto stream = stub.WatchJob(&context, *request);
+    for (v1::JobEvent event; stream->Read(&event);) {
+      if (event.number() <= request->after_event()) continue;
+      request->set_after_event(event.number());
+      if (event.has_state_change()) job->set_state(event.state_change().state());
+      on_event(event);
+    }
+    const grpc::Status status = stream->Finish();
+    if (!status.ok() || IsEnd(job->state())) return status;
+    return {grpc::StatusCode::UNAVAILABLE, "the server ended the watch before the job's end"};
+  });
+}
+
+grpc::Status FollowLog(StubInterface& stub, const Following& following,
+                       v1::StreamLogsRequest* request,
+                       const std::function<grpc::Status(const v1::LogChunk&)>& on_chunk) {
+  return CallUntilAnswered(following.retry, following.stop, [&](Backoff& backoff) -> grpc::Status {
+    v1::Job job;
+    const grpc::Status asked = Ask(stub, request->id(), backoff, &job);
+    if (!asked.ok()) return asked;
+    grpc::ClientContext context;
+    const std::jthread canceller = CancelOn(following.stop, context);
+    const auto stream = stub.StreamLogs(&context, *request);
+    for (v1::LogChunk chunk; stream->Read(&chunk);) {
+      const grpc::Status taken = on_chunk(chunk);
+      if (!taken.ok()) {
+        context.TryCancel();
+        return taken;
+      }
+      request->set_offset(chunk.offset() + static_cast<int64_t>(chunk.data().size()));
+    }
+    return stream->Finish();
+  });
+}
+
+int RunJobsWatch(const WatchFlags& flags) {
+  const Following following = FollowingOf(flags);
+  const auto stub = v1::TrainingService::NewStub(OpenChannel(flags.server));
+  v1::WatchJobRequest request;
+  request.set_id(flags.id);
+  request.set_after_event(flags.after);
+  v1::Job job;
+  grpc::Status status;
+  {
+    EventPrinter printer(flags.json);
+    const auto print = [&](const v1::JobEvent& event) { printer.Print(event); };
+    status = WatchJob(*stub, following, &request, print, &job);
+  }
+  if (status.ok()) return job.state() == v1::Job::STATE_SUCCEEDED ? 0 : 1;
+  return FailWatch(flags, following, status,
+                   absl::StrFormat("watch %s --after %d", flags.id, request.after_event()));
+}
+
+int RunJobsLogs(const WatchFlags& flags) {
+  const Following following = FollowingOf(flags);
+  const auto stub = v1::TrainingService::NewStub(OpenChannel(flags.server));
+  v1::StreamLogsRequest request;
+  request.set_id(flags.id);
+  request.set_offset(flags.offset);
+  request.set_follow(flags.follow);
+  const auto print = [&](const v1::LogChunk& chunk) {
+    if (chunk.offset() > request.offset()) {
+      absl::FPrintF(stderr, "%d bytes of the log are gone\n", chunk.offset() - request.offset());
+    }
+    return WriteOut(chunk.data());
+  };
+  const grpc::Status status = FollowLog(*stub, following, &request, print);
+  if (status.ok()) return 0;
+  return FailWatch(flags, following, status,
+                   absl::StrFormat("logs %s --follow --offset %d", flags.id, request.offset()));
+}
+
+}  // namespace deweather

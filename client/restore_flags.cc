@@ -1,0 +1,39 @@
+#include "client/restore_flags.h"
+
+#include "client/health_command.h"
+#include "client/restore_command.h"
+
+namespace deweather {
+
+void AddRestore(CLI::App& parent, Command* chosen) {
+  auto [app, flags] = AddCommand(parent, "restore", "Restores pictures", RunRestore, chosen);
+  app.add_option("IN", flags.inputs, "Files, folders, or - for stdin")->required();
+  app.add_option("-o,--output", flags.output, "A file, a folder, or - for stdout")
+      ->type_name("OUT")
+      ->required();
+  app.add_flag("--overwrite", flags.overwrite, "Replace outputs that exist");
+  AddText(app, "--model", flags.model, "Name of a live model [the server's default]");
+  app.add_option("--strength", flags.strength, "Share of the change, 0 to 1 [1]");
+  app.add_option("--quality", flags.quality, "Of a JPEG or WebP, 1 to 100 [as the input's]");
+  app.add_option("--metadata", flags.metadata, "EXIF and colour profile")
+      ->check(CLI::IsMember({"preserve", "strip"}))
+      ->capture_default_str();
+  app.add_option("--priority", flags.priority, "background: after what others wait for")
+      ->check(CLI::IsMember({"normal", "background"}))
+      ->capture_default_str();
+  app.add_option("--expert-map", flags.expert_map, "PNG: every token's heaviest expert")
+      ->type_name("FILE");
+  app.add_flag("--routing", flags.routing, "Print how much every expert worked");
+  AddJson(app, flags.json);
+  AddServerFlags(app, flags.server, "for one picture");
+}
+
+void AddHealth(CLI::App& parent, Command* chosen) {
+  auto [app, flags] =
+      AddCommand(parent, "health", "Asks whether the server serves", RunHealth, chosen);
+  AddText(app, "--service", flags.service, "Full name of a service [the whole server]");
+  AddJson(app, flags.json);
+  AddServerFlags(app, flags.server, "for the answer");
+}
+
+}  // namespace deweather
