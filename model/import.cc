@@ -197,10 +197,27 @@ absl::StatusOr<Imported> Import(const Safetensors& content) {
   return imported;
 }
 
+absl::StatusOr<CheckpointFile> Rename(std::string file, Safetensors content,
+                                      const std::string& name) {
+  if (name.empty() || content.metadata["name"] == name) return CheckpointFile{std::move(file), {}};
+  content.metadata["name"] = name;
+  return CheckpointFile{SerializeSafetensors(content), {}};
+}
+
 }  // namespace
 
 absl::StatusOr<Imported> ImportAuthors(const Safetensors& source) {
   return CatchTorch("cannot import the weights", [&] { return Import(source); });
+}
+
+absl::StatusOr<CheckpointFile> ToCheckpoint(std::string file, const std::string& name) {
+  DW_ASSIGN_OR_RETURN(Safetensors content, ParseSafetensors(file));
+  if (content.metadata.contains("format")) return Rename(std::move(file), content, name);
+  DW_ASSIGN_OR_RETURN(Imported imported, ImportAuthors(content));
+  if (!name.empty()) imported.config.name = name;
+  CheckpointFile ours{"", std::move(imported.unused)};
+  DW_ASSIGN_OR_RETURN(ours.bytes, SerializeCheckpoint(imported.config, imported.parameters, {}));
+  return ours;
 }
 
 }  // namespace deweather

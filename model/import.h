@@ -25,6 +25,17 @@ struct Imported {
 // Errors: INVALID_ARGUMENT a missing, unknown or misshapen weight, or another family.
 absl::StatusOr<Imported> ImportAuthors(const Safetensors& source);
 
+// A checkpoint in memory, and where it came from.
+struct CheckpointFile {
+  std::string bytes;
+  std::vector<std::string> unused;  // the authors' tensors that are not in it
+};
+
+// A file of ours or the authors' as a checkpoint of ours, under `name` if there is one. Bytes of ours stay
+// as they are unless the name changes: they are what the version is made of. A checkpoint of ours is not
+// checked.
+absl::StatusOr<CheckpointFile> ToCheckpoint(std::string file, const std::string& name);
+
 }  // namespace deweather
 
 #endif  // DEWEATHER_MODEL_IMPORT_H_

@@ -13,8 +13,8 @@
 #include "absl/strings/str_join.h"
 #include "model/base/file.h"
 #include "model/base/name.h"
-#include "model/base/status_macros.h"
 #include "model/base/sha256.h"
+#include "model/base/status_macros.h"
 
 namespace deweather {
 namespace {
@@ -68,6 +68,11 @@ absl::Status CheckPlace(std::string_view name, std::string_view version) {
 std::string TextField(const json& object, const char* name) {
   const auto found = object.find(name);
   return found != object.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+double NumberField(const json& object, const char* name) {
+  const auto found = object.find(name);
+  return found != object.end() && found->is_number() ? found->get<double>() : 0;
 }
 
 // A JSON object in a file; DATA_LOSS if it is something else.
@@ -128,6 +133,20 @@ absl::Status CheckSize(const std::string& path, int64_t bytes) {
   if (error) return Torn(path, "is not there");
   if (size == bytes) return absl::OkStatus();
   return Torn(path, absl::StrFormat("has %d bytes; its manifest says %d", size, bytes));
+}
+
+// One that cannot be read is none: the live version is served all the same.
+void ReadCanary(const json& object, const std::string& path, LiveRecord& record) {
+  const auto canary = object.find("canary");
+  if (canary == object.end()) return;
+  const std::string version = canary->is_object() ? TextField(*canary, "version") : "";
+  const double percent = canary->is_object() ? NumberField(*canary, "percent") : 0;
+  if (IsVersion(version) && IsCanaryPercent(percent)) {
+    record.canary = version;
+    record.canary_percent = percent;
+    return;
+  }
+  record.problem = absl::StrFormat("'%s': says canary '%s' of %g percent", path, version, percent);
 }
 
 // Of a version whose folder is there.
@@ -202,6 +221,8 @@ bool IsVersion(std::string_view text) {
            return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
          });
 }
+
+bool IsCanaryPercent(double percent) { return percent > 0 && percent < 100; }
 
 std::string VersionPath(const std::string& models, const std::string& name,
                         const std::string& version) {
@@ -283,7 +304,9 @@ absl::StatusOr<std::optional<LiveRecord>> ReadLive(const std::string& models,
   const absl::StatusOr<json> object = ReadObject(path);
   if (absl::IsNotFound(object.status())) return std::nullopt;
   if (!object.ok()) return object.status();
-  LiveRecord record{TextField(*object, "version"), TextField(*object, "previous")};
+  LiveRecord record{.version = TextField(*object, "version"),
+                    .previous = TextField(*object, "previous")};
+  ReadCanary(*object, path, record);
   if (IsVersion(record.version) && (record.previous.empty() || IsVersion(record.previous))) {
     return record;
   }
@@ -295,9 +318,17 @@ absl::Status WriteLive(const std::string& models, const std::string& name,
                        const LiveRecord& record) {
   DW_RETURN_IF_ERROR(CheckPlace(name, record.version));
   if (!record.previous.empty()) DW_RETURN_IF_ERROR(CheckVersion(record.previous));
+  json object = {{"version", record.version}, {"previous", record.previous}};
+  if (!record.canary.empty()) {
+    DW_RETURN_IF_ERROR(CheckVersion(record.canary));
+    if (!IsCanaryPercent(record.canary_percent)) {
+      return absl::InvalidArgumentError(absl::StrFormat(
+          "canary_percent is %g; it must be above 0 and below 100", record.canary_percent));
+    }
+    object["canary"] = {{"version", record.canary}, {"percent", record.canary_percent}};
+  }
   DW_RETURN_IF_ERROR(MakeFolders(NameFolder(models, name)));
-  return WriteFileAtomically(absl::StrCat(NameFolder(models, name), "/live.json"),
-                             Dump({{"version", record.version}, {"previous", record.previous}}));
+  return WriteFileAtomically(absl::StrCat(NameFolder(models, name), "/live.json"), Dump(object));
 }
 
 }  // namespace deweather

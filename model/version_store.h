@@ -5,7 +5,9 @@
 //                                                  its SHA-256, as Checkpoint::version
 //          MODELS/NAME/VERSION/manifest.json       {"name", "version", "created_time" (RFC 3339),
 //                                                  "bytes", "sha256" (64 hex digits), "source"}
-//          MODELS/NAME/live.json                   {"version", "previous"}; "previous" may be ""
+//          MODELS/NAME/live.json                   {"version", "previous", "canary": {"version",
+//                                                  "percent"}}; "previous" may be "", "canary"
+//                                                  may be missing, other fields are passed over
 //          MODELS/NAME/.tmp-*                      a version in the making; one that a crash left
 //                                                  is never looked at and may be deleted
 //          MODELS is DATA/models of a data folder. NAME obeys model/base/name.h and VERSION is 12
@@ -78,9 +80,15 @@ VersionList ListVersions(const std::string& models, const std::string& name);
 // Names that have a folder, sorted.
 std::vector<std::string> ListStoredNames(const std::string& models);
 
+// Above 0 and below 100.
+bool IsCanaryPercent(double percent);
+
 struct LiveRecord {
-  std::string version;
-  std::string previous;  // that a rollback goes to; empty: none
+  std::string version = {};
+  std::string previous = {};  // that a rollback goes to; empty: none
+  std::string canary = {};    // the version on trial; empty: none
+  double canary_percent = 0;  // of the requests that it takes
+  std::string problem = {};   // of a canary that cannot be read, and is none then; never written
 };
 
 // Nothing if the name never had a live version. DATA_LOSS: the file is there and says no version.

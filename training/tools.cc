@@ -16,36 +16,11 @@
 #include "model/image/codec.h"
 #include "model/import.h"
 #include "model/parameters.h"
-#include "model/safetensors.h"
 #include "model/version_store.h"
 #include "training/report/sheet.h"
 
 namespace deweather {
 namespace {
-
-// A checkpoint in memory, and where it came from.
-struct CheckpointFile {
-  std::string bytes;
-  std::vector<std::string> unused;  // the authors' tensors that are not in it
-};
-
-// Bytes stay as they are unless the name changes: they are what the version is made of.
-absl::StatusOr<CheckpointFile> Rename(std::string file, Safetensors content,
-                                      const std::string& name) {
-  if (name.empty() || content.metadata["name"] == name) return CheckpointFile{std::move(file), {}};
-  content.metadata["name"] = name;
-  return CheckpointFile{SerializeSafetensors(content), {}};
-}
-
-absl::StatusOr<CheckpointFile> ToCheckpoint(std::string file, const std::string& name) {
-  DW_ASSIGN_OR_RETURN(Safetensors content, ParseSafetensors(file));
-  if (content.metadata.contains("format")) return Rename(std::move(file), content, name);
-  DW_ASSIGN_OR_RETURN(Imported imported, ImportAuthors(content));
-  if (!name.empty()) imported.config.name = name;
-  CheckpointFile ours{"", std::move(imported.unused)};
-  DW_ASSIGN_OR_RETURN(ours.bytes, SerializeCheckpoint(imported.config, imported.parameters, {}));
-  return ours;
-}
 
 bool IsFolder(const std::string& path) {
   std::error_code ignored;

@@ -5,33 +5,35 @@
 #include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/DeviceType.h>
 
+#include <array>
+#include <cmath>
 #include <filesystem>
 #include <system_error>
 #include <utility>
 
-#include "absl/cleanup/cleanup.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
+#include "model/base/annotate.h"
 #include "model/base/device_failure.h"
-#include "model/base/file.h"
+#include "model/base/error_reason.h"
 #include "model/base/name.h"
 #include "model/base/status_macros.h"
 #include "model/checkpoint.h"
 #include "model/restorer.h"
-#include "model/base/sha256.h"
 #include "model/torch_errors.h"
-#include "model/base/error_reason.h"
 #include "server/restore/metrics.h"
 #include "server/restore/warm_up.h"
 
 namespace deweather {
 namespace {
 
-constexpr absl::Duration kRetryFollowing = absl::Minutes(1);
 constexpr size_t kMostLogged = 1000;
+
+// 2^64 / golden ratio: its multiples, modulo 2^64, are spread as evenly as can be.
+constexpr uint64_t kGoldenStep = 0x9E3779B97F4A7C15;
 
 bool IsPath(const std::string& what) {
   return absl::StrContains(what, '/') || absl::EndsWith(what, ".safetensors");
@@ -76,14 +78,6 @@ absl::Status WithStoreReason(const absl::Status& status) {
 
 }  // namespace
 
-// A model on its way to be live.
-struct LiveModels::Loaded {
-  Restorer model = {};
-  int64_t bytes = 0;      // of its weights
-  std::string path = {};  // of its file; empty: none
-  std::shared_ptr<BatchCost> cost = std::make_shared<BatchCost>();
-};
-
 LiveModels::LiveModels(const LiveModelsOptions& options, Metrics& metrics)
     : options_(options), metrics_(metrics) {
   if (options.threads > 0) at::set_num_threads(options.threads);
@@ -97,7 +91,8 @@ absl::StatusOr<LiveModelInfo> LiveModels::Load(const std::string& what,
                                                const std::vector<int>& batch_sizes,
                                                const Executor& executor) {
   DW_ASSIGN_OR_RETURN(Loaded loaded, Read(what, {batch_sizes, executor}));
-  return Swap(std::move(loaded), executor);
+  const std::string name = loaded.model.info.name;
+  return GoLive(name, std::move(loaded), executor);
 }
 
 absl::StatusOr<LiveModelInfo> LiveModels::LoadAll(const std::string& what,
@@ -116,29 +111,37 @@ void LiveModels::LoadOther(const std::string& name, const WarmUpOptions& warm_up
   const auto record = ReadLive(options_.store, name);
   if (!record.ok()) return LogOnce(record.status().ToString());
   if (!record->has_value()) return;
-  // What was asked for by path wins over the record; what was asked for by name is the record's, unless
-  // that has changed since: then Follow has news.
-  if (const std::optional<Live> live = Find(name); live.has_value()) {
-    const bool stored = live->path == VersionPath(options_.store, name, live->info.version);
-    return Remember(name, stored ? live->info.version : (*record)->version);
+  const LiveRecord& wanted = **record;
+  Remember(name, wanted);
+  if (const std::optional<Standing> live = Find(name); live.has_value()) {
+    // What was asked for by path wins over the record; what was asked for by name is the record's, unless
+    // that has changed since: then Follow has news.
+    const std::string& version = live->info.version;
+    if (live->path != VersionPath(options_.store, name, version)) return;
+    if (version != wanted.version) return Remember(name, {.version = version});
+    return LoadCanary(name, wanted, warm_up);
   }
-  Remember(name, (*record)->version);
-  absl::StatusOr<Loaded> loaded = ReadStored(name, (*record)->version, warm_up);
-  if (loaded.ok()) {
-    Swap(*std::move(loaded), warm_up.executor);
-    return;
+  absl::StatusOr<Loaded> loaded = ReadStored(name, wanted.version, warm_up);
+  if (!loaded.ok()) {
+    Remember(name, wanted, absl::Now());
+    return Log(absl::StrFormat("model %s is left out: %s", name, loaded.status().ToString()));
   }
-  Remember(name, (*record)->version, absl::Now());
-  Log(absl::StrFormat("model %s is left out: %s", name, loaded.status().ToString()));
+  GoLive(name, *std::move(loaded), warm_up.executor);
+  LoadCanary(name, wanted, warm_up);
+}
+
+void LiveModels::LoadCanary(const std::string& name, const LiveRecord& record,
+                            const WarmUpOptions& warm_up) {
+  if (!record.problem.empty()) LogOnce(record.problem);
+  const absl::Status status = FollowCanary(name, record, warm_up);
+  if (status.ok()) return;
+  Remember(name, record, absl::Now());
+  Log(absl::StrFormat("the canary of model %s is left out: %s", name, status.ToString()));
 }
 
 absl::StatusOr<LiveModels::Loaded> LiveModels::Read(const std::string& what,
                                                     const WarmUpOptions& warm_up) const {
-  if (what == "identity") {
-    Loaded loaded{IdentityRestorer(TileSpec{})};
-    DW_RETURN_IF_ERROR(Ready(loaded, warm_up));
-    return loaded;
-  }
+  if (what == "identity") return Ready(IdentityRestorer(TileSpec{}), 0, "", warm_up);
   return IsPath(what) ? ReadPath(what, warm_up) : ReadByName(what, warm_up);
 }
 
@@ -164,41 +167,48 @@ absl::StatusOr<LiveModels::Loaded> LiveModels::ReadByName(const std::string& nam
 
 absl::StatusOr<LiveModels::Loaded> LiveModels::ReadPath(const std::string& path,
                                                         const WarmUpOptions& warm_up) const {
-  Loaded loaded{.model = {}, .bytes = FileBytes(path), .path = path};
-  DW_RETURN_IF_ERROR(CheckBudget(path, loaded.bytes));
-  DW_ASSIGN_OR_RETURN(loaded.model, LoadRestorer(path, {options_.device, options_.precision}));
-  DW_RETURN_IF_ERROR(Ready(loaded, warm_up));
-  return loaded;
+  const int64_t bytes = FileBytes(path);
+  DW_RETURN_IF_ERROR(CheckBudget(path, bytes));
+  DW_ASSIGN_OR_RETURN(Restorer model, LoadRestorer(path, {options_.device, options_.precision}));
+  return Ready(std::move(model), bytes, path, warm_up);
 }
 
-// The name of the folder counts, whatever the checkpoint calls itself.
 absl::StatusOr<LiveModels::Loaded> LiveModels::ReadStored(const std::string& name,
                                                           const std::string& version,
                                                           const WarmUpOptions& warm_up) const {
   const absl::StatusOr<VersionManifest> manifest = ReadManifest(options_.store, name, version);
   if (!manifest.ok()) return WithStoreReason(manifest.status());
-  Loaded loaded{
-      .model = {}, .bytes = manifest->bytes, .path = VersionPath(options_.store, name, version)};
-  DW_RETURN_IF_ERROR(CheckBudget(absl::StrCat(name, " ", version), loaded.bytes));
+  DW_RETURN_IF_ERROR(CheckBudget(absl::StrCat(name, " ", version), manifest->bytes));
+  DW_ASSIGN_OR_RETURN(Restorer model, ParseStored(name, version));
+  return Ready(std::move(model), manifest->bytes, VersionPath(options_.store, name, version),
+               warm_up);
+}
+
+// The name of the folder counts, whatever the checkpoint calls itself. The bytes are those that were
+// stored: if they are no model, nothing is torn, the model fails.
+absl::StatusOr<Restorer> LiveModels::ParseStored(const std::string& name,
+                                                 const std::string& version) const {
   const absl::StatusOr<std::string> bytes = ReadVersion(options_.store, name, version);
   if (!bytes.ok()) return WithStoreReason(bytes.status());
   const absl::StatusOr<Checkpoint> checkpoint = ParseCheckpoint(*bytes);
   if (!checkpoint.ok()) {
-    const absl::Status& status = checkpoint.status();
-    return absl::Status(status.code(), absl::StrCat("'", loaded.path, "': ", status.message()));
+    const absl::Status status =
+        Annotate(checkpoint.status(), VersionPath(options_.store, name, version));
+    if (!absl::IsInvalidArgument(status)) return WithStoreReason(status);
+    return WithReason(absl::InternalError(status.message()), "MODEL_FAILED");
   }
-  DW_ASSIGN_OR_RETURN(loaded.model,
+  DW_ASSIGN_OR_RETURN(Restorer model,
                       MakeRestorer(*checkpoint, {options_.device, options_.precision}));
-  loaded.model.spec.name = name;
-  DW_RETURN_IF_ERROR(Ready(loaded, warm_up));
-  return loaded;
+  model.spec.name = name;
+  return model;
 }
 
 absl::Status LiveModels::CheckBudget(const std::string& what, int64_t bytes) const {
   int64_t live = 0;
   {
     MutexLock lock(mutex_);
-    for (const auto& [name, versions] : models_) live += versions.bytes;
+    for (const auto& [name, versions] : models_)
+      live += versions.live.bytes + versions.canary.bytes;
   }
   if (live + bytes <= options_.max_model_bytes) return absl::OkStatus();
   return WithReason(absl::ResourceExhaustedError(absl::StrFormat(
@@ -208,202 +218,80 @@ absl::Status LiveModels::CheckBudget(const std::string& what, int64_t bytes) con
                     "MODEL_BUDGET");
 }
 
-absl::Status LiveModels::Ready(Loaded& loaded, const WarmUpOptions& warm_up) const {
-  DW_RETURN_IF_ERROR(Validate(loaded.model.spec.tile));
-  const absl::Status status = WarmUp(loaded.model, warm_up, *loaded.cost);
+absl::StatusOr<LiveModels::Loaded> LiveModels::Ready(Restorer model, int64_t bytes,
+                                                     const std::string& path,
+                                                     const WarmUpOptions& warm_up) const {
+  DW_RETURN_IF_ERROR(Validate(model.spec.tile));
+  auto cost = std::make_shared<BatchCost>();
+  const absl::Status status = WarmUp(model, warm_up, *cost);
   if (IsDeviceFailure(status) && options_.on_device_failure) options_.on_device_failure(status);
-  return status;
+  DW_RETURN_IF_ERROR(status);
+  const LiveModelInfo info = InfoOf(model.spec);
+  return Loaded{
+      {std::make_shared<const Restorer>(std::move(model)), std::move(cost), info}, bytes, path};
 }
 
 LiveModelInfo LiveModels::Install(Restorer model, const Executor& executor) {
-  return Swap({std::move(model)}, executor);
+  const LiveModelInfo info = InfoOf(model.spec);
+  Loaded loaded;
+  loaded.model = {std::make_shared<const Restorer>(std::move(model)), std::make_shared<BatchCost>(),
+                  info};
+  return GoLive(info.name, std::move(loaded), executor);
 }
 
-LiveModelInfo LiveModels::Swap(Loaded loaded, const Executor& executor) {
-  LiveModelInfo info = InfoOf(loaded.model.spec);
-  metrics_.DeclareRouting(info.layers, info.experts);
-  Versions other{
-      {std::make_shared<const Restorer>(std::move(loaded.model)), std::move(loaded.cost), info},
-      loaded.bytes,
-      std::move(loaded.path)};
+// Whatever was on trial is so no more.
+LiveModelInfo LiveModels::GoLive(const std::string& name, Loaded loaded, const Executor& executor) {
+  loaded.model.info.live_since = absl::Now();
+  return Change(name, executor, [&loaded](Versions& versions) {
+    versions.live = std::move(loaded);
+    versions.canary = {};
+  });
+}
+
+// Changes all that a name has at once; what is in use no more is freed on the executor.
+LiveModelInfo LiveModels::Change(const std::string& name, const Executor& executor,
+                                 const std::function<void(Versions&)>& change) {
+  Versions before;
+  LiveModelInfo info;
+  std::array<std::shared_ptr<const Restorer>, 2> kept;
   {
     MutexLock lock(mutex_);
-    Versions& versions = models_[info.name];
-    std::swap(versions, other);
-    if (default_name_.empty()) default_name_ = info.name;
-    info = Describe(versions).info;
-    if (other.live.restorer != nullptr) metrics_.RemoveModel(info.name, other.live.info.version);
-    metrics_.AddModel(info.name, info.version);
+    Versions& versions = models_[name];
+    before = versions;
+    change(versions);
+    if (default_name_.empty()) default_name_ = name;
+    info = Describe(versions.live).info;
+    kept = {versions.live.model.restorer, versions.canary.model.restorer};
+    CountSeries(name, before, versions);
   }
-  if (other.live.restorer != nullptr) {
-    executor([retired = std::move(other.live.restorer)]() mutable { retired.reset(); });
+  for (Loaded* const loaded : {&before.live, &before.canary}) {
+    std::shared_ptr<const Restorer>& old = loaded->model.restorer;
+    if (old == nullptr || old == kept[0] || old == kept[1]) continue;
+    executor([retired = std::move(old)]() mutable { retired.reset(); });
   }
   return info;
 }
 
-// --- promotion ---
-
-absl::Status LiveModels::BeginPromotion() {
-  if (options_.store.empty()) {
-    return WithReason(
-        absl::FailedPreconditionError("no version can be promoted: the server has no data folder"),
-        "NO_DATA_FOLDER");
+// A version that stays keeps its series, and its counts.
+void LiveModels::CountSeries(const std::string& name, const Versions& before,
+                             const Versions& after) {
+  const auto of = [](const Versions& versions) {
+    std::set<std::string> there;
+    for (const Loaded* const loaded : {&versions.live, &versions.canary}) {
+      if (loaded->there()) there.insert(loaded->version());
+    }
+    return there;
+  };
+  const std::set<std::string> old = of(before), now = of(after);
+  for (const std::string& version : old) {
+    if (!now.contains(version)) metrics_.RemoveModel(name, version);
   }
-  MutexLock lock(mutex_);
-  if (std::exchange(promoting_, true)) {
-    return WithReason(absl::AbortedError("another promotion is under way"), "PROMOTION_RUNNING");
+  for (const std::string& version : now) {
+    if (!old.contains(version)) metrics_.AddModel(name, version);
   }
-  return absl::OkStatus();
-}
-
-void LiveModels::EndPromotion() {
-  MutexLock lock(mutex_);
-  promoting_ = false;
-}
-
-absl::StatusOr<LiveModelInfo> LiveModels::Promote(const std::string& name,
-                                                  const std::string& version,
-                                                  const std::vector<int>& batch_sizes,
-                                                  const Executor& executor, std::stop_token stop) {
-  DW_RETURN_IF_ERROR(ValidateName("name", name));
-  if (!IsVersion(version)) {
-    return absl::InvalidArgumentError("version is not made of 12 hexadecimal digits in lower case");
+  for (const Loaded* const loaded : {&after.live, &after.canary}) {
+    metrics_.DeclareRouting(loaded->model.info.layers, loaded->model.info.experts);
   }
-  DW_RETURN_IF_ERROR(BeginPromotion());
-  const absl::Cleanup end = [this] { EndPromotion(); };
-  return PromoteInTurn(name, version, {batch_sizes, executor, std::move(stop)});
-}
-
-absl::StatusOr<LiveModelInfo> LiveModels::Rollback(const std::string& name,
-                                                   const std::vector<int>& batch_sizes,
-                                                   const Executor& executor, std::stop_token stop) {
-  DW_RETURN_IF_ERROR(ValidateName("name", name));
-  DW_RETURN_IF_ERROR(BeginPromotion());
-  const absl::Cleanup end = [this] { EndPromotion(); };
-  DW_RETURN_IF_ERROR(CheckKnown(name));
-  DW_ASSIGN_OR_RETURN(const auto record, ReadLive(options_.store, name));
-  if (!record.has_value() || record->previous.empty()) {
-    return WithReason(
-        absl::FailedPreconditionError(absl::StrFormat("model '%s' has no previous version", name)),
-        "NO_PREVIOUS_VERSION");
-  }
-  return PromoteInTurn(name, record->previous, {batch_sizes, executor, std::move(stop)});
-}
-
-absl::StatusOr<LiveModelInfo> LiveModels::PromoteInTurn(const std::string& name,
-                                                        const std::string& version,
-                                                        const WarmUpOptions& warm_up) {
-  const std::optional<Live> live = Find(name);
-  if (live.has_value() && live->info.version == version) return Keep(name, version);
-  DW_RETURN_IF_ERROR(CheckKnown(name));
-  DW_ASSIGN_OR_RETURN(Loaded loaded, ReadStored(name, version, warm_up));
-  DW_RETURN_IF_ERROR(WriteRecord(name, version));
-  return Swap(std::move(loaded), warm_up.executor);
-}
-
-// It is live, but the file may not say so yet.
-absl::StatusOr<LiveModelInfo> LiveModels::Keep(const std::string& name,
-                                               const std::string& version) {
-  DW_ASSIGN_OR_RETURN(const auto record, ReadLive(options_.store, name));
-  if (!record.has_value() || record->version != version) {
-    DW_RETURN_IF_ERROR(WriteRecord(name, version));
-  }
-  return Find(name)->info;  // no model ever ceases to be live
-}
-
-absl::Status LiveModels::WriteRecord(const std::string& name, const std::string& version) {
-  const auto record = ReadLive(options_.store, name);  // a torn one is replaced
-  std::string previous = StoreLive(name);
-  if (previous == version) {
-    previous = record.ok() && record->has_value() ? (*record)->version : "";
-  }
-  DW_RETURN_IF_ERROR(WriteLive(options_.store, name, {version, previous}));
-  Remember(name, version);
-  return absl::OkStatus();
-}
-
-// The live version, which is in the store when this returns; empty if there is none or it cannot be
-// stored: nothing can be rolled back to it then.
-std::string LiveModels::StoreLive(const std::string& name) {
-  const std::optional<Live> live = Find(name);
-  if (!live.has_value()) return "";
-  const std::string& version = live->info.version;
-  if (!IsVersion(version)) return "";
-  if (ReadManifest(options_.store, name, version).ok()) return version;
-  absl::StatusOr<std::string> bytes = ReadFile(live->path);
-  if (bytes.ok() && Sha256Hex(*bytes).starts_with(version)) {
-    const std::string file = std::filesystem::path(live->path).filename().string();
-    const absl::Status added =
-        AddVersion(options_.store, name, *bytes, absl::StrCat("copy of ", file), absl::Now())
-            .status();
-    if (added.ok()) return version;
-    bytes = added;
-  }
-  Log(absl::StrFormat("model %s cannot be rolled back to version %s: %s", name, version,
-                      bytes.ok() ? "its file has changed" : bytes.status().ToString()));
-  return "";
-}
-
-absl::Status LiveModels::CheckKnown(const std::string& name) const {
-  std::error_code ignored;
-  const bool stored =
-      !options_.store.empty() && ValidateName("name", name).ok() &&
-      std::filesystem::is_directory(absl::StrCat(options_.store, "/", name), ignored);
-  if (stored || Find(name).has_value()) return absl::OkStatus();
-  return WithReason(absl::NotFoundError(absl::StrFormat("unknown model '%s'; known: %s", name,
-                                                        absl::StrJoin(Names(), ", "))),
-                    "UNKNOWN_MODEL");
-}
-
-// --- following ---
-
-void LiveModels::Follow(const std::vector<int>& batch_sizes, const Executor& executor,
-                        std::stop_token stop, absl::Time now) {
-  if (options_.store.empty()) return;
-  const WarmUpOptions warm_up{batch_sizes, executor, std::move(stop)};
-  for (const std::string& name : ListStoredNames(options_.store)) {
-    // A look takes no turn: it would get in the way of somebody's promotion.
-    if (NewsOf(name, now).empty() || !BeginPromotion().ok()) continue;
-    const absl::Cleanup end = [this] { EndPromotion(); };
-    FollowName(name, warm_up, now);
-  }
-}
-
-// The version that live.json newly says; empty if there is nothing to do.
-std::string LiveModels::NewsOf(const std::string& name, absl::Time now) {
-  const auto record = ReadLive(options_.store, name);
-  if (!record.ok()) LogOnce(record.status().ToString());
-  if (!record.ok() || !record->has_value()) return "";
-  const std::string& version = (*record)->version;
-  MutexLock lock(mutex_);
-  const auto found = followed_.find(name);
-  if (found == followed_.end() || found->second.version != version) return version;
-  const absl::Time failed = found->second.failed;
-  const bool again = failed != absl::InfinitePast() && now >= failed + kRetryFollowing;
-  return again ? version : "";
-}
-
-// Asks again: a promotion may have ended since.
-void LiveModels::FollowName(const std::string& name, const WarmUpOptions& warm_up, absl::Time now) {
-  const std::string version = NewsOf(name, now);
-  if (version.empty()) return;
-  const std::optional<Live> live = Find(name);
-  Remember(name, version);
-  if (live.has_value() && live->info.version == version) return;
-  absl::StatusOr<Loaded> loaded = ReadStored(name, version, warm_up);
-  if (loaded.ok()) {
-    Swap(*std::move(loaded), warm_up.executor);
-    Log(absl::StrFormat("model %s version %s is live, as its live.json says", name, version));
-    return;
-  }
-  Remember(name, version, now);
-  LogOnce(absl::StrFormat("model %s version %s cannot be followed: %s", name, version,
-                          loaded.status().ToString()));
-}
-
-void LiveModels::Remember(const std::string& name, const std::string& version, absl::Time failed) {
-  MutexLock lock(mutex_);
-  followed_[name] = {version, failed};
 }
 
 void LiveModels::Log(const std::string& message) const {
@@ -420,14 +308,13 @@ void LiveModels::LogOnce(const std::string& message) {
 
 // --- asking ---
 
-absl::StatusOr<PinnedModel> LiveModels::Pin(std::string_view name) const {
-  MutexLock lock(mutex_);
+absl::StatusOr<const LiveModels::Versions*> LiveModels::Lookup(std::string_view name) const {
   if (models_.empty()) {
     return WithReason(absl::UnavailableError("no model is live"), "NO_LIVE_MODEL");
   }
   const bool is_default = name.empty() || name == "default";
   const auto found = models_.find(is_default ? std::string_view(default_name_) : name);
-  if (found != models_.end()) return Describe(found->second);
+  if (found != models_.end()) return &found->second;
   const std::string known = absl::StrJoin(
       models_, ", ", [](std::string* out, const auto& entry) { out->append(entry.first); });
   return WithReason(
@@ -435,11 +322,26 @@ absl::StatusOr<PinnedModel> LiveModels::Pin(std::string_view name) const {
       "UNKNOWN_MODEL");
 }
 
+absl::StatusOr<PinnedModel> LiveModels::Pin(std::string_view name) const {
+  MutexLock lock(mutex_);
+  DW_ASSIGN_OR_RETURN(const Versions* const versions, Lookup(name));
+  if (!versions->canary.there()) return Describe(versions->live);
+  const uint64_t turn = std::exchange(versions->turn, versions->turn + kGoldenStep);
+  const double share = std::ldexp(versions->canary_percent / 100, 64);
+  return Describe(turn < static_cast<uint64_t>(share) ? versions->canary : versions->live);
+}
+
+absl::StatusOr<PinnedModel> LiveModels::PinLive(std::string_view name) const {
+  MutexLock lock(mutex_);
+  DW_ASSIGN_OR_RETURN(const Versions* const versions, Lookup(name));
+  return Describe(versions->live);
+}
+
 std::vector<LiveModelInfo> LiveModels::List() const {
   MutexLock lock(mutex_);
   std::vector<LiveModelInfo> list;
   list.reserve(models_.size());
-  for (const auto& [name, versions] : models_) list.push_back(Describe(versions).info);
+  for (const auto& [name, versions] : models_) list.push_back(Describe(versions.live).info);
   return list;
 }
 
@@ -455,8 +357,11 @@ std::vector<std::string> LiveModels::Names() const {
 absl::StatusOr<ModelStatus> LiveModels::StatusOf(const std::string& name) {
   DW_RETURN_IF_ERROR(CheckKnown(name));
   ModelStatus status{.name = name};
-  const std::optional<Live> live = Find(name);
-  if (live.has_value()) status.live = live->info;
+  if (const std::optional<Standing> standing = Find(name); standing.has_value()) {
+    status.live = standing->info;
+    status.canary_version = standing->canary;
+    status.canary_percent = standing->canary_percent;
+  }
   if (options_.store.empty()) return status;
   const auto record = ReadLive(options_.store, name);
   if (record.ok() && record->has_value()) status.previous_version = (*record)->previous;
@@ -467,15 +372,21 @@ absl::StatusOr<ModelStatus> LiveModels::StatusOf(const std::string& name) {
   return status;
 }
 
-std::optional<LiveModels::Live> LiveModels::Find(std::string_view name) const {
+std::optional<LiveModels::Standing> LiveModels::Find(std::string_view name) const {
   MutexLock lock(mutex_);
   const auto found = models_.find(name);
   if (found == models_.end()) return std::nullopt;
-  return Live{Describe(found->second).info, found->second.path};
+  const Versions& versions = found->second;
+  Standing standing{Describe(versions.live).info, versions.live.path, "", 0};
+  if (versions.canary.there()) {
+    standing.canary = versions.canary.version();
+    standing.canary_percent = versions.canary_percent;
+  }
+  return standing;
 }
 
-PinnedModel LiveModels::Describe(const Versions& versions) const {
-  PinnedModel model = versions.live;
+PinnedModel LiveModels::Describe(const Loaded& loaded) const {
+  PinnedModel model = loaded.model;
   model.info.is_default = model.info.name == default_name_;
   return model;
 }

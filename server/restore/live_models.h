@@ -1,13 +1,16 @@
 // The models that serve now, by name.
 // A request pins a version; a replaced version lives until its last pin is gone.
 //
-// Promotion   load, check against the manifest, warm up, write live.json, swap. Whatever fails leaves
-//             what is live, in memory and on disk. The swap comes last and cannot fail: a crash
+// Promotion   load, check against the manifest, warm up, judge, write live.json, swap. Whatever fails
+//             leaves what is live, in memory and on disk. The swap comes last and cannot fail: a crash
 //             before the write leaves the old version live after a restart, a crash after it the new
 //             one, which is whole and has run.
+// Canary      a version on trial beside the live one takes a share of the model's requests. Which ones:
+//             request n of the model gets it where frac(n / golden ratio) < share, so that any run of
+//             requests holds its share of them, to within one or two, and no rhythm of callers meets it.
 // Files       model/version_store.h. live.json is the truth: Follow brings memory after it, so that
 //             servers which share the folder follow each other.
-// Owns        the live version of every model
+// Owns        the live version and the canary of every model
 // Threads     thread-safe; Load, Promote and Rollback block the caller, the executor for one run of
 //             a warm-up at a time
 // Errors      NOT_FOUND names the unknown model or version and the known ones · UNAVAILABLE nothing is
@@ -69,7 +72,25 @@ struct ModelStatus {
   std::string name = {};
   std::optional<LiveModelInfo> live = {};
   std::string previous_version = {};           // that a rollback goes to; empty: none
+  std::string canary_version = {};             // on trial; empty: none
+  double canary_percent = 0;                   // of the requests that it takes
   std::vector<VersionManifest> versions = {};  // stored, newest first
+};
+
+// A version that is loaded and has run, before it takes any request.
+struct Candidate {
+  std::string name;
+  std::string version;
+  std::string path;          // of its file
+  std::string live_version;  // that it would replace or stand beside; empty: none is live
+  std::string live_path;     // of the live version's file; empty: it has none
+};
+
+// What a promotion is to do beside the swap.
+struct PromotionTerms {
+  double canary_percent = 0;  // 0: it goes live; above 0, below 100: on trial, for that share
+  // Asked on the promotion's thread; may take minutes. Its error is the promotion's. May be empty.
+  std::function<absl::Status(const Candidate&)> judge = {};
 };
 
 struct LiveModelsOptions {
@@ -78,7 +99,8 @@ struct LiveModelsOptions {
   std::string device = "auto";  // auto, cpu, cuda, cuda:N
   Precision precision = Precision::kAuto;
   int threads = 0;  // that compute one batch together, in the whole process; 0: Torch's choice
-  // Weights of all live models and of the one that is being loaded, as their files have them.
+  // Weights of all versions that are live or on trial and of the one that is being loaded, as their
+  // files have them.
   int64_t max_model_bytes = int64_t{8} << 30;
   // Told what nobody asked for and what nobody answers for: torn versions, versions that were
   // followed. Called on any thread, under no lock.
@@ -102,8 +124,8 @@ class LiveModels {
   absl::StatusOr<LiveModelInfo> Load(const std::string& what, const std::vector<int>& batch_sizes,
                                      const Executor& executor);
 
-  // At start: loads `what`, then the live version of every other name in the store. Of those a
-  // broken one is logged and left out.
+  // At start: loads `what`, then the live version of every other name in the store, and the canary of
+  // every name. Of those a broken one is logged and left out.
   absl::StatusOr<LiveModelInfo> LoadAll(const std::string& what,
                                         const std::vector<int>& batch_sizes,
                                         const Executor& executor);
@@ -111,27 +133,33 @@ class LiveModels {
   // Makes a warm model live, as Load does at its end. What it replaces is freed on the executor.
   LiveModelInfo Install(Restorer model, const Executor& executor);
 
-  // Makes a stored version live. The live version again is no work. What it replaces is stored too,
-  // if it came from a file elsewhere, so that Rollback finds it.
-  // ABORTED while another promotion is under way; FAILED_PRECONDITION without a store.
+  // Makes a stored version live, and ends a trial; or puts it on trial. The live version again is no
+  // work but the end of a trial; the canary is not loaded again. What is replaced is stored too, if it
+  // came from a file elsewhere, so that Rollback finds it. Returns what is live then.
+  // ABORTED while another promotion is under way; FAILED_PRECONDITION without a store, or for a canary
+  // beside nothing, or beside what cannot be stored; INVALID_ARGUMENT a share out of its range.
   absl::StatusOr<LiveModelInfo> Promote(const std::string& name, const std::string& version,
                                         const std::vector<int>& batch_sizes,
-                                        const Executor& executor, std::stop_token stop = {});
+                                        const Executor& executor, std::stop_token stop = {},
+                                        const PromotionTerms& terms = {});
 
-  // Promotes the version that was live before; once more, and the first is back.
-  // FAILED_PRECONDITION too if there is none.
+  // Ends a trial if there is one. Else promotes the version that was live before; once more, and the
+  // first is back. FAILED_PRECONDITION too if there is none.
   absl::StatusOr<LiveModelInfo> Rollback(const std::string& name,
                                          const std::vector<int>& batch_sizes,
                                          const Executor& executor, std::stop_token stop = {});
 
-  // Makes live what a live.json newly says. Reads one small file a name; never fails: what cannot
+  // Makes live, or puts on trial, what a live.json newly says. Reads one small file a name; never fails: what cannot
   // be followed is logged, and tried again a minute later or when the file changes. Does nothing
   // while a promotion is under way. To be called every few seconds, by one thread.
   void Follow(const std::vector<int>& batch_sizes, const Executor& executor,
               std::stop_token stop = {}, absl::Time now = absl::Now());
 
-  // Empty or "default": the default model.
+  // The version that the next request of that model gets. Empty or "default": the default model.
   absl::StatusOr<PinnedModel> Pin(std::string_view name) const;
+
+  // The live version, whatever is on trial; nobody's turn.
+  absl::StatusOr<PinnedModel> PinLive(std::string_view name) const;
 
   // Sorted by name.
   std::vector<LiveModelInfo> List() const;
@@ -143,21 +171,31 @@ class LiveModels {
   absl::StatusOr<ModelStatus> StatusOf(const std::string& name);
 
  private:
-  struct Loaded;
-  // Room for what is not live: a canary that takes a share of the requests.
-  struct Versions {
-    PinnedModel live;   // is_default is filled when asked for
-    int64_t bytes = 0;  // of its weights
-    std::string path;   // it was loaded from; empty: none
+  // A version in memory, warm.
+  struct Loaded {
+    PinnedModel model = {};  // is_default is filled when asked for; a null restorer: there is none
+    int64_t bytes = 0;       // of its weights
+    std::string path = {};   // it was loaded from; empty: none
+
+    bool there() const { return model.restorer != nullptr; }
+    const std::string& version() const { return model.info.version; }
   };
-  // What promotions ask of the live version; it pins nothing.
-  struct Live {
+  struct Versions {
+    Loaded live = {};
+    Loaded canary = {};
+    double canary_percent = 0;
+    mutable uint64_t turn = 0;  // of the next request, in 2^-64 of the whole
+  };
+  // What promotions ask of a name; it pins nothing.
+  struct Standing {
     LiveModelInfo info;
     std::string path;
+    std::string canary;  // version; empty: none
+    double canary_percent = 0;
   };
   // What Follow knows of a live.json.
   struct Followed {
-    std::string version;                       // that was last seen there
+    LiveRecord record;                         // that was last seen there
     absl::Time failed = absl::InfinitePast();  // when following it failed; else the infinite past
   };
 
@@ -166,29 +204,50 @@ class LiveModels {
   absl::StatusOr<Loaded> ReadPath(const std::string& path, const WarmUpOptions& warm_up) const;
   absl::StatusOr<Loaded> ReadStored(const std::string& name, const std::string& version,
                                     const WarmUpOptions& warm_up) const;
+  absl::StatusOr<Restorer> ParseStored(const std::string& name, const std::string& version) const;
   absl::Status CheckBudget(const std::string& what, int64_t bytes) const;
-  absl::Status Ready(Loaded& loaded, const WarmUpOptions& warm_up) const;
-  LiveModelInfo Swap(Loaded loaded, const Executor& executor);
+  absl::StatusOr<Loaded> Ready(Restorer model, int64_t bytes, const std::string& path,
+                               const WarmUpOptions& warm_up) const;
+  LiveModelInfo GoLive(const std::string& name, Loaded loaded, const Executor& executor);
+  LiveModelInfo Change(const std::string& name, const Executor& executor,
+                       const std::function<void(Versions&)>& change);
+  void CountSeries(const std::string& name, const Versions& before, const Versions& after);
 
   absl::Status BeginPromotion();
   void EndPromotion();
   absl::StatusOr<LiveModelInfo> PromoteInTurn(const std::string& name, const std::string& version,
-                                              const WarmUpOptions& warm_up);
-  absl::StatusOr<LiveModelInfo> Keep(const std::string& name, const std::string& version);
+                                              const WarmUpOptions& warm_up,
+                                              const PromotionTerms& terms);
+  absl::StatusOr<Loaded> TakeOrRead(const std::string& name, const std::string& version,
+                                    const WarmUpOptions& warm_up) const;
+  absl::StatusOr<LiveModelInfo> GoOnTrial(const std::string& name, Loaded loaded, double percent,
+                                          const Executor& executor);
+  absl::StatusOr<LiveModelInfo> Keep(const std::string& name, const std::string& version,
+                                     const Executor& executor);
+  absl::StatusOr<LiveModelInfo> EndTrial(const std::string& name, LiveRecord record,
+                                         const Executor& executor);
   absl::Status WriteRecord(const std::string& name, const std::string& version);
+  absl::Status WriteTrial(const std::string& name, const std::string& canary, double percent);
   std::string StoreLive(const std::string& name);
   absl::Status CheckKnown(const std::string& name) const;
 
   void LoadOther(const std::string& name, const WarmUpOptions& warm_up);
-  std::string NewsOf(const std::string& name, absl::Time now);
+  void LoadCanary(const std::string& name, const LiveRecord& record, const WarmUpOptions& warm_up);
+  std::optional<LiveRecord> NewsOf(const std::string& name, absl::Time now);
   void FollowName(const std::string& name, const WarmUpOptions& warm_up, absl::Time now);
-  void Remember(const std::string& name, const std::string& version,
+  absl::Status FollowLive(const std::string& name, const LiveRecord& record,
+                          const WarmUpOptions& warm_up);
+  absl::Status FollowCanary(const std::string& name, const LiveRecord& record,
+                            const WarmUpOptions& warm_up);
+  void Remember(const std::string& name, const LiveRecord& record,
                 absl::Time failed = absl::InfinitePast());
   void Log(const std::string& message) const;
   void LogOnce(const std::string& message);
 
-  std::optional<Live> Find(std::string_view name) const;
-  PinnedModel Describe(const Versions& versions) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<const Versions*> Lookup(std::string_view name) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::optional<Standing> Find(std::string_view name) const;
+  PinnedModel Describe(const Loaded& loaded) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const LiveModelsOptions options_;
   Metrics& metrics_;

@@ -4,7 +4,9 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -29,6 +31,13 @@ const Histogram::BucketBoundaries& LatencyBuckets() {
 const Histogram::BucketBoundaries& PromptBuckets() {
   static const Histogram::BucketBoundaries* const kSeconds = new Histogram::BucketBoundaries{
       0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1};
+  return *kSeconds;
+}
+
+// Coarse: there are as many as versions.
+const Histogram::BucketBoundaries& ModelBuckets() {
+  static const Histogram::BucketBoundaries* const kSeconds =
+      new Histogram::BucketBoundaries{0.01, 0.05, 0.25, 1, 5, 30};
   return *kSeconds;
 }
 
@@ -110,6 +119,16 @@ std::array<Histogram*, 5> StageHistograms(Registry& registry) {
   return histograms;
 }
 
+// Codes that a request can end with once it has a model, and the last for all others.
+constexpr std::array<absl::StatusCode, 8> kModelCodes = {absl::StatusCode::kOk,
+                                                         absl::StatusCode::kCancelled,
+                                                         absl::StatusCode::kInvalidArgument,
+                                                         absl::StatusCode::kDeadlineExceeded,
+                                                         absl::StatusCode::kResourceExhausted,
+                                                         absl::StatusCode::kInternal,
+                                                         absl::StatusCode::kUnavailable,
+                                                         absl::StatusCode::kUnknown};
+
 double CpuSeconds() {
   rusage usage{};
   if (getrusage(RUSAGE_SELF, &usage) != 0) return 0;
@@ -173,7 +192,11 @@ Metrics::Metrics(MetricsOptions options)
       inflight_bytes_(OneGauge(*registry, "deweather_inflight_bytes",
                                "What they hold, by the estimate that admission goes by.")),
       model_info_(GaugeFamily(*registry, "deweather_model_info",
-                              "1 for each model and version that is live.")),
+                              "1 for each model and version that is live or on trial.")),
+      model_requests_(CounterFamily(*registry, "deweather_model_requests_total",
+                                    "Requests that were given the version, by gRPC status code.")),
+      model_seconds_(HistogramFamily(*registry, "deweather_model_request_seconds",
+                                     "Time of a successful request that was given the version.")),
       expert_tokens_(CounterFamily(*registry, "deweather_expert_tokens_total",
                                    "Tokens that kept the expert.")),
       expert_gate_(CounterFamily(*registry, "deweather_expert_gate_total",
@@ -240,11 +263,38 @@ void Metrics::AddRouting(const BatchRouting& batch) {
 }
 
 void Metrics::AddModel(const std::string& name, const std::string& version) {
-  model_info_.Add({{"model", name}, {"version", version}}).Set(1);
+  const prometheus::Labels labels{{"model", name}, {"version", version}};
+  ModelSeries series;
+  series.info = &model_info_.Add(labels);
+  series.info->Set(1);
+  series.seconds = &model_seconds_.Add(labels, ModelBuckets());
+  for (size_t i = 0; i < kModelCodes.size(); ++i) {
+    prometheus::Labels with_code = labels;
+    with_code["code"] = absl::StatusCodeToString(kModelCodes[i]);
+    series.requests[i] = &model_requests_.Add(with_code);
+  }
+  MutexLock lock(model_mutex_);
+  models_[{name, version}] = series;
 }
 
 void Metrics::RemoveModel(const std::string& name, const std::string& version) {
-  model_info_.Remove(&model_info_.Add({{"model", name}, {"version", version}}));
+  MutexLock lock(model_mutex_);
+  const auto found = models_.find({name, version});
+  if (found == models_.end()) return;
+  model_info_.Remove(found->second.info);
+  model_seconds_.Remove(found->second.seconds);
+  for (Counter* const counter : found->second.requests) model_requests_.Remove(counter);
+  models_.erase(found);
+}
+
+void Metrics::CountOfModel(const std::string& name, const std::string& version,
+                           absl::StatusCode code, absl::Duration elapsed) {
+  const auto known = std::find(kModelCodes.begin(), std::prev(kModelCodes.end()), code);
+  MutexLock lock(model_mutex_);
+  const auto found = models_.find({name, version});
+  if (found == models_.end()) return;
+  found->second.requests[static_cast<size_t>(known - kModelCodes.begin())]->Increment();
+  if (code == absl::StatusCode::kOk) found->second.seconds->Observe(absl::ToDoubleSeconds(elapsed));
 }
 
 void Metrics::SetLoadProbe(std::function<Load()> probe) {

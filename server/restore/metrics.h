@@ -1,6 +1,6 @@
 // Every series of the server, as references that are passed down.
 // Series exist from the start, at zero, and no label grows with traffic: at most 300 series plus
-// 2 * layers * E.
+// 2 * layers * E and, of each version that is live or on trial, 18; a retired version's leave.
 //
 // Owns     the registry and through it every series
 // Threads  thread-safe
@@ -20,11 +20,14 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "model/base/mutex.h"
 #include "server/batch/tile_queue.h"
 
@@ -87,9 +90,12 @@ class Metrics final : public prometheus::Collectable {
   // REQUIRES: DeclareRouting of at least these layers and experts.
   void AddRouting(const BatchRouting& batch);
 
-  // deweather_model_info has one series for each live model and version.
+  // Makes the series of a version that is live or on trial from now on, and drops them.
   void AddModel(const std::string& name, const std::string& version);
   void RemoveModel(const std::string& name, const std::string& version);
+  // A request that was given that version has ended. Counts nothing where its series are gone.
+  void CountOfModel(const std::string& name, const std::string& version, absl::StatusCode code,
+                    absl::Duration elapsed);
 
   // Asked at each scrape; empty: nothing in flight. Does not return while the old probe is running.
   void SetLoadProbe(std::function<Load()> probe);
@@ -104,6 +110,11 @@ class Metrics final : public prometheus::Collectable {
 
  private:
   using Counters = std::vector<prometheus::Counter*>;
+  struct ModelSeries {
+    prometheus::Gauge* info = nullptr;
+    std::array<prometheus::Counter*, 8> requests = {};  // by code
+    prometheus::Histogram* seconds = nullptr;
+  };
 
   void DeclareLayer(int layer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(routing_mutex_);
   void DeclareExpert(int layer, int expert) ABSL_EXCLUSIVE_LOCKS_REQUIRED(routing_mutex_);
@@ -125,12 +136,18 @@ class Metrics final : public prometheus::Collectable {
   prometheus::Gauge& inflight_requests_;
   prometheus::Gauge& inflight_bytes_;
   prometheus::Family<prometheus::Gauge>& model_info_;
+  prometheus::Family<prometheus::Counter>& model_requests_;
+  prometheus::Family<prometheus::Histogram>& model_seconds_;
   prometheus::Family<prometheus::Counter>& expert_tokens_;
   prometheus::Family<prometheus::Counter>& expert_gate_;
   prometheus::Family<prometheus::Gauge>& router_entropy_;
 
   mutable Mutex scrape_mutex_;
   std::function<Load()> load_probe_ ABSL_GUARDED_BY(scrape_mutex_);
+
+  Mutex model_mutex_;
+  std::map<std::pair<std::string, std::string>, ModelSeries> models_
+      ABSL_GUARDED_BY(model_mutex_);  // by name and version
 
   // [layer][expert]; they only grow.
   Mutex routing_mutex_;

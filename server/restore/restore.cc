@@ -60,12 +60,11 @@ absl::Status CheckOffered(const RestoreOptions& options, const LiveModelInfo& mo
   return WithReason(status, "UNSUPPORTED_OPTION");
 }
 
-// The model that the options ask for, if it offers what they ask of it.
-absl::StatusOr<PinnedModel> PinFor(const RestoreOptions& options, const LiveModels& models) {
+// Whether the model that the options ask for offers what they ask of it.
+absl::Status Check(const RestoreOptions& options, const LiveModels& models) {
   DW_RETURN_IF_ERROR(Validate(options));
-  DW_ASSIGN_OR_RETURN(PinnedModel model, models.Pin(options.model));
-  DW_RETURN_IF_ERROR(CheckOffered(options, model.info));
-  return model;
+  DW_ASSIGN_OR_RETURN(const PinnedModel model, models.PinLive(options.model));
+  return CheckOffered(options, model.info);
 }
 
 absl::StatusOr<ImageInfo> Inspect(const std::string& bytes, const DecodeLimits& limits) {
@@ -218,7 +217,8 @@ class RestorePipeline::Restoration : public std::enable_shared_from_this<Restora
   const RestoreDone done_;
   const absl::Time start_ = absl::Now();
   const std::shared_ptr<Call> call_ = std::make_shared<Call>();
-  std::atomic<bool> over_ = false;  // `done_` is being called, or has been
+  std::atomic<bool> over_ = false;                     // `done_` is being called, or has been
+  std::atomic<const LiveModelInfo*> given_ = nullptr;  // of model_, once it is there
 
   // Touched by one step at a time.
   PinnedModel model_;
@@ -263,7 +263,9 @@ void RestorePipeline::Restoration::Begin() {
 
 absl::Status RestorePipeline::Restoration::Admit() {
   DW_RETURN_IF_ERROR(parts_.CheckServing());
-  DW_ASSIGN_OR_RETURN(model_, PinFor(request_.options, parts_.models));
+  DW_RETURN_IF_ERROR(Check(request_.options, parts_.models));
+  DW_ASSIGN_OR_RETURN(model_, parts_.models.Pin(request_.options.model));
+  given_ = &model_.info;
   DW_ASSIGN_OR_RETURN(info_, Inspect(request_.image, parts_.options.decode_limits));
   grid_.emplace(info_.width, info_.height, model_.info.tile);
   DW_ASSIGN_OR_RETURN(
@@ -365,9 +367,13 @@ void RestorePipeline::Restoration::Finish(absl::StatusOr<RestoreResult> result) 
     result = *cause;
   }
   const absl::Status status = result.status();
+  const absl::Duration elapsed = absl::Now() - start_;
   parts_.metrics.requests(status.code()).Increment();
+  if (const LiveModelInfo* const given = given_; given != nullptr) {
+    parts_.metrics.CountOfModel(given->name, given->version, status.code(), elapsed);
+  }
   if (status.ok()) {
-    parts_.metrics.restore_seconds.Observe(absl::ToDoubleSeconds(absl::Now() - start_));
+    parts_.metrics.restore_seconds.Observe(absl::ToDoubleSeconds(elapsed));
   } else {
     parts_.batcher.Drop(*call_, status);
     const std::optional<Refusal> refusal = RefusalReason(status);
@@ -513,7 +519,7 @@ void RestorePipeline::CountRefused(const absl::Status& status) {
 void RestorePipeline::BeginDrain() { parts_->draining = true; }
 
 absl::Status RestorePipeline::CheckOptions(const RestoreOptions& options) const {
-  return PinFor(options, parts_->models).status();
+  return Check(options, parts_->models);
 }
 
 absl::StatusOr<Reservation> RestorePipeline::Reserve(const std::string& caller, int64_t bytes,

@@ -28,12 +28,12 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "model/base/error_reason.h"
 #include "model/image/codec.h"
 #include "model/image/image.h"
 #include "server/batch/call.h"
 #include "server/batch/tile.h"
 #include "server/restore/admission.h"
-#include "model/base/error_reason.h"
 
 namespace deweather {
 

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -178,6 +179,55 @@ TEST_F(VersionStoreTest, WhatIsLiveIsKept) {
   ASSERT_TRUE(live.ok() && live->has_value());
   EXPECT_EQ((*live)->version, "ba9876543210");
   EXPECT_EQ((*live)->previous, "0123456789ab");
+}
+
+TEST_F(VersionStoreTest, ACanaryIsKeptBesideWhatIsLive) {
+  const LiveRecord record{.version = "ba9876543210",
+                          .previous = "0123456789ab",
+                          .canary = "aaaaaaaaaaaa",
+                          .canary_percent = 12.5};
+  ASSERT_TRUE(WriteLive(models_, "rain", record).ok());
+  const auto live = ReadLive(models_, "rain");
+  ASSERT_TRUE(live.ok() && live->has_value());
+  EXPECT_EQ((*live)->version, "ba9876543210");
+  EXPECT_EQ((*live)->canary, "aaaaaaaaaaaa");
+  EXPECT_EQ((*live)->canary_percent, 12.5);
+  EXPECT_EQ((*live)->problem, "");
+  for (const double percent : {0.0, 100.0, -1.0, std::nan("")}) {
+    LiveRecord bad = record;
+    bad.canary_percent = percent;
+    EXPECT_EQ(WriteLive(models_, "rain", bad).code(), absl::StatusCode::kInvalidArgument);
+  }
+}
+
+TEST_F(VersionStoreTest, OlderAndNewerLiveFilesAreRead) {
+  ASSERT_TRUE(fs::create_directories(models_ + "/rain"));
+  for (const char* const text :
+       {R"({"version": "0123456789ab", "previous": ""})",
+        R"({"version": "0123456789ab", "shadow": {"version": 7}, "since": [1]})"}) {
+    Overwrite(models_ + "/rain/live.json", text);
+    const auto live = ReadLive(models_, "rain");
+    ASSERT_TRUE(live.ok() && live->has_value()) << live.status();
+    EXPECT_EQ((*live)->version, "0123456789ab");
+    EXPECT_EQ((*live)->canary, "");
+    EXPECT_EQ((*live)->problem, "");
+  }
+}
+
+TEST_F(VersionStoreTest, ATornCanaryLeavesTheLiveVersion) {
+  ASSERT_TRUE(fs::create_directories(models_ + "/rain"));
+  for (const char* const canary :
+       {"7", "{}", R"({"version": "../x", "percent": 5})", R"({"version": "aaaaaaaaaaaa"})",
+        R"({"version": "aaaaaaaaaaaa", "percent": 100})",
+        R"({"version": "aaaaaaaaaaaa", "percent": "5"})"}) {
+    Overwrite(models_ + "/rain/live.json",
+              absl::StrCat(R"({"version": "0123456789ab", "canary": )", canary, "}"));
+    const auto live = ReadLive(models_, "rain");
+    ASSERT_TRUE(live.ok() && live->has_value()) << canary << live.status();
+    EXPECT_EQ((*live)->version, "0123456789ab");
+    EXPECT_EQ((*live)->canary, "") << canary;
+    EXPECT_THAT((*live)->problem, HasSubstr("live.json")) << canary;
+  }
 }
 
 TEST_F(VersionStoreTest, ATornLiveFileIsDataLoss) {

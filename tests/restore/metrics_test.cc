@@ -125,6 +125,44 @@ TEST(MetricsTest, ARetiredVersionLeaves) {
   EXPECT_THAT(text, HasSubstr("deweather_model_info{model=\"rain\",version=\"2\"} 1\n"));
 }
 
+TEST(MetricsTest, EachVersionCountsItsRequests) {
+  Metrics metrics({});
+  metrics.AddModel("rain", "1");
+  metrics.AddModel("rain", "2");
+  EXPECT_THAT(Text(metrics), HasSubstr("deweather_model_requests_total{code=\"INTERNAL\","
+                                       "model=\"rain\",version=\"2\"} 0\n"));
+  for (int i = 0; i < 3; ++i) {
+    metrics.CountOfModel("rain", "1", absl::StatusCode::kOk, absl::Milliseconds(250));
+  }
+  metrics.CountOfModel("rain", "2", absl::StatusCode::kOk, absl::Seconds(1));
+  metrics.CountOfModel("rain", "2", absl::StatusCode::kInternal, absl::Seconds(1));
+  metrics.CountOfModel("rain", "2", absl::StatusCode::kDataLoss, absl::Seconds(1));
+  metrics.CountOfModel("rain", "3", absl::StatusCode::kOk, absl::Seconds(1));
+  const std::string text = Text(metrics);
+  const std::string requests = "deweather_model_requests_total{code=";
+  EXPECT_THAT(text, HasSubstr(requests + "\"OK\",model=\"rain\",version=\"1\"} 3\n"));
+  EXPECT_THAT(text, HasSubstr(requests + "\"OK\",model=\"rain\",version=\"2\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr(requests + "\"INTERNAL\",model=\"rain\",version=\"2\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr(requests + "\"UNKNOWN\",model=\"rain\",version=\"2\"} 1\n"));
+  const std::string seconds = "deweather_model_request_seconds_sum{model=\"rain\",version=";
+  EXPECT_THAT(text, HasSubstr(seconds + "\"1\"} 0.75\n"));
+  EXPECT_THAT(text, HasSubstr(seconds + "\"2\"} 1\n"));
+  EXPECT_THAT(text, Not(HasSubstr("version=\"3\"")));
+}
+
+TEST(MetricsTest, AVersionHas18SeriesWhichLeaveWithIt) {
+  Metrics metrics({});
+  const size_t before = SeriesCount(Text(metrics));
+  for (int round = 0; round < 3; ++round) {
+    metrics.AddModel("rain", std::to_string(round));
+    EXPECT_EQ(SeriesCount(Text(metrics)), before + 18);
+    metrics.RemoveModel("rain", std::to_string(round));
+    EXPECT_EQ(SeriesCount(Text(metrics)), before);
+  }
+  metrics.RemoveModel("rain", "7");
+  EXPECT_EQ(SeriesCount(Text(metrics)), before);
+}
+
 TEST(MetricsTest, TheLoadIsAskedAtEachScrape) {
   Metrics metrics({});
   int64_t tiles = 7;

@@ -5,18 +5,18 @@
 #include <prometheus/text_serializer.h>
 
 #include <filesystem>
-#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "model/base/error_reason.h"
 #include "model/base/file.h"
 #include "model/version_store.h"
-#include "model/base/error_reason.h"
 #include "server/restore/live_models.h"
 #include "server/restore/metrics.h"
 #include "tests/batch/signal.h"
 #include "tests/restore/fake_model.h"
+#include "tests/restore/promotion_fixture.h"
 #include "tests/restore/stored_models.h"
 
 namespace deweather {
@@ -29,72 +29,6 @@ using testing::IsEmpty;
 using testing::Not;
 
 constexpr char kUnknown[] = "0123456789ab";
-
-// One server's models over a folder.
-struct Replica {
-  explicit Replica(const std::string& folder, int64_t max_model_bytes = int64_t{8} << 30)
-      : models({.folders = {folder},
-                .store = folder,
-                .precision = Precision::kF32,
-                .max_model_bytes = max_model_bytes,
-                .log = [this](const std::string& line) { log.push_back(line); }},
-               metrics) {}
-
-  absl::StatusOr<LiveModelInfo> Promote(const std::string& version) {
-    return models.Promote("tiny", version, {1, 2}, executor);
-  }
-  absl::StatusOr<LiveModelInfo> Rollback() { return models.Rollback("tiny", {1, 2}, executor); }
-  void Follow(absl::Time now = absl::Now()) { models.Follow({1, 2}, executor, {}, now); }
-  // Empty if it is not live.
-  std::string Live(const std::string& name = "tiny") const {
-    const auto pin = models.Pin(name);
-    return pin.ok() ? pin->info.version : "";
-  }
-
-  const Executor executor = [this](const std::function<void()>& task) {
-    ++tasks;
-    task();
-  };
-  int tasks = 0;
-  std::vector<std::string> log;
-  Metrics metrics{{}};
-  LiveModels models;
-};
-
-class PromotionTest : public testing::Test {
- protected:
-  PromotionTest()
-      : folder_(testing::TempDir() + "/promotion." +
-                testing::UnitTest::GetInstance()->current_test_info()->name()) {
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-    replica_ = std::make_unique<Replica>(folder_);
-  }
-  ~PromotionTest() override { fs::remove_all(folder_); }
-
-  std::string Store(const std::string& fixture, const std::string& name = "tiny") const {
-    return StoreFixture(folder_, name, fixture);
-  }
-  LiveRecord Record(const std::string& name = "tiny") const {
-    return ReadLive(folder_, name).value().value_or(LiveRecord{});
-  }
-  void ExpectRecord(const std::string& version, const std::string& previous) const {
-    EXPECT_EQ(Record().version, version);
-    EXPECT_EQ(Record().previous, previous);
-  }
-  // Whatever is refused leaves `live` as it was, in memory and on disk.
-  void ExpectRefused(const absl::Status& status, absl::StatusCode code, const std::string& reason,
-                     const std::string& live) const {
-    EXPECT_EQ(status.code(), code) << status;
-    EXPECT_EQ(ErrorReason(status), reason);
-    EXPECT_EQ(replica_->Live(), live);
-    EXPECT_EQ(Record().version, live);
-  }
-  void Restart() { replica_ = std::make_unique<Replica>(folder_); }
-
-  const std::string folder_;
-  std::unique_ptr<Replica> replica_;
-};
 
 TEST_F(PromotionTest, APromotedVersionIsLiveAndRemembered) {
   const std::string a = Store("fme"), b = Store("moe");
@@ -222,6 +156,60 @@ TEST_F(PromotionTest, AModelThatGivesNanIsRefused) {
   const absl::Status status = replica_->Promote(nan).status();
   ExpectRefused(status, absl::StatusCode::kInternal, "MODEL_FAILED", a);
   EXPECT_THAT(std::string(status.message()), HasSubstr("tiny version " + nan));
+}
+
+TEST_F(PromotionTest, WeightsThatAreNotFiniteAreRefusedByName) {
+  const std::string a = Store("fme"), bad = StoreInfiniteModel(folder_, "tiny");
+  ASSERT_TRUE(replica_->Promote(a).ok());
+  const int tasks = replica_->tasks;
+  const absl::Status status = replica_->Promote(bad).status();
+  ExpectRefused(status, absl::StatusCode::kInternal, "MODEL_FAILED", a);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("tensor 'tail.conv1.weight'"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr(bad));
+  EXPECT_EQ(replica_->tasks, tasks);
+}
+
+TEST_F(PromotionTest, AJudgeSeesBothVersionsWarmAndBeforeTheSwap) {
+  const std::string a = Store("fme"), b = Store("moe");
+  std::vector<Candidate> seen;
+  int tasks = 0;
+  PromotionTerms terms;
+  terms.judge = [&](const Candidate& candidate) {
+    seen.push_back(candidate);
+    tasks = replica_->tasks;
+    EXPECT_NE(replica_->Live(), candidate.version);
+    EXPECT_NE(Record().version, candidate.version);
+    return absl::OkStatus();
+  };
+  ASSERT_TRUE(replica_->Promote(a, terms).ok());
+  ASSERT_TRUE(replica_->Promote(b, terms).ok());
+  ASSERT_TRUE(replica_->Promote(b, terms).ok());  // live already: nothing to judge
+  ASSERT_EQ(seen.size(), 2u);
+  EXPECT_EQ(seen[0].live_version, "");
+  EXPECT_EQ(seen[0].live_path, "");
+  EXPECT_EQ(seen[1].name, "tiny");
+  EXPECT_EQ(seen[1].version, b);
+  EXPECT_EQ(seen[1].path, VersionPath(folder_, "tiny", b));
+  EXPECT_EQ(seen[1].live_version, a);
+  EXPECT_EQ(seen[1].live_path, VersionPath(folder_, "tiny", a));
+  EXPECT_EQ(tasks, 6);  // both have run by then
+  EXPECT_EQ(replica_->Live(), b);
+}
+
+TEST_F(PromotionTest, AJudgesRefusalLeavesWhatIsLive) {
+  const std::string a = Store("fme"), b = Store("moe");
+  ASSERT_TRUE(replica_->Promote(a).ok());
+  PromotionTerms terms;
+  terms.judge = [](const Candidate&) {
+    return WithReason(absl::FailedPreconditionError("worse"), "REGRESSION");
+  };
+  ExpectRefused(replica_->Promote(b, terms).status(), absl::StatusCode::kFailedPrecondition,
+                "REGRESSION", a);
+  terms.canary_percent = 10;
+  ExpectRefused(replica_->Promote(b, terms).status(), absl::StatusCode::kFailedPrecondition,
+                "REGRESSION", a);
+  EXPECT_EQ(Record().canary, "");
+  EXPECT_TRUE(replica_->Promote(b).ok());  // the turn was given back
 }
 
 TEST_F(PromotionTest, AnExecutorThatIsGoneIsUnavailable) {

@@ -14,6 +14,9 @@ std::string StoreFixture(const std::string& models, const std::string& name,
 // The same with finite weights so large that every pixel comes out NaN.
 std::string StoreNanModel(const std::string& models, const std::string& name);
 
+// The same with an infinite weight in tail.conv1.weight.
+std::string StoreInfiniteModel(const std::string& models, const std::string& name);
+
 // A plain checkpoint of a fixture, that calls itself `name`; its version.
 std::string WriteFixture(const std::string& path, const std::string& name,
                          const std::string& fixture);
