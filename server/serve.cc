@@ -246,7 +246,12 @@ absl::Status Serve(const ServerOptions& options, const DecorateRun& decorate_run
 
   Occupancy calls;
   RestorationService restoration(pipeline, calls, options.limits);
-  ModelService model_service(models, pipeline, calls);
+  ModelService model_service({.models = models,
+                              .pipeline = pipeline,
+                              .calls = calls,
+                              .limits = options.limits,
+                              .store = model_options.store,
+                              .promotion = options.promotion});
   DW_ASSIGN_OR_RETURN(RpcServer server,
                       StartRpcServer(options.listen, options.limits,
                                      {{v1::RestorationService::service_full_name(), &restoration},

@@ -24,6 +24,8 @@ v1::Model ToMessage(const ModelStatus& status) {
   model.set_name(status.name);
   if (status.live.has_value()) Fill(*status.live, model);
   model.set_previous_version(status.previous_version);
+  model.set_canary_version(status.canary_version);
+  model.set_canary_percent(status.canary_percent);
   for (const VersionManifest& manifest : status.versions) {
     v1::Model::Version& version = *model.add_versions();
     version.set_version(manifest.version);

@@ -2,11 +2,14 @@
 
 #include <spdlog/spdlog.h>
 
+#include <memory>
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_format.h"
 #include "model/base/error_reason.h"
 #include "model/base/name.h"
+#include "model/base/status_macros.h"
 #include "server/rpc/model_convert.h"
 #include "server/rpc/page.h"
 #include "server/rpc/unary_call.h"
@@ -15,6 +18,7 @@ namespace deweather {
 namespace {
 
 constexpr char kModelList[] = "models";
+constexpr double kMaxRegressionDb = 100;
 
 absl::StatusOr<v1::Model> Describe(LiveModels& models, const std::string& name) {
   absl::StatusOr<ModelStatus> status = models.StatusOf(name);
@@ -36,16 +40,65 @@ absl::StatusOr<v1::ListModelsResponse> List(LiveModels& models, const Page& page
   return response;
 }
 
+// What a request wants promoted.
+struct Wanted {
+  std::string name;
+  std::string version;
+};
+
+// A job's version, as far as it has one.
+absl::StatusOr<Wanted> VersionOf(const JobStore& jobs, const std::string& id,
+                                 const std::string& name) {
+  DW_ASSIGN_OR_RETURN(const Job job, jobs.Get(id));
+  if (job.state != JobState::kSucceeded || job.model_version.empty()) {
+    return WithReason(
+        absl::FailedPreconditionError(absl::StrFormat(
+            "job %s is %s; only one that SUCCEEDED has a model to promote", id, Name(job.state))),
+        "JOB_STATE");
+  }
+  const std::string& model = job.submitted.model;
+  if (name.empty() || name == model) return Wanted{model, job.model_version};
+  return absl::InvalidArgumentError(
+      absl::StrFormat("name is '%s', but job %s made a version of '%s'", name, id, model));
+}
+
+absl::StatusOr<Wanted> WantedBy(const v1::PromoteModelRequest& request, const JobStore* jobs) {
+  if (!request.has_job()) return Wanted{request.name(), request.version()};
+  if (jobs != nullptr) return VersionOf(*jobs, request.job(), request.name());
+  return WithReason(absl::FailedPreconditionError("the server has no data folder, and no jobs"),
+                    "NO_DATA_FOLDER");
+}
+
+absl::StatusOr<std::string> FolderOfPairs(const Datasets* datasets, const std::string& name) {
+  if (datasets == nullptr) {
+    return WithReason(
+        absl::FailedPreconditionError("the server has no data folder, and no data sets"),
+        "NO_DATA_FOLDER");
+  }
+  DW_ASSIGN_OR_RETURN(const Dataset dataset, datasets->Find(name));
+  if (dataset.kind == DatasetKind::kPairs) return dataset.dir;
+  return absl::InvalidArgumentError(absl::StrFormat(
+      "evaluation.dataset is '%s', which holds clean pictures; it must hold pairs", name));
+}
+
+void LogSwitch(const char* method, const std::string& caller, const v1::Model& model) {
+  spdlog::info("{} for {}: model {} version {} is live", method, caller, model.name(),
+               model.live_version());
+  if (model.canary_version().empty()) return;
+  spdlog::info("model {} version {} takes {} % of the requests", model.name(),
+               model.canary_version(), model.canary_percent());
+}
+
 }  // namespace
 
 grpc::ServerUnaryReactor* ModelService::ListModels(grpc::CallbackServerContext* context,
                                                    const v1::ListModelsRequest* request,
                                                    v1::ListModelsResponse* response) {
-  const auto call = MakeCall("ListModels", context->peer(), calls_, response);
+  const auto call = MakeCall("ListModels", context->peer(), parts_.calls, response);
   grpc::ServerUnaryReactor* const reactor = call->Reactor();
   const absl::StatusOr<Page> page = ToPage(request->page_size(), request->page_token(), kModelList);
   if (page.ok()) {
-    readers_.Post([this, call, page = *page] { call->Answer(List(models_, page)); });
+    readers_.Post([this, call, page = *page] { call->Answer(List(parts_.models, page)); });
   } else {
     call->Answer(page.status());
   }
@@ -55,11 +108,12 @@ grpc::ServerUnaryReactor* ModelService::ListModels(grpc::CallbackServerContext* 
 grpc::ServerUnaryReactor* ModelService::GetModel(grpc::CallbackServerContext* context,
                                                  const v1::GetModelRequest* request,
                                                  v1::Model* response) {
-  const auto call = MakeCall("GetModel", context->peer(), calls_, response);
+  const auto call = MakeCall("GetModel", context->peer(), parts_.calls, response);
   grpc::ServerUnaryReactor* const reactor = call->Reactor();
   const absl::Status valid = ValidateName("name", request->name());
   if (valid.ok()) {
-    readers_.Post([this, call, name = request->name()] { call->Answer(Describe(models_, name)); });
+    readers_.Post(
+        [this, call, name = request->name()] { call->Answer(Describe(parts_.models, name)); });
   } else {
     call->Answer(valid);
   }
@@ -70,24 +124,60 @@ grpc::ServerUnaryReactor* ModelService::PromoteModel(grpc::CallbackServerContext
                                                      const v1::PromoteModelRequest* request,
                                                      v1::Model* response) {
   return StartSwitch("PromoteModel", context->peer(), response,
-                     [this, name = request->name(), version = request->version()] {
-                       return models_.Promote(name, version, pipeline_.batch_sizes(),
-                                              pipeline_.executor(), stop_.get_token());
-                     });
+                     [this, request = *request] { return Promote(request); });
+}
+
+absl::StatusOr<LiveModelInfo> ModelService::Promote(const v1::PromoteModelRequest& request) {
+  DW_ASSIGN_OR_RETURN(const Wanted wanted, WantedBy(request, parts_.jobs));
+  DW_ASSIGN_OR_RETURN(const JudgeOptions measurement, Measurement(request));
+  PromotionTerms terms{.canary_percent = request.canary_percent()};
+  if (!measurement.dataset.empty()) {
+    terms.judge = [this, &measurement](const Candidate& candidate) {
+      return Judge(candidate, measurement, parts_.run_train);
+    };
+  }
+  return parts_.models.Promote(wanted.name, wanted.version, parts_.pipeline.batch_sizes(),
+                               parts_.pipeline.executor(), stop_.get_token(), terms);
+}
+
+// What the caller asks for, else what the server is configured to; no data set: nothing is measured.
+absl::StatusOr<JudgeOptions> ModelService::Measurement(
+    const v1::PromoteModelRequest& request) const {
+  const v1::PromoteModelRequest::Evaluation& asked = request.evaluation();
+  JudgeOptions options{
+      .dataset = request.has_evaluation() ? asked.dataset() : parts_.promotion.dataset,
+      .max_regression_db = asked.has_max_regression_db() ? asked.max_regression_db()
+                                                         : parts_.promotion.max_regression_db,
+      .timeout = parts_.promotion.timeout,
+      .stop = stop_.get_token()};
+  const double bound = options.max_regression_db;
+  if (!(bound >= 0 && bound <= kMaxRegressionDb)) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "evaluation.max_regression_db is %g; it must be in 0..%g", bound, kMaxRegressionDb));
+  }
+  if (options.dataset.empty()) return options;
+  DW_ASSIGN_OR_RETURN(options.dir, FolderOfPairs(parts_.datasets, options.dataset));
+  return options;
 }
 
 grpc::ServerUnaryReactor* ModelService::RollbackModel(grpc::CallbackServerContext* context,
                                                       const v1::RollbackModelRequest* request,
                                                       v1::Model* response) {
   return StartSwitch("RollbackModel", context->peer(), response, [this, name = request->name()] {
-    return models_.Rollback(name, pipeline_.batch_sizes(), pipeline_.executor(), stop_.get_token());
+    return parts_.models.Rollback(name, parts_.pipeline.batch_sizes(), parts_.pipeline.executor(),
+                                  stop_.get_token());
   });
+}
+
+BytesReader* ModelService::ImportModel(grpc::CallbackServerContext* context,
+                                       grpc::ByteBuffer* response) {
+  return std::make_shared<ImportCall>(call_parts_, imports_, importer_, *context, response)->Open();
 }
 
 // Refused here while another is queued: nobody waits in line to be promoted.
 grpc::ServerUnaryReactor* ModelService::StartSwitch(const char* method, const std::string& caller,
                                                     v1::Model* response, Switch change) {
-  const auto call = MakeCall(method, caller, calls_, response);
+  const auto call = MakeCall(method, caller, parts_.calls, response);
   grpc::ServerUnaryReactor* const reactor = call->Reactor();
   if (switching_.exchange(true)) {
     call->Answer(
@@ -98,9 +188,9 @@ grpc::ServerUnaryReactor* ModelService::StartSwitch(const char* method, const st
     const absl::StatusOr<LiveModelInfo> live = change();
     switching_ = false;
     if (!live.ok()) return call->Answer(live.status());
-    spdlog::info("{} for {}: model {} version {} is live", method, caller, live->name,
-                 live->version);
-    call->Answer(Describe(models_, live->name));
+    absl::StatusOr<v1::Model> model = Describe(parts_.models, live->name);
+    if (model.ok()) LogSwitch(method, caller, *model);
+    call->Answer(std::move(model));
   });
   return reactor;
 }

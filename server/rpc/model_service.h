@@ -1,9 +1,9 @@
 // ModelService on gRPC's callback API. Reactions never block: promotions run on a thread of their
-// own, and what reads folders on another, so that a promotion holds up no list.
+// own, imports on another, and what reads folders on a third, so that a promotion holds up no list.
 //
 // A call that is cancelled is answered at once; a promotion that it began goes on.
 //
-// Owns     its two threads
+// Owns     its three threads
 // Threads  thread-safe; called on gRPC's threads
 
 #ifndef DEWEATHER_SERVER_RPC_MODEL_SERVICE_H_
@@ -16,22 +16,52 @@
 
 #include "absl/status/statusor.h"
 #include "deweather/v1/model.grpc.pb.h"
+#include "model/base/server_options.h"
 #include "model/base/worker_pool.h"
 #include "server/restore/live_models.h"
 #include "server/restore/occupancy.h"
 #include "server/restore/restore.h"
+#include "server/rpc/call_parts.h"
+#include "server/rpc/import_call.h"
+#include "server/rpc/judge.h"
+#include "server/rpc/read_call.h"
+#include "training/datasets/datasets.h"
+#include "training/jobs/job_store.h"
 
 namespace deweather {
 
-class ModelService final : public v1::ModelService::CallbackService {
+// What the service works on. All must outlive it.
+struct ModelServiceParts {
+  LiveModels& models;
+  RestorePipeline& pipeline;
+  Occupancy& calls;  // a call is in it until its reply has been sent
+  const LimitOptions limits = {};
+  const std::string store = {};        // DATA/models, the folder of versions; empty: no data folder
+  JobStore* const jobs = nullptr;      // null: there are no jobs
+  Datasets* const datasets = nullptr;  // null: there are none
+  const PromotionOptions promotion = {};
+  const RunTrain run_train = RunTrainInChild;  // measures versions
+};
+
+// The service whose stream's messages are bytes (server/rpc/streaming_call.h says why).
+using BytesModelService = v1::ModelService::WithCallbackMethod_ListModels<
+    v1::ModelService::WithCallbackMethod_GetModel<v1::ModelService::WithCallbackMethod_PromoteModel<
+        v1::ModelService::WithCallbackMethod_RollbackModel<
+            v1::ModelService::WithRawCallbackMethod_ImportModel<v1::ModelService::Service>>>>>;
+
+class ModelService final : public BytesModelService {
  public:
-  // All must outlive the service; a call is in `calls` until its reply has been sent.
-  ModelService(LiveModels& models, RestorePipeline& pipeline, Occupancy& calls)
-      : models_(models), pipeline_(pipeline), calls_(calls) {}
+  explicit ModelService(const ModelServiceParts& parts)
+      : parts_(parts),
+        call_parts_{parts.calls, parts.limits, {}},
+        imports_{parts.store, parts.limits.max_model_bytes} {}
 
   // Waits for a promotion under way: the rest of its load and one run of its warm-up, at most.
   // REQUIRES: the server has ended.
   ~ModelService() override { stop_.request_stop(); }
+
+  // Ends the imports that have not come whole, and those that come later. Idempotent.
+  void BeginDrain() { call_parts_.open.BeginDrain(); }
 
   grpc::ServerUnaryReactor* ListModels(grpc::CallbackServerContext* context,
                                        const v1::ListModelsRequest* request,
@@ -45,21 +75,27 @@ class ModelService final : public v1::ModelService::CallbackService {
   grpc::ServerUnaryReactor* RollbackModel(grpc::CallbackServerContext* context,
                                           const v1::RollbackModelRequest* request,
                                           v1::Model* response) override;
+  BytesReader* ImportModel(grpc::CallbackServerContext* context,
+                           grpc::ByteBuffer* response) override;
 
  private:
   using Switch = std::function<absl::StatusOr<LiveModelInfo>()>;
 
+  absl::StatusOr<LiveModelInfo> Promote(const v1::PromoteModelRequest& request);
+  absl::StatusOr<JudgeOptions> Measurement(const v1::PromoteModelRequest& request) const;
+
   grpc::ServerUnaryReactor* StartSwitch(const char* method, const std::string& caller,
                                         v1::Model* response, Switch change);
 
-  LiveModels& models_;
-  RestorePipeline& pipeline_;
-  Occupancy& calls_;
+  const ModelServiceParts parts_;
+  CallParts call_parts_;
+  ImportParts imports_;
   std::stop_source stop_;
   std::atomic<bool> switching_ = false;  // a promotion or rollback is queued or running
 
   WorkerPool readers_{1};
-  WorkerPool loader_{1};  // last, both: their tasks use all of the above
+  WorkerPool importer_{1};
+  WorkerPool loader_{1};  // last, all three: their tasks use all of the above
 };
 
 }  // namespace deweather

@@ -1,15 +1,11 @@
-#include "server/rpc/model_service.h"
-
 #include <gmock/gmock.h>
 
 #include <filesystem>
 #include <future>
-#include <map>
-#include <thread>
+#include <string>
+#include <vector>
 
-#include "model/version_store.h"
-#include "tests/restore/stored_models.h"
-#include "tests/rpc/rpc_fixture.h"
+#include "tests/rpc/model_service_fixture.h"
 
 namespace deweather {
 namespace {
@@ -17,107 +13,6 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-// Stops the executor until it is opened.
-class ExecutorGate {
- public:
-  explicit ExecutorGate(RestorePipeline& pipeline) {
-    pipeline.executor()([reached = reached_, opened = opened_] {
-      reached.Raise();
-      opened.Wait();
-    });
-    reached_.Wait();
-  }
-  void Open() const { opened_.Raise(); }
-
- private:
-  const Signal reached_;
-  const Signal opened_;
-};
-
-class ModelServiceTest : public testing::Test {
- protected:
-  using Stub = v1::ModelService::Stub;
-
-  ModelServiceTest()
-      : folder_(testing::TempDir() + "/model_service." +
-                testing::UnitTest::GetInstance()->current_test_info()->name()) {
-    fs::remove_all(folder_);
-    EXPECT_TRUE(models_.Load("identity", {1}, pipeline_.executor()).ok());
-    auto server = StartRpcServer("127.0.0.1:0", {},
-                                 {{v1::ModelService::service_full_name(), service_.get()}});
-    EXPECT_TRUE(server.ok()) << server.status();
-    server_ = *std::move(server);
-    stub_ = v1::ModelService::NewStub(
-        grpc::CreateChannel(server_.address, grpc::InsecureChannelCredentials()));
-  }
-  ~ModelServiceTest() override {
-    if (server_.server != nullptr) Shutdown(server_, calls_, absl::Seconds(30));
-    server_.server.reset();
-    service_.reset();
-    fs::remove_all(folder_);
-  }
-
-  std::string Store(const std::string& fixture, const std::string& name = "tiny") const {
-    return StoreFixture(folder_, name, fixture);
-  }
-  template <typename Request, typename Response>
-  grpc::Status Call(grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
-                    const Request& request, Response* response) {
-    grpc::ClientContext context;
-    context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(60)));
-    return (stub_.get()->*method)(&context, request, response);
-  }
-  grpc::Status Get(const std::string& name, v1::Model* model) {
-    v1::GetModelRequest request;
-    request.set_name(name);
-    return Call(&Stub::GetModel, request, model);
-  }
-  grpc::Status Promote(const std::string& name, const std::string& version, v1::Model* model) {
-    v1::PromoteModelRequest request;
-    request.set_name(name);
-    request.set_version(version);
-    return Call(&Stub::PromoteModel, request, model);
-  }
-  grpc::Status Promote(const std::string& name, const std::string& version) {
-    v1::Model ignored;
-    return Promote(name, version, &ignored);
-  }
-  grpc::Status Rollback(const std::string& name, v1::Model* model) {
-    v1::RollbackModelRequest request;
-    request.set_name(name);
-    return Call(&Stub::RollbackModel, request, model);
-  }
-  grpc::Status List(int size, const std::string& token, v1::ListModelsResponse* response) {
-    v1::ListModelsRequest request;
-    request.set_page_size(size);
-    request.set_page_token(token);
-    return Call(&Stub::ListModels, request, response);
-  }
-  std::vector<std::string> NamesOnPage(int size, std::string* token) {
-    v1::ListModelsResponse response;
-    const grpc::Status status = List(size, *token, &response);
-    EXPECT_TRUE(status.ok()) << status.error_message();
-    *token = response.next_page_token();
-    std::vector<std::string> names;
-    for (const v1::Model& model : response.models()) names.push_back(model.name());
-    return names;
-  }
-  static void Expect(const grpc::Status& status, grpc::StatusCode code, const std::string& reason) {
-    EXPECT_EQ(status.error_code(), code) << status.error_message();
-    EXPECT_EQ(ReasonOf(status), reason);
-  }
-
-  const std::string folder_;
-  Metrics metrics_{{}};
-  LiveModels models_{{.store = folder_, .precision = Precision::kF32}, metrics_};
-  RestorePipeline pipeline_{{.workers = 2, .max_batch = 2}, models_, metrics_};
-  Occupancy calls_;
-  std::unique_ptr<ModelService> service_ =
-      std::make_unique<ModelService>(models_, pipeline_, calls_);
-  RpcServer server_;
-  std::unique_ptr<Stub> stub_;
-};
 
 TEST_F(ModelServiceTest, PromoteAndRollback) {
   const std::string a = Store("fme"), b = Store("moe");
@@ -271,6 +166,29 @@ TEST_F(ModelServiceTest, AServerThatStopsEndsAPromotion) {
   gate.Open();
   service_.reset();  // does not hang
   server_.server.reset();
+}
+
+TEST_F(ModelServiceTest, ACanaryIsShownAndEnded) {
+  const std::string a = Store("fme"), b = Store("moe");
+  v1::Model model;
+  ASSERT_TRUE(Promote("tiny", a, &model).ok());
+  EXPECT_EQ(model.canary_version(), "");
+  v1::PromoteModelRequest request;
+  request.set_name("tiny");
+  request.set_version(b);
+  request.set_canary_percent(12.5);
+  ASSERT_TRUE(Promote(request, &model).ok());
+  EXPECT_EQ(model.live_version(), a);
+  EXPECT_EQ(model.canary_version(), b);
+  EXPECT_EQ(model.canary_percent(), 12.5);
+  ASSERT_TRUE(Rollback("tiny", &model).ok());
+  EXPECT_EQ(model.live_version(), a);
+  EXPECT_EQ(model.canary_version(), "");
+  EXPECT_EQ(model.canary_percent(), 0);
+  request.set_canary_percent(100);
+  const grpc::Status status = Promote(request, &model);
+  Expect(status, grpc::StatusCode::INVALID_ARGUMENT, "INVALID_ARGUMENT");
+  EXPECT_THAT(status.error_message(), HasSubstr("canary_percent is 100"));
 }
 
 }  // namespace
