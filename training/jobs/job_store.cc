@@ -28,8 +28,10 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <limits>
 #include <random>
+#include <system_error>
 #include <utility>
 
 #include "absl/memory/memory.h"
@@ -362,6 +364,7 @@ struct JobStore::Database {
 
   absl::Status Prepare();
   absl::StatusOr<size_t> Version();
+  absl::Status CheckSize();
   absl::Status Migrate(size_t version);
 
   // Kept from use to use.
@@ -412,7 +415,20 @@ absl::Status JobStore::Database::Prepare() {
   if (connection.execAndGet("PRAGMA journal_mode = WAL").getString() != "wal") {
     return absl::UnavailableError(absl::StrFormat("job store '%s' cannot have a log (WAL)", path));
   }
+  DW_RETURN_IF_ERROR(CheckSize());
   return Migrate(version);
+}
+
+// SQLite takes what a file lacks at its end for zeros. Only with the log folded in must all be there: a
+// kill may leave half a page behind, whose whole is in the log.
+absl::Status JobStore::Database::CheckSize() {
+  const int64_t pages = connection.execAndGet("PRAGMA page_count").getInt64();
+  const int64_t expected = pages * connection.execAndGet("PRAGMA page_size").getInt64();
+  connection.exec("PRAGMA wal_checkpoint(TRUNCATE)");
+  std::error_code error;
+  const auto size = static_cast<int64_t>(std::filesystem::file_size(path, error));
+  if (size == expected) return absl::OkStatus();
+  return absl::DataLossError(absl::StrFormat("it has %d bytes, its pages %d", size, expected));
 }
 
 absl::StatusOr<size_t> JobStore::Database::Version() {
@@ -455,9 +471,10 @@ absl::StatusOr<std::optional<Job>> JobStore::Database::FindRequest(
   if (!query.Step()) return std::nullopt;
   DW_ASSIGN_OR_RETURN(Job job, JobOf(query.row()));
   if (job.submitted.request_digest == request_digest) return job;
-  return WithReason(absl::AlreadyExistsError(absl::StrFormat(
-                        "request_id '%s' is that of another request, job '%s'", request_id, job.id)),
-                    "REQUEST_ID_REUSED");
+  return WithReason(
+      absl::AlreadyExistsError(absl::StrFormat(
+          "request_id '%s' is that of another request, job '%s'", request_id, job.id)),
+      "REQUEST_ID_REUSED");
 }
 
 absl::StatusOr<std::vector<Job>> JobStore::Database::List(const JobQuery& query) {
