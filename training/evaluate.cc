@@ -279,6 +279,20 @@ absl::StatusOr<SheetRow> RowOf(const PickedPicture& picked, const MeasuredSet& m
   return row;
 }
 
+// A set as it was when it was evaluated.
+absl::StatusOr<MeasuredSet> Recall(const Evaluation& evaluation) {
+  MeasuredSet measured{evaluation.set, {}, {}};
+  DW_ASSIGN_OR_RETURN(measured.pairs,
+                      ListPairs(measured.set.dir + "/input", measured.set.dir + "/gt"));
+  for (const EvaluatedPicture& picture : evaluation.pictures) {
+    measured.inputs.push_back(picture.input);
+  }
+  if (measured.pairs.size() == measured.inputs.size()) return measured;
+  return absl::FailedPreconditionError(absl::StrFormat("set '%s' had %d pictures and has %d",
+                                                       measured.set.name, measured.inputs.size(),
+                                                       measured.pairs.size()));
+}
+
 // --- all models on all sets ---
 
 absl::StatusOr<std::vector<MeasuredSet>> MeasureAll(const std::vector<PairSet>& sets) {
@@ -335,6 +349,23 @@ absl::StatusOr<Comparison> Compare(const std::vector<std::string>& models,
         CompareOn(measured[i], restorers, folders[i], options.sheet_worst, count, comparison));
   }
   return comparison;
+}
+
+absl::StatusOr<std::vector<SheetRow>> SheetOf(const std::string& model,
+                                              const std::vector<Evaluation>& evaluations, int worst,
+                                              const std::function<bool()>& stop) {
+  DW_RETURN_IF_ERROR(CheckSheet(evaluations.size(), worst));
+  DW_ASSIGN_OR_RETURN(const std::vector<Restorer> restorers, LoadAll({model}, EvaluationOptions{}));
+  std::vector<SheetRow> rows;
+  for (const Evaluation& evaluation : evaluations) {
+    DW_ASSIGN_OR_RETURN(const MeasuredSet measured, Recall(evaluation));
+    for (const PickedPicture& picked : PickPictures({evaluation}, worst)) {
+      DW_ASSIGN_OR_RETURN(SheetRow row, RowOf(picked, measured, restorers, {evaluation}));
+      rows.push_back(std::move(row));
+      if (stop()) return absl::CancelledError("stopped");
+    }
+  }
+  return rows;
 }
 
 absl::Status CheckPairs(const PairSet& set) { return MeasureInputs(set).status(); }

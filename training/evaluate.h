@@ -48,6 +48,13 @@ absl::StatusOr<Comparison> Compare(const std::vector<std::string>& models,
                                    const std::vector<PairSet>& sets,
                                    const EvaluationOptions& options);
 
+// As Comparison::sheet, of one model that was evaluated before: only what it shows is restored again.
+// `stop` is asked after each picture; true ends it with CANCELLED. FAILED_PRECONDITION the pictures of a
+// set are others by now.
+absl::StatusOr<std::vector<SheetRow>> SheetOf(const std::string& model,
+                                              const std::vector<Evaluation>& evaluations, int worst,
+                                              const std::function<bool()>& stop);
+
 // Reads and compares every pair of a set, as Compare does before it restores the first.
 absl::Status CheckPairs(const PairSet& set);
 

@@ -35,7 +35,11 @@ namespace {
 using json = nlohmann::ordered_json;
 
 constexpr int kFailure = 1;
-constexpr int kWrongUsage = 2;
+constexpr int kWrongUsage = 2;  // trying again makes no sense
+constexpr int kStopped = 3;
+constexpr char kExitStatuses[] =
+    "Exit status: 0 done; 1 a failure; 2 wrong usage or configuration: trying again fails again;\n"
+    "3 `run` was stopped by SIGTERM or SIGINT, after a checkpoint if a step was done.";
 
 volatile std::sig_atomic_t stop_requested = 0;
 
@@ -69,6 +73,12 @@ struct LoadFlags {
 
 // --- run, curve ---
 
+// Of a run that failed before its first step by what its configuration says.
+bool IsWrongConfiguration(const absl::Status& status) {
+  return absl::IsInvalidArgument(status) || absl::IsNotFound(status) ||
+         absl::IsAlreadyExists(status);
+}
+
 int RunTraining(const std::string& config, const std::string& progress) {
   const absl::StatusOr<TrainOptions> options = LoadTrainConfig(config);
   if (!options.ok()) return Fail(options.status(), kWrongUsage);
@@ -78,10 +88,15 @@ int RunTraining(const std::string& config, const std::string& progress) {
   RunMonitor monitor(*options, ParseProgressStyle(progress, stdout), stdout, stderr);
   const TrainSink sink = monitor.Sink([] { return stop_requested != 0; });
   const absl::StatusOr<std::string> model = Train(*options, sink);
+  const bool wrong = !monitor.begun() && IsWrongConfiguration(model.status());
   monitor.Finish(model);
-  if (!absl::IsCancelled(model.status())) return model.ok() ? 0 : Fail(model.status());
-  return Fail(absl::CancelledError(absl::StrFormat(
-      "%s; the same config with 'resume: true' goes on", model.status().message())));
+  if (model.ok()) return 0;
+  if (!absl::IsCancelled(model.status())) {
+    return Fail(model.status(), wrong ? kWrongUsage : kFailure);
+  }
+  const std::string goes_on =
+      absl::StrFormat("%s; the same config with 'resume: true' goes on", model.status().message());
+  return Fail(absl::CancelledError(goes_on), kStopped);
 }
 
 int RunCurve(const std::vector<std::string>& logs, const std::string& output) {
@@ -599,6 +614,7 @@ int Main(int argc, char** argv) {
   CLI::App app{"Trains, evaluates and looks into deweather's models"};
   app.set_version_flag("--version", "deweather-train " DW_VERSION);
   app.require_subcommand(1);
+  app.footer(kExitStatuses);
   int exit_code = 0;
   AddRun(app, exit_code);
   AddCurve(app, exit_code);

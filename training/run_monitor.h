@@ -44,6 +44,9 @@ class RunMonitor {
   // What to give to Train; it refers to this monitor.
   TrainSink Sink(std::function<bool()> stop);
 
+  // Whether a step was done or a checkpoint read: what was wrong from the start would have been told.
+  bool begun() const { return log_.has_value(); }
+
   // The run is over: tells and logs how.
   void Finish(const absl::StatusOr<std::string>& model);
 

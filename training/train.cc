@@ -25,9 +25,11 @@
 #include "model/base/status_macros.h"
 #include "model/checkpoint.h"
 #include "model/torch_errors.h"
+#include "training/crop_sheet.h"
 #include "training/dataset.h"
 #include "training/learn.h"
 #include "training/loader.h"
+#include "training/report/sheet.h"
 #include "training/resume.h"
 #include "training/run_fields.h"
 #include "training/run_folder.h"
@@ -38,6 +40,8 @@ namespace deweather {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr int kSheetWorst = 2;  // pictures of a set, beside its median and its best
 
 // Sums between two progress lines.
 struct Window {
@@ -101,6 +105,7 @@ class Run {
     // An earlier attempt may have ended between a step and what follows it.
     if (state_.step > 0 && (Over() || EvaluationDue())) DW_RETURN_IF_ERROR(Settle(false));
     if (Over()) return absl::OkStatus();
+    if (state_.step == 0) ShowCrops();
     Loader loader(options_, dataset_, state_.step);
     while (!Over()) {
       DW_RETURN_IF_ERROR(Step(loader));
@@ -268,7 +273,7 @@ class Run {
     if (due || Over() || !done.ok()) saved = Save();
     TellEvaluation();
     DW_RETURN_IF_ERROR(done.ok() ? Tolerate(saved) : saved);
-    return done;
+    return done.ok() ? ShowBest() : done;
   }
 
   // A full disk is no reason to lose what is being learned; at the end it is.
@@ -327,6 +332,24 @@ class Run {
     return Remember(psnr);
   }
 
+  // No run ends for want of a sheet.
+  void Show(const std::string& name, const absl::StatusOr<std::vector<SheetRow>>& rows) const {
+    const std::string path = absl::StrCat(options_.output_dir, "/", name);
+    const absl::Status written = rows.ok() ? WriteSheet(path, *rows) : rows.status();
+    if (!written.ok()) Warn(absl::StrFormat("'%s' not written: %s", path, written.message()));
+  }
+
+  void ShowCrops() { Show("crops.png", CropSheet(options_, dataset_)); }
+
+  absl::Status ShowBest() {
+    if (improved_.empty()) return absl::OkStatus();
+    const absl::StatusOr<std::vector<SheetRow>> rows = SheetOf(
+        BestPath(), std::exchange(improved_, {}), kSheetWorst, [this] { return AskedToStop(); });
+    if (absl::IsCancelled(rows.status())) return Stopped();
+    Show("comparison.png", rows);
+    return absl::OkStatus();
+  }
+
   // After the checkpoint that remembers it: a run that goes on from an earlier one measures again.
   void TellEvaluation() {
     for (const Evaluation& evaluation : std::exchange(untold_, {})) {
@@ -344,6 +367,7 @@ class Run {
     history.best_step = state_.step;
     history.best_psnr_rgb = psnr_rgb;
     history.stale = 0;
+    improved_ = untold_;
     return absl::OkStatus();
   }
 
@@ -352,9 +376,10 @@ class Run {
   Dataset& dataset_;
   const RunFields fields_;
   TrainState state_;
-  std::string checkpoint_;          // the last; empty: none yet
-  std::vector<std::string> torn_;   // checkpoints that the next one replaces
-  std::vector<Evaluation> untold_;  // the last evaluation until it is told
+  std::string checkpoint_;            // the last; empty: none yet
+  std::vector<std::string> torn_;     // checkpoints that the next one replaces
+  std::vector<Evaluation> untold_;    // the last evaluation until it is told
+  std::vector<Evaluation> improved_;  // the best one until it is shown
   Window window_;
   int64_t skipped_pictures_ = 0;
   absl::Duration earlier_;  // spent by earlier attempts

@@ -4,6 +4,8 @@
 //          <output_dir>/<name>-best.safetensors: those with the best mean PSNR-RGB over the sets of
 //          `evaluate`, once they have been measured; where a resumed run measures other sets,
 //          <name>-best-<step>.safetensors is what was best over those before;
+//          <output_dir>/comparison.png: what the best model makes of pictures of `evaluate`, beside the
+//          truth; <output_dir>/crops.png: what is learned from, the first crops beside their truth;
 //          <output_dir>/checkpoints/: what `resume` goes on from (training/checkpoints.h);
 //          <output_dir>/.lock: held while a run writes there. All but the lock are replaced atomically.
 // Repeats  to the bit, whether it was stopped, killed and resumed or not: crops, weather and first
@@ -12,7 +14,7 @@
 //          does not depend on loader_threads, prefetch_batches or cache_mebibytes.
 // Skips    a picture that cannot be read, for the next of its folder; a step whose loss or gradient is
 //          not finite, whose crops are then lost; a checkpoint that the disk has no room for, unless
-//          it is the last. Each is told by `warned` or counted.
+//          it is the last; a sheet that cannot be drawn or written. Each is told by `warned` or counted.
 // Errors   INVALID_ARGUMENT options or pairs of different size, more than max_unreadable pictures
 //          that cannot be read, a pair of `evaluate` that cannot be compared, all of which are tried
 //          before the first step; NOT_FOUND a folder; ALREADY_EXISTS output_dir holds checkpoints and
@@ -65,8 +67,8 @@ struct TrainSink {
   std::function<void(const std::string& message)> warned = nullptr;
   // Before the first step of a run that goes on from a checkpoint.
   std::function<void(int64_t step, const std::string& checkpoint)> resumed = nullptr;
-  // Asked after each step and each picture of an evaluation, with the steps done; true ends the run after
-  // a checkpoint. An evaluation that it ends is made up for by the run that goes on.
+  // Asked after each step and each picture of an evaluation and of its sheet, with the steps done; true
+  // ends the run after a checkpoint. An evaluation that it ends is made up for by the run that goes on.
   std::function<bool(int64_t step)> stop = nullptr;
 };
 

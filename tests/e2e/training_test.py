@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -141,6 +142,17 @@ class TrainingTest(TestCase):
         failed = self.run_program("deweather-train", "curve", self.folder / "absent", "-o", "x.png", status=1)
         self.assertTrue(failed.stderr.startswith("NOT_FOUND: "), failed.stderr)
 
+    def test_sheets_show_crops_and_the_worst_pictures(self):
+        self.train(steps=20)
+        for name, columns in (("crops.png", 2), ("comparison.png", 3)):
+            with Image.open(self.output / name) as picture:
+                self.assertGreater(picture.size[0], columns * 32, name)
+
+    def test_wrong_configuration_has_a_status_of_its_own(self):
+        shutil.rmtree(self.folder / "clean")
+        failed = self.train(status=2)
+        self.assertTrue(failed.stderr.startswith("NOT_FOUND: "), failed.stderr)
+
     def test_json_on_stdout_is_the_log(self):
         done = self.train("--progress", "json", steps=10)
         self.assertEqual([json.loads(line) for line in done.stdout.splitlines()], self.log())
@@ -181,7 +193,7 @@ class TrainingTest(TestCase):
     def test_run_that_is_refused_leaves_the_log_of_another(self):
         self.train(steps=10)
         before = self.log(), sorted(self.output.iterdir())
-        done = self.train("--progress", "json", steps=10, status=1)
+        done = self.train("--progress", "json", steps=10, status=2)
         self.assertTrue(done.stderr.startswith("ALREADY_EXISTS: "), done.stderr)
         self.assertEqual(json.loads(done.stdout)["event"], "failed")
         self.assertEqual((self.log(), sorted(self.output.iterdir())), before)
