@@ -81,9 +81,7 @@ int RunDatasetsList(const DatasetsFlags& flags) {
       ReadPages(flags.server, *stub, &Stub::ListDatasets, v1::ListDatasetsRequest(), take);
   if (!status.ok()) return FailCall(status, flags.json);
   if (flags.json) {
-    json list = json::array();
-    for (const v1::Dataset& dataset : datasets) list.push_back(DatasetJson(dataset));
-    PrintJson({{"datasets", list}});
+    PrintJson({{"datasets", ListJson(datasets, DatasetJson)}});
   } else {
     absl::PrintF("%s", DatasetsTable(datasets));
   }

@@ -23,7 +23,6 @@
 namespace deweather {
 namespace {
 
-using nlohmann::json;
 using Stub = v1::TrainingService::Stub;
 
 constexpr size_t kMaxConfigBytes = size_t{1} << 20;
@@ -148,9 +147,7 @@ std::string RequestId(const JobsFlags& flags) {
 
 void PrintJobs(const JobsFlags& flags, const std::vector<v1::Job>& jobs, bool more) {
   if (flags.json) {
-    json list = json::array();
-    for (const v1::Job& job : jobs) list.push_back(JobJson(job));
-    return PrintJson({{"jobs", list}, {"more", more}});
+    return PrintJson({{"jobs", ListJson(jobs, JobJson)}, {"more", more}});
   }
   absl::PrintF("%s", JobsTable(jobs));
   if (more) absl::PrintF("the newest %d; --limit 0 lists all\n", jobs.size());
@@ -245,13 +242,8 @@ int RunJobsCheckpoints(const JobsFlags& flags) {
   const auto print = [&](const v1::ListCheckpointsResponse& response) {
     const std::vector<v1::Artifact> artifacts(response.artifacts().begin(),
                                               response.artifacts().end());
-    if (!flags.json) {
-      absl::PrintF("%s", ArtifactsTable(artifacts));
-      return;
-    }
-    json list = json::array();
-    for (const v1::Artifact& artifact : artifacts) list.push_back(ArtifactJson(artifact));
-    PrintJson({{"artifacts", list}});
+    if (flags.json) return PrintJson({{"artifacts", ListJson(artifacts, ArtifactJson)}});
+    absl::PrintF("%s", ArtifactsTable(artifacts));
   };
   return CallAndPrint<v1::ListCheckpointsRequest, v1::ListCheckpointsResponse>(
       flags, OfId<v1::ListCheckpointsRequest>(flags), &Stub::ListCheckpoints, print);

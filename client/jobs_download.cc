@@ -1,7 +1,5 @@
 #include "client/jobs_download.h"
 
-#include <cerrno>
-#include <cstdio>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -117,9 +115,7 @@ bool IsThere(StubInterface& stub, v1::DownloadArtifactRequest request, const std
 
 absl::Status CopyToStdout(const std::string& path) {
   DW_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path));
-  const bool written = std::fwrite(bytes.data(), 1, bytes.size(), stdout) == bytes.size() &&
-                       std::fflush(stdout) == 0;
-  return written ? absl::OkStatus() : absl::ErrnoToStatus(errno, "cannot write to stdout");
+  return WriteStdout(bytes);
 }
 
 // What one run of the command knows.
@@ -141,7 +137,10 @@ std::optional<Failure> FetchTo(const Download& download, const std::string& name
   TransferProgress progress;
   const auto tell = [&](int64_t done, int64_t total) { progress.Tell(name, done, total); };
   const grpc::Status status = Fetch(download.stub, retry, download.stop, request, tell, &*part);
-  if (!status.ok()) return FailureOf(status);
+  if (!status.ok()) {
+    const Failure stopped = {absl::CancelledError("the same command goes on with it"), ""};
+    return download.stop ? stopped : FailureOf(status);
+  }
   *fetched = {path, part->bytes(), part->sha256()};
   const absl::Status committed = part->Commit();
   return committed.ok() ? std::nullopt : std::optional<Failure>({committed, ""});

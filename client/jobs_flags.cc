@@ -16,8 +16,7 @@ CLI::Option* AddId(CLI::App& app, std::string& id) {
 void AddLabels(CLI::App& app, JobsFlags& flags, const char* help) {
   app.add_option("--label", flags.labels, help)
       ->type_name("KEY=VALUE")
-      ->expected(1)
-      ->take_all()
+      ->allow_extra_args(false)
       ->check(CheckText);
 }
 
@@ -55,8 +54,7 @@ void AddList(CLI::App& jobs, Command* chosen) {
   auto [app, flags] = AddCommand(jobs, "list", "Jobs, the newest first", RunJobsList, chosen);
   app.add_option("--state", flags.states, "Only those in this state, or one of several")
       ->type_name("STATE")
-      ->expected(1)
-      ->take_all()
+      ->allow_extra_args(false)
       ->check(CheckText);
   AddLabels(app, flags, "Only those with this label, or all of several");
   AddText(app, "--model", flags.model, "Only those that make this model");

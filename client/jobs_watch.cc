@@ -2,9 +2,7 @@
 
 #include <unistd.h>
 
-#include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -74,14 +72,6 @@ class EventPrinter {
   ProgressBar bar_;
   std::optional<BarState> last_;
 };
-
-grpc::Status WriteOut(const std::string& bytes) {
-  const bool written = std::fwrite(bytes.data(), 1, bytes.size(), stdout) == bytes.size() &&
-                       std::fflush(stdout) == 0;
-  if (written) return grpc::Status::OK;
-  return {grpc::StatusCode::ABORTED,
-          absl::StrCat("cannot write to stdout: ", std::strerror(errno))};
-}
 
 Following FollowingOf(const WatchFlags& flags) {
   return {{.patience = flags.server.timeout}, StopOnSignal()};
@@ -169,7 +159,9 @@ int RunJobsLogs(const WatchFlags& flags) {
     if (chunk.offset() > request.offset()) {
       absl::FPrintF(stderr, "%d bytes of the log are gone\n", chunk.offset() - request.offset());
     }
-    return WriteOut(chunk.data());
+    const absl::Status written = WriteStdout(chunk.data());
+    if (written.ok()) return grpc::Status::OK;
+    return grpc::Status(grpc::StatusCode::ABORTED, std::string(written.message()));
   };
   const grpc::Status status = FollowLog(*stub, following, &request, print);
   if (status.ok()) return 0;

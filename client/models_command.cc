@@ -100,9 +100,7 @@ int RunModelsList(const ModelsFlags& flags) {
       ReadPages(flags.server, *stub, &Stub::ListModels, v1::ListModelsRequest(), take);
   if (!status.ok()) return FailCall(status, flags.json);
   if (flags.json) {
-    json list = json::array();
-    for (const v1::Model& model : models) list.push_back(ModelJson(model));
-    PrintJson({{"models", list}});
+    PrintJson({{"models", ListJson(models, ModelJson)}});
   } else {
     absl::PrintF("%s", ModelsTable(models));
   }
@@ -155,9 +153,10 @@ absl::StatusOr<v1::PromoteModelRequest> PromotionOf(const ModelsFlags& flags) {
   if (!flags.job.empty() && !flags.name.empty()) {
     return absl::InvalidArgumentError("a job knows the name of its model: --job goes without NAME");
   }
-  if (flags.canary_percent < 0 || flags.canary_percent >= 100) {
-    return absl::InvalidArgumentError(absl::StrFormat(
-        "--canary is %g; it must be above 0 and below 100 percent", flags.canary_percent));
+  const double canary = flags.canary_percent.value_or(1);
+  if (!(canary > 0 && canary < 100)) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("--canary is %g; it must be above 0 and below 100 percent", canary));
   }
   if (flags.max_regression_db && flags.evaluate.empty()) {
     return absl::InvalidArgumentError("--max-regression needs --evaluate");
@@ -165,7 +164,7 @@ absl::StatusOr<v1::PromoteModelRequest> PromotionOf(const ModelsFlags& flags) {
   v1::PromoteModelRequest request;
   request.set_name(flags.name);
   flags.job.empty() ? request.set_version(flags.version) : request.set_job(flags.job);
-  request.set_canary_percent(flags.canary_percent);
+  if (flags.canary_percent) request.set_canary_percent(canary);
   if (flags.no_evaluate || !flags.evaluate.empty()) {
     request.mutable_evaluation()->set_dataset(flags.evaluate);
   }

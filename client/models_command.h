@@ -20,8 +20,8 @@ struct ModelsFlags {
   std::string name;     // of get, promote and rollback; of import: for the one that the file holds
   std::string version;  // of promote: this, or the job that made it
   std::string job;
-  double canary_percent = 0;  // of promote; 0: it goes live
-  std::string evaluate;       // of promote: a data set; empty: as the server is configured
+  std::optional<double> canary_percent;  // of promote; unset: it goes live
+  std::string evaluate;  // of promote: a data set; empty: as the server is configured
   std::optional<double> max_regression_db;
   bool no_evaluate = false;
   std::string file;    // of import

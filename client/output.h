@@ -33,6 +33,9 @@ std::string OneLine(std::string text);
 // The first `bytes` of it, or some fewer, no character cut in two, and "..." for the rest.
 std::string Shortened(const std::string& text, size_t bytes);
 
+// All of it, at once: a pipe's reader waits for it. What errno says of stdout.
+absl::Status WriteStdout(std::string_view bytes);
+
 // To stdout, over several lines or on one. What is not UTF-8, as names of files may be, is replaced.
 void PrintJson(const nlohmann::json& object);
 void PrintJsonLine(const nlohmann::json& object);

@@ -1,10 +1,13 @@
-// Lists that come by pages.
+// Lists that come by pages, and how they are told.
 
 #ifndef DEWEATHER_CLIENT_PAGES_H_
 #define DEWEATHER_CLIENT_PAGES_H_
 
 #include <grpcpp/client_context.h>
 #include <grpcpp/support/status.h>
+
+#include <nlohmann/json.hpp>
+#include <vector>
 
 #include "client/channel.h"
 
@@ -25,6 +28,13 @@ grpc::Status ReadPages(const ServerFlags& flags, Stub& stub,
     if (!take(response) || response.next_page_token().empty()) return grpc::Status::OK;
     request.set_page_token(response.next_page_token());
   }
+}
+
+template <typename Item>
+nlohmann::json ListJson(const std::vector<Item>& items, nlohmann::json (*item_json)(const Item&)) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const Item& item : items) list.push_back(item_json(item));
+  return list;
 }
 
 }  // namespace deweather

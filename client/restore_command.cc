@@ -40,11 +40,7 @@ absl::StatusOr<std::string> ReadInput(const std::string& path) {
 }
 
 absl::Status WriteOutput(const std::string& path, const std::string& bytes, bool overwrite) {
-  if (path == "-") {
-    const bool written = std::fwrite(bytes.data(), 1, bytes.size(), stdout) == bytes.size() &&
-                         std::fflush(stdout) == 0;
-    return written ? absl::OkStatus() : absl::ErrnoToStatus(errno, "cannot write to stdout");
-  }
+  if (path == "-") return WriteStdout(bytes);
   const std::filesystem::path folder = std::filesystem::path(path).parent_path();
   std::error_code ignored;
   if (!folder.empty()) std::filesystem::create_directory(folder, ignored);

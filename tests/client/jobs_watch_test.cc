@@ -234,5 +234,25 @@ TEST_F(RunJobsWatchTest, ALineAnEventForPeopleAndForPrograms) {
       "\n");
 }
 
+TEST_F(RunJobsWatchTest, LogsAreBytesAndWhatIsGoneIsSaid) {
+  service_.logs = [](int, const v1::StreamLogsRequest& request, auto* writer) {
+    EXPECT_FALSE(request.follow());
+    v1::LogChunk chunk;
+    chunk.set_offset(100);
+    chunk.set_data(std::string("step 1\n\0\xff", 9));
+    writer->Write(chunk);
+    return Status::OK;
+  };
+  WatchFlags flags;
+  flags.server.server = server_.flags().server;
+  flags.id = "job";
+  flags.offset = 40;
+  testing::internal::CaptureStdout();
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(RunJobsLogs(flags), 0);
+  EXPECT_EQ(testing::internal::GetCapturedStdout(), std::string("step 1\n\0\xff", 9));
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "60 bytes of the log are gone\n");
+}
+
 }  // namespace
 }  // namespace deweather

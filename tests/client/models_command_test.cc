@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "deweather/v1/model.grpc.pb.h"
@@ -100,6 +101,7 @@ TEST(PromotionOfTest, AVersionOrAJob) {
   ASSERT_TRUE(request.ok()) << request.status();
   EXPECT_EQ(request->version(), "0123456789ab");
   EXPECT_FALSE(request->has_evaluation()) << "as the server is configured";
+  EXPECT_EQ(request->canary_percent(), 0) << "it goes live";
   flags.job = "abcdefghij12";
   EXPECT_FALSE(PromotionOf(flags).ok()) << "both";
   flags.version = "";
@@ -115,7 +117,7 @@ TEST(PromotionOfTest, AVersionOrAJob) {
 TEST(PromotionOfTest, TrialsAndMeasurements) {
   ModelsFlags flags;
   flags.job = "abcdefghij12";
-  for (const double wrong : {-1.0, 100.0}) {
+  for (const double wrong : {-1.0, 0.0, 100.0, std::nan("")}) {
     flags.canary_percent = wrong;
     EXPECT_FALSE(PromotionOf(flags).ok()) << wrong;
   }
