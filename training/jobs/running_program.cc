@@ -1,6 +1,6 @@
 #include "training/jobs/running_program.h"
 
-#include <sys/pidfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -85,11 +85,11 @@ absl::StatusOr<RunningProgram> StartProgram(const std::string& id, const ChildOp
       .left = [id] { return !ProcessesWith(kJobVariable, id).empty(); }};
 }
 
-// By a descriptor: between looking and sending its number cannot become another's.
+// By a descriptor (glibc 2.36 declares its functions for C alone): between looking and sending its number cannot become another's.
 void SignalProcess(const ProcessIdentity& process, int signal) {
-  const int descriptor = pidfd_open(process.pid, 0);
+  const int descriptor = static_cast<int>(syscall(SYS_pidfd_open, process.pid, 0));
   if (descriptor < 0) return;
-  if (IsAlive(process)) pidfd_send_signal(descriptor, signal, nullptr, 0);
+  if (IsAlive(process)) syscall(SYS_pidfd_send_signal, descriptor, signal, nullptr, 0);
   close(descriptor);
 }
 
