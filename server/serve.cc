@@ -1,6 +1,7 @@
 #include "server/serve.h"
 
 #include <grpc/support/log.h>
+#include <prometheus/collectable.h>
 #include <prometheus/exposer.h>
 #include <pthread.h>
 #include <spdlog/spdlog.h>
@@ -15,6 +16,7 @@
 #include <filesystem>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <thread>
@@ -26,6 +28,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "model/base/error_reason.h"
 #include "model/base/mutex.h"
 #include "model/base/processors.h"
 #include "model/base/status_macros.h"
@@ -37,6 +40,9 @@
 #include "server/rpc/model_service.h"
 #include "server/rpc/restoration_service.h"
 #include "server/rpc/rpc_server.h"
+#include "server/rpc/training_service.h"
+#include "server/training.h"
+#include "server/training_metrics.h"
 
 // Read by jemalloc at its start. Freed activations stay mapped for a while, whatever their size,
 // because mapping them again for the next batch costs more than computing it.
@@ -113,8 +119,10 @@ struct MetricsEndpoint {
   std::string address;                           // HOST:PORT, port 0 resolved
 };
 
-absl::StatusOr<MetricsEndpoint> Expose(const std::string& listen,
-                                       const std::shared_ptr<Metrics>& metrics) {
+// Null ones are left out.
+absl::StatusOr<MetricsEndpoint> Expose(
+    const std::string& listen,
+    const std::vector<std::shared_ptr<prometheus::Collectable>>& metrics) {
   MetricsEndpoint endpoint;
   if (listen.empty()) return endpoint;
   try {
@@ -125,7 +133,9 @@ absl::StatusOr<MetricsEndpoint> Expose(const std::string& listen,
   } catch (const std::exception& error) {
     return absl::UnavailableError(absl::StrFormat("cannot listen on %s: %s", listen, error.what()));
   }
-  endpoint.exposer->RegisterCollectable(metrics);
+  for (const std::shared_ptr<prometheus::Collectable>& collectable : metrics) {
+    if (collectable != nullptr) endpoint.exposer->RegisterCollectable(collectable);
+  }
   endpoint.address = absl::StrCat(listen.substr(0, listen.rfind(':')), ":",
                                   endpoint.exposer->GetListeningPorts().front());
   return endpoint;
@@ -196,15 +206,25 @@ std::jthread Repeat(absl::Duration interval, std::function<void(std::stop_token)
   });
 }
 
-void Drain(RpcServer& server, RestorationService& restoration, RestorePipeline& pipeline,
-           Occupancy& calls, Breakdown& breakdown, const DrainOptions& drain) {
+// No data folder: no jobs. Of servers that share one, the first runs them.
+absl::StatusOr<std::unique_ptr<Training>> StartTraining(const ServerOptions& options,
+                                                        const LiveModels& models) {
+  if (options.data_dir.empty()) return nullptr;
+  absl::StatusOr<std::unique_ptr<Training>> training = Training::Start(options, models);
+  if (training.ok() || ErrorReason(training.status()) != "JOBS_ELSEWHERE") return training;
+  spdlog::warn("no training jobs here: {}", std::string(training.status().message()));
+  return nullptr;
+}
+
+// `begin` makes every service refuse what is new.
+void Drain(RpcServer& server, const std::function<void()>& begin, Occupancy& calls,
+           Breakdown& breakdown, const DrainOptions& drain) {
   spdlog::info("health says NOT_SERVING; calls are served for another {}",
                absl::FormatDuration(drain.delay));
   // A broken server has nothing to wait for: every tile is answered at once.
   const bool broken = !breakdown.WaitFor(drain.delay).ok();
   const absl::Duration timeout = broken ? kLastReplies : drain.timeout;
-  restoration.BeginDrain();
-  pipeline.BeginDrain();
+  begin();
   spdlog::info("waiting up to {} for {} calls in flight", absl::FormatDuration(timeout),
                calls.count());
   const bool finished = calls.WaitUntilEmptyFor(timeout);
@@ -244,26 +264,44 @@ absl::Status Serve(const ServerOptions& options, const DecorateRun& decorate_run
     models.Follow(pipeline.batch_sizes(), pipeline.executor(), stop);
   });
 
+  DW_ASSIGN_OR_RETURN(const std::unique_ptr<Training> training, StartTraining(options, models));
+  const std::shared_ptr<prometheus::Collectable> training_metrics =
+      training ? TrainingMetrics(training->store(), training->runner()) : nullptr;
+
   Occupancy calls;
   RestorationService restoration(pipeline, calls, options.limits);
+  TrainingService training_service(training ? std::optional(training->parts()) : std::nullopt,
+                                   calls, options.limits);
   ModelService model_service({.models = models,
                               .pipeline = pipeline,
                               .calls = calls,
                               .limits = options.limits,
                               .store = model_options.store,
+                              .jobs = training ? &training->store() : nullptr,
+                              .datasets = training ? &training->datasets() : nullptr,
                               .promotion = options.promotion});
-  DW_ASSIGN_OR_RETURN(RpcServer server,
-                      StartRpcServer(options.listen, options.limits,
-                                     {{v1::RestorationService::service_full_name(), &restoration},
-                                      {v1::ModelService::service_full_name(), &model_service}}));
-  DW_ASSIGN_OR_RETURN(const MetricsEndpoint endpoint, Expose(options.metrics_listen, metrics));
+  DW_ASSIGN_OR_RETURN(
+      RpcServer server,
+      StartRpcServer(options.listen, options.limits,
+                     {{v1::RestorationService::service_full_name(), &restoration},
+                      {v1::ModelService::service_full_name(), &model_service},
+                      {v1::TrainingService::service_full_name(), &training_service}}));
+  DW_ASSIGN_OR_RETURN(const MetricsEndpoint endpoint,
+                      Expose(options.metrics_listen, {metrics, training_metrics}));
   absl::PrintF("grpc listening on %s\n", server.address);
   if (endpoint.exposer != nullptr) absl::PrintF("metrics listening on %s\n", endpoint.address);
   std::fflush(stdout);
 
   WaitForStop(breakdown);
   SetServing(server, false);
-  Drain(server, restoration, pipeline, calls, breakdown, options.drain);
+  if (training) training->BeginStop();  // programs write their checkpoints meanwhile
+  const auto begin = [&] {
+    restoration.BeginDrain();
+    model_service.BeginDrain();
+    training_service.BeginDrain();
+    pipeline.BeginDrain();
+  };
+  Drain(server, begin, calls, breakdown, options.drain);
   return breakdown.WaitFor(absl::ZeroDuration());
 }
 

@@ -372,6 +372,22 @@ absl::StatusOr<ModelStatus> LiveModels::StatusOf(const std::string& name) {
   return status;
 }
 
+absl::StatusOr<std::string> LiveModels::CheckpointPath(const std::string& name,
+                                                       const std::string& version) const {
+  if (!version.empty()) {
+    DW_RETURN_IF_ERROR(CheckKnown(name));
+    const auto manifest = ReadManifest(options_.store, name, version);
+    if (!manifest.ok()) return WithStoreReason(manifest.status());
+    return VersionPath(options_.store, name, version);
+  }
+  if (const std::optional<Standing> live = Find(name); live.has_value()) {
+    if (!live->path.empty()) return live->path;
+    return absl::FailedPreconditionError(absl::StrFormat("model '%s' has no file", name));
+  }
+  const absl::StatusOr<std::string> path = FindByName(options_.folders, name);
+  return path.ok() ? path : WithReason(path.status(), "UNKNOWN_MODEL");
+}
+
 std::optional<LiveModels::Standing> LiveModels::Find(std::string_view name) const {
   MutexLock lock(mutex_);
   const auto found = models_.find(name);

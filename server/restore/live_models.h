@@ -170,6 +170,11 @@ class LiveModels {
   // Reads the folder of that name.
   absl::StatusOr<ModelStatus> StatusOf(const std::string& name);
 
+  // The path of a checkpoint: of a stored version, or without one of the live version, else of
+  // NAME.safetensors in `folders`. FAILED_PRECONDITION: the live version has no file.
+  absl::StatusOr<std::string> CheckpointPath(const std::string& name,
+                                             const std::string& version) const;
+
  private:
   // A version in memory, warm.
   struct Loaded {

@@ -104,12 +104,16 @@ JobRunner::JobRunner(JobStore& store, JobRunnerOptions options)
       thread_([this] { Loop(); }) {}
 
 JobRunner::~JobRunner() {
+  BeginStop();
+  thread_.join();
+}
+
+void JobRunner::BeginStop() {
   {
     MutexLock lock(mutex_);
     stopping_ = woken_ = true;
   }
   wake_.NotifyAll();
-  thread_.join();
 }
 
 void JobRunner::Wake() {
@@ -353,13 +357,11 @@ absl::Status JobRunner::Commit(Active& active, absl::Time now) {
   if (absl::IsNotFound(job.status())) return absl::OkStatus();
   DW_RETURN_IF_ERROR(job.status());
   DW_RETURN_IF_ERROR(TellStore(active));
-  if (!IsTerminal(job->state)) {
-    JobChange change = InState(*job, *active.change);
-    change.reason = OneLine(change.reason);
-    DW_RETURN_IF_ERROR(store_.Apply(id, change, now).status());
-  }
-  Note("a program that is gone", store_.ClearProcess(id));
-  return absl::OkStatus();
+  DW_RETURN_IF_ERROR(store_.ClearProcess(id));
+  if (IsTerminal(job->state)) return absl::OkStatus();
+  JobChange change = InState(*job, *active.change);
+  change.reason = OneLine(change.reason);
+  return store_.Apply(id, change, now).status();
 }
 
 // --- telling ---

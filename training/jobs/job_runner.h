@@ -85,6 +85,9 @@ class JobRunner {
   // Looks at the store soon: a job was submitted or cancelled.
   void Wake();
 
+  // Begins what the destructor waits for. Idempotent.
+  void BeginStop();
+
   RunnerStats stats() const;
 
  private:

@@ -330,8 +330,9 @@ class StoreLock {
     if (lock.file_ < 0) return ErrnoError(absl::StrFormat("cannot open '%s'", name), errno);
     if (flock(lock.file_, LOCK_EX | LOCK_NB) == 0) return lock;
     if (errno != EWOULDBLOCK) return ErrnoError(absl::StrFormat("cannot lock '%s'", name), errno);
-    return absl::FailedPreconditionError(
-        absl::StrFormat("another server has the job store '%s': it holds '%s'", path, name));
+    return WithReason(absl::FailedPreconditionError(absl::StrFormat(
+                          "another server has the job store '%s': it holds '%s'", path, name)),
+                      "JOBS_ELSEWHERE");
   }
   StoreLock(StoreLock&& other) noexcept : file_(std::exchange(other.file_, -1)) {}
   StoreLock& operator=(StoreLock&&) = delete;

@@ -61,7 +61,8 @@ struct JobChange {
 class JobStore {
  public:
   // Makes the file if need be. DATA_LOSS: it is corrupt (PRAGMA quick_check); FAILED_PRECONDITION: it is
-  // of a newer version of this program, both versions named, or another server holds it.
+  // of a newer version of this program, both versions named, or another server holds it
+  // (JOBS_ELSEWHERE).
   static absl::StatusOr<std::unique_ptr<JobStore>> Open(const std::string& path);
   ~JobStore();
   JobStore(const JobStore&) = delete;

@@ -1,0 +1,122 @@
+#include "server/training.h"
+
+#include <spdlog/spdlog.h>
+
+#include <filesystem>
+#include <optional>
+#include <system_error>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "model/base/error_reason.h"
+#include "model/base/file.h"
+#include "model/base/status_macros.h"
+#include "proto/config/job_config.h"
+#include "server/restore/import_model.h"
+#include "training/jobs/job_folder.h"
+#include "training/jobs/take_over.h"
+
+namespace deweather {
+namespace {
+
+namespace fs = std::filesystem;
+
+absl::StatusOr<std::string> MakeFolder(const std::string& path) {
+  std::error_code error;
+  fs::create_directories(path, error);
+  const std::string canonical = error ? "" : fs::canonical(path, error).string();
+  if (!error) return canonical;
+  return absl::ErrnoToStatus(error.value(), absl::StrFormat("cannot make folder '%s'", path));
+}
+
+absl::StatusOr<JobDataset> FindDataset(const Datasets& datasets, const std::string& name) {
+  DW_ASSIGN_OR_RETURN(const Dataset found, datasets.Find(name));
+  return JobDataset{fs::absolute(found.dir).string(), found.kind == DatasetKind::kPairs};
+}
+
+absl::StatusOr<std::string> ResultOf(const JobStore& store, const std::string& jobs,
+                                     const std::string& id) {
+  DW_ASSIGN_OR_RETURN(const Job job, store.Get(id));
+  const std::optional<std::string> path = ResultModel(jobs, id, job.submitted.model);
+  if (path.has_value()) return *path;
+  return WithReason(absl::FailedPreconditionError(absl::StrFormat(
+                        "job '%s' is %s and has left no model", id, Name(job.state))),
+                    "JOB_STATE");
+}
+
+JobConfigRules RulesOf(const Datasets& datasets, const JobStore& store, const LiveModels& models,
+                       const std::string& jobs, int max_threads) {
+  JobConfigRules rules;
+  rules.dataset = [&datasets](const std::string& name) { return FindDataset(datasets, name); };
+  rules.init_from = [&store, &models, jobs](const InitFrom& from) -> absl::StatusOr<std::string> {
+    if (!from.job.empty()) return ResultOf(store, jobs, from.job);
+    return models.CheckpointPath(from.model, from.version);
+  };
+  rules.max_threads = max_threads;
+  return rules;
+}
+
+// What the program of a job reads; its run's folder is ready then.
+absl::StatusOr<std::string> PrepareRun(const JobStore& store, const std::string& jobs,
+                                       const JobConfigRules& rules, const Job& job) {
+  DW_RETURN_IF_ERROR(TakeOver(store, jobs, job));
+  DW_ASSIGN_OR_RETURN(const v1::TrainConfig config, ParseJobConfig(job.submitted.config, job.id));
+  return JobConfigText(config, rules, JobRunFolder(jobs, job.id));
+}
+
+absl::StatusOr<std::string> StoreResult(const std::string& models, const Job& job,
+                                        const std::string& path) {
+  DW_ASSIGN_OR_RETURN(std::string file, ReadFile(path));
+  DW_ASSIGN_OR_RETURN(const ImportedVersion stored,
+                      ImportModel(models, std::move(file), job.submitted.model,
+                                  absl::StrCat("job ", job.id), absl::Now()));
+  return stored.version;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Training>> Training::Start(const ServerOptions& options,
+                                                          const LiveModels& models) {
+  std::unique_ptr<Training> training(new Training);
+  training->options_ = options.training;
+  DW_ASSIGN_OR_RETURN(training->jobs_, MakeFolder(absl::StrCat(options.data_dir, "/jobs")));
+  const std::string& jobs = training->jobs_;
+  DW_ASSIGN_OR_RETURN(training->store_, JobStore::Open(JobStorePath(jobs)));
+  // From here on the folder is ours alone: the store holds its lock.
+  JobStore& store = *training->store_;
+  DW_RETURN_IF_ERROR(SweepDeleted(store, jobs));
+  DatasetOptions sets = options.datasets;
+  sets.max_image_pixels = options.limits.max_image_pixels;
+  DW_ASSIGN_OR_RETURN(training->datasets_,
+                      Datasets::Open(absl::StrCat(options.data_dir, "/datasets"), sets));
+  training->feed_ = std::make_unique<JobFeed>();
+  store.OnChange([&feed = *training->feed_](const std::string& job) { feed.Notify(job); });
+  training->rules_ = RulesOf(*training->datasets_, store, models, jobs, options.training.threads);
+  const std::string versions = absl::StrCat(options.data_dir, "/models");
+  training->runner_ = std::make_unique<JobRunner>(
+      store, JobRunnerOptions{
+                 .jobs = jobs,
+                 .training = options.training,
+                 .prepare = [&store, jobs, rules = training->rules_](
+                                const Job& job) { return PrepareRun(store, jobs, rules, job); },
+                 .collect =
+                     [versions](const Job& job, const std::string& path) {
+                       return StoreResult(versions, job, path);
+                     },
+                 .log = [](const std::string& line) { spdlog::warn("{}", line); }});
+  return training;
+}
+
+TrainingParts Training::parts() {
+  return {.store = *store_,
+          .datasets = *datasets_,
+          .feed = *feed_,
+          .wake_runner = [this] { runner_->Wake(); },
+          .rules = rules_,
+          .jobs = jobs_,
+          .options = options_};
+}
+
+}  // namespace deweather
