@@ -170,7 +170,12 @@ void RunMonitor::Begin(int64_t steps) {
   bar_.step = steps;
   log_.emplace(options_.output_dir, steps, now,
                [this](const std::string& message) { Warned(message); });
-  Log(EventRecord{steps, now, "started", {{"name", options_.name}, {"steps", options_.steps}}});
+  Log(EventRecord{steps,
+                  now,
+                  "started",
+                  {{"name", options_.name},
+                   {"steps", options_.steps},
+                   {"images_per_step", int64_t{options_.batch} * options_.accumulate}}});
   for (EventRecord& record : std::exchange(waiting_, {})) {
     record.step = steps;
     log_->Add(record);
