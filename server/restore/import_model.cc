@@ -8,6 +8,7 @@
 #include "model/base/status_macros.h"
 #include "model/checkpoint.h"
 #include "model/import.h"
+#include "model/torch_errors.h"
 #include "model/version_store.h"
 
 namespace deweather {
@@ -38,7 +39,8 @@ absl::StatusOr<Checked> Check(std::string file, const std::string& name) {
 absl::StatusOr<ImportedVersion> ImportModel(const std::string& models, std::string file,
                                             const std::string& name, const std::string& source,
                                             absl::Time now) {
-  const absl::StatusOr<Checked> checked = Check(std::move(file), name);
+  const auto checked =
+      CatchTorch("cannot read the checkpoint", [&] { return Check(std::move(file), name); });
   if (!checked.ok()) return Invalid(checked.status());
   const auto added = AddVersion(models, checked->name, checked->file.bytes, source, now);
   if (absl::IsResourceExhausted(added.status())) return WithReason(added.status(), "DISK_FULL");

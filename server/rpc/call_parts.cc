@@ -11,9 +11,9 @@
 namespace deweather {
 namespace {
 
-bool IsServersFault(absl::StatusCode code) {
-  return code == absl::StatusCode::kInternal || code == absl::StatusCode::kUnknown ||
-         code == absl::StatusCode::kDataLoss;
+bool IsServersFault(const absl::Status& error) {
+  if (absl::IsDataLoss(error)) return ErrorReason(error) != "CHECKSUM";  // of what a caller sent
+  return absl::IsInternal(error) || absl::IsUnknown(error);
 }
 
 }  // namespace
@@ -46,7 +46,7 @@ absl::Time DeadlineOf(const grpc::CallbackServerContext& context) {
 }
 
 void LogError(const char* method, const std::string& caller, const absl::Status& error) {
-  const auto level = IsServersFault(error.code()) ? spdlog::level::err : spdlog::level::debug;
+  const auto level = IsServersFault(error) ? spdlog::level::err : spdlog::level::debug;
   spdlog::log(level, "{} for {}: {}", method, caller, error.ToString());
 }
 

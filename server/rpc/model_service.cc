@@ -133,7 +133,8 @@ absl::StatusOr<LiveModelInfo> ModelService::Promote(const v1::PromoteModelReques
   PromotionTerms terms{.canary_percent = request.canary_percent()};
   if (!measurement.dataset.empty()) {
     terms.judge = [this, &measurement](const Candidate& candidate) {
-      return Judge(candidate, measurement, parts_.run_train);
+      const absl::Status status = Judge(candidate, measurement, parts_.run_train);
+      return absl::IsCancelled(status) ? Draining() : status;
     };
   }
   return parts_.models.Promote(wanted.name, wanted.version, parts_.pipeline.batch_sizes(),
@@ -149,7 +150,7 @@ absl::StatusOr<JudgeOptions> ModelService::Measurement(
       .max_regression_db = asked.has_max_regression_db() ? asked.max_regression_db()
                                                          : parts_.promotion.max_regression_db,
       .timeout = parts_.promotion.timeout,
-      .stop = stop_.get_token()};
+      .stop = measuring_.get_token()};
   const double bound = options.max_regression_db;
   if (!(bound >= 0 && bound <= kMaxRegressionDb)) {
     return absl::InvalidArgumentError(absl::StrFormat(

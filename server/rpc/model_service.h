@@ -58,10 +58,17 @@ class ModelService final : public BytesModelService {
 
   // Waits for a promotion under way: the rest of its load and one run of its warm-up, at most.
   // REQUIRES: the server has ended.
-  ~ModelService() override { stop_.request_stop(); }
+  ~ModelService() override {
+    measuring_.request_stop();
+    stop_.request_stop();
+  }
 
-  // Ends the imports that have not come whole, and those that come later. Idempotent.
-  void BeginDrain() { call_parts_.open.BeginDrain(); }
+  // Ends a measurement, the imports that have not come whole, and those that come later, with
+  // UNAVAILABLE. Idempotent.
+  void BeginDrain() {
+    measuring_.request_stop();
+    call_parts_.open.BeginDrain();
+  }
 
   grpc::ServerUnaryReactor* ListModels(grpc::CallbackServerContext* context,
                                        const v1::ListModelsRequest* request,
@@ -91,6 +98,7 @@ class ModelService final : public BytesModelService {
   CallParts call_parts_;
   ImportParts imports_;
   std::stop_source stop_;
+  std::stop_source measuring_;
   std::atomic<bool> switching_ = false;  // a promotion or rollback is queued or running
 
   WorkerPool readers_{1};
