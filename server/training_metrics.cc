@@ -76,8 +76,8 @@ class JobMetrics final : public prometheus::Collectable {
         Single("deweather_training_images_per_second", "Crops a second of all running jobs",
                MetricType::Gauge, stats.images_per_second)};
     if (!stats.losses.empty()) {
-      families.push_back(Gauges("deweather_training_loss", "Of the job that told last", "term",
-                                stats.losses));
+      families.push_back(
+          Gauges("deweather_training_loss", "Of the job that told last", "term", stats.losses));
     }
     if (!stats.evaluation.empty()) {
       families.push_back(Gauges("deweather_training_evaluation",
