@@ -86,11 +86,15 @@ std::vector<std::string> ModelFolders(const std::string& data_dir) {
   return folders;
 }
 
+std::string VersionStoreOf(const ServerOptions& options) {
+  return options.data_dir.empty() ? "" : absl::StrCat(options.data_dir, "/models");
+}
+
 int ThreadsOr(int threads, int automatic) { return threads > 0 ? threads : automatic; }
 
 LiveModelsOptions ModelOptionsOf(const ServerOptions& options) {
   return {.folders = ModelFolders(options.data_dir),
-          .store = options.data_dir.empty() ? "" : absl::StrCat(options.data_dir, "/models"),
+          .store = VersionStoreOf(options),
           .device = options.device,
           .precision = options.precision,
           .threads = ThreadsOr(options.threads.model, UsableProcessors()),
@@ -216,7 +220,40 @@ absl::StatusOr<std::unique_ptr<Training>> StartTraining(const ServerOptions& opt
   return nullptr;
 }
 
-// `begin` makes every service refuse what is new.
+// What answers over gRPC.
+struct Services {
+  Services(const ServerOptions& options, LiveModels& models, RestorePipeline& pipeline,
+           Training* jobs, Occupancy& calls)
+      : restoration(pipeline, calls, options.limits),
+        training(jobs ? std::optional(jobs->parts()) : std::nullopt, calls, options.limits),
+        model({.models = models,
+               .pipeline = pipeline,
+               .calls = calls,
+               .limits = options.limits,
+               .store = VersionStoreOf(options),
+               .jobs = jobs ? &jobs->store() : nullptr,
+               .datasets = jobs ? &jobs->datasets() : nullptr,
+               .promotion = options.promotion}) {}
+
+  std::vector<NamedService> Named() {
+    return {{v1::RestorationService::service_full_name(), &restoration},
+            {v1::TrainingService::service_full_name(), &training},
+            {v1::ModelService::service_full_name(), &model}};
+  }
+
+  // Makes them refuse what is new.
+  void BeginDrain() {
+    restoration.BeginDrain();
+    training.BeginDrain();
+    model.BeginDrain();
+  }
+
+  RestorationService restoration;
+  TrainingService training;
+  ModelService model;
+};
+
+// `begin` makes all refuse what is new.
 void Drain(RpcServer& server, const std::function<void()>& begin, Occupancy& calls,
            Breakdown& breakdown, const DrainOptions& drain) {
   spdlog::info("health says NOT_SERVING; calls are served for another {}",
@@ -269,23 +306,9 @@ absl::Status Serve(const ServerOptions& options, const DecorateRun& decorate_run
       training ? TrainingMetrics(training->store(), training->runner()) : nullptr;
 
   Occupancy calls;
-  RestorationService restoration(pipeline, calls, options.limits);
-  TrainingService training_service(training ? std::optional(training->parts()) : std::nullopt,
-                                   calls, options.limits);
-  ModelService model_service({.models = models,
-                              .pipeline = pipeline,
-                              .calls = calls,
-                              .limits = options.limits,
-                              .store = model_options.store,
-                              .jobs = training ? &training->store() : nullptr,
-                              .datasets = training ? &training->datasets() : nullptr,
-                              .promotion = options.promotion});
-  DW_ASSIGN_OR_RETURN(
-      RpcServer server,
-      StartRpcServer(options.listen, options.limits,
-                     {{v1::RestorationService::service_full_name(), &restoration},
-                      {v1::ModelService::service_full_name(), &model_service},
-                      {v1::TrainingService::service_full_name(), &training_service}}));
+  Services services(options, models, pipeline, training.get(), calls);
+  DW_ASSIGN_OR_RETURN(RpcServer server,
+                      StartRpcServer(options.listen, options.limits, services.Named()));
   DW_ASSIGN_OR_RETURN(const MetricsEndpoint endpoint,
                       Expose(options.metrics_listen, {metrics, training_metrics}));
   absl::PrintF("grpc listening on %s\n", server.address);
@@ -296,9 +319,7 @@ absl::Status Serve(const ServerOptions& options, const DecorateRun& decorate_run
   SetServing(server, false);
   if (training) training->BeginStop();  // programs write their checkpoints meanwhile
   const auto begin = [&] {
-    restoration.BeginDrain();
-    model_service.BeginDrain();
-    training_service.BeginDrain();
+    services.BeginDrain();
     pipeline.BeginDrain();
   };
   Drain(server, begin, calls, breakdown, options.drain);

@@ -168,7 +168,7 @@ class JobsTest(TestCase):
             wait_until(lambda: runs(job) not in ([], first), 60)
             wait_until(lambda: self.state(server, job) == "RUNNING")
             self.assertEqual(len(runs(job)), 1)
-            self.assertIn("resumed", self.client(server, "jobs", "logs", job).stdout)
+            wait_until(lambda: "goes on at step" in self.client(server, "jobs", "logs", job).stdout)
             self.json(server, "jobs", "cancel", job, "--reason", "enough")
             self.wait_for(server, job, "CANCELLED")
             self.assertEqual(runs(job), [])
