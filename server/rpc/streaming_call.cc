@@ -80,6 +80,7 @@ void StreamingCall::End(const absl::Status& status) {
 void StreamingCall::EndSoon(const absl::Status& status) {
   if (ended()) return;
   patience_ = std::min(patience_, kShortPatience);
+  cut_ = status;
   End(status);
   SetAlarm(absl::Now() + patience_);
 }
@@ -139,6 +140,7 @@ void StreamingCall::OnAlarm() {
   const absl::Duration limit = parts_.limits.max_stream_idle;
   const absl::Time now = absl::Now();
   if (now < IdleAt()) return SetAlarm(std::min(IdleAt(), now + limit));
+  if (ended() && !cut_.ok()) return Cut(cut_);
   if (ended() || writing()) return Cut(Idle("the caller has read no reply", limit));
   End(Idle(silence(), limit));
   SetAlarm(now + limit);

@@ -106,6 +106,7 @@ class StreamingCall : public std::enable_shared_from_this<StreamingCall> {
   std::optional<absl::Time> writing_since_;
   std::optional<absl::Time> ended_at_;
   absl::Duration patience_;  // for the answer to be read
+  absl::Status cut_;         // for who has none; OK: that the caller is idle
 };
 
 using BytesReactor = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;

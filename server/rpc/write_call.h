@@ -37,6 +37,7 @@ class WriteCall : public grpc::ServerWriteReactor<Response>, public StreamingCal
   grpc::ServerWriteReactor<Response>* Open() {
     Enter();
     Post([this] {
+      if (ended()) return;  // the server drains
       Begin();
       Look();
     });
