@@ -135,7 +135,7 @@ def missing_versions(client, jobs, data):
 
 
 def main():
-    flags = arguments(__doc__, count=100, jobs=6, steps=300, longest_ms=1500, seed=1)
+    flags = arguments(__doc__, count=100, jobs=6, steps=60, longest_ms=2500, seed=1)
     report, rng, jobs = Report("job_kills"), random.Random(flags.seed), Jobs()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="job-kills-"))
     data = folder / "data"
