@@ -178,6 +178,16 @@ TEST_F(ProgressTailTest, LinesOfTenMegabytesAreSkipped) {
   EXPECT_THAT(words, ElementsAre("progress 1", "progress 2"));
 }
 
+TEST_F(ProgressTailTest, EndOfALongLineIsNoLine) {
+  ProgressTail tail = Tail();
+  Append(std::string(kMaxLineBytes + 1, 'x'));
+  EXPECT_THAT(tail.Look(At(60)), IsEmpty());
+  Append(Figures(1, 1));
+  EXPECT_THAT(tail.Look(At(62)), IsEmpty());
+  Append(Figures(2, 2));
+  EXPECT_THAT(Words(tail.Look(At(64))), ElementsAre("progress 2"));
+}
+
 TEST_F(ProgressTailTest, LongWarningsAreCutAndWhole) {
   ProgressTail tail = Tail();
   std::string text = "x";
