@@ -16,7 +16,6 @@
 #include <filesystem>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <stop_token>
 #include <string>
 #include <thread>
@@ -210,29 +209,27 @@ std::jthread Repeat(absl::Duration interval, std::function<void(std::stop_token)
   });
 }
 
-// No data folder: no jobs. Of servers that share one, the first runs them.
-absl::StatusOr<std::unique_ptr<Training>> StartTraining(const ServerOptions& options,
-                                                        const LiveModels& models) {
-  if (options.data_dir.empty()) return nullptr;
-  absl::StatusOr<std::unique_ptr<Training>> training = Training::Start(options, models);
-  if (training.ok() || ErrorReason(training.status()) != "JOBS_ELSEWHERE") return training;
-  spdlog::warn("no training jobs here: {}", std::string(training.status().message()));
-  return nullptr;
+// Of servers that share a data folder, the first runs its jobs.
+bool IsServedWithout(const absl::Status& no_jobs) {
+  const std::string reason = ErrorReason(no_jobs);
+  if (reason == "JOBS_ELSEWHERE") spdlog::warn("{}", std::string(no_jobs.message()));
+  return reason == "NO_DATA_FOLDER" || reason == "JOBS_ELSEWHERE";
 }
 
 // What answers over gRPC.
 struct Services {
   Services(const ServerOptions& options, LiveModels& models, RestorePipeline& pipeline,
-           Training* jobs, Occupancy& calls)
+           const absl::StatusOr<std::unique_ptr<Training>>& jobs, Occupancy& calls)
       : restoration(pipeline, calls, options.limits),
-        training(jobs ? std::optional(jobs->parts()) : std::nullopt, calls, options.limits),
+        training(jobs.ok() ? absl::StatusOr<TrainingParts>((*jobs)->parts()) : jobs.status(), calls,
+                 options.limits),
         model({.models = models,
                .pipeline = pipeline,
                .calls = calls,
                .limits = options.limits,
                .store = VersionStoreOf(options),
-               .jobs = jobs ? &jobs->store() : nullptr,
-               .datasets = jobs ? &jobs->datasets() : nullptr,
+               .jobs = jobs.ok() ? &(*jobs)->store() : nullptr,
+               .datasets = jobs.ok() ? &(*jobs)->datasets() : nullptr,
                .promotion = options.promotion}) {}
 
   std::vector<NamedService> Named() {
@@ -301,12 +298,13 @@ absl::Status Serve(const ServerOptions& options, const DecorateRun& decorate_run
     models.Follow(pipeline.batch_sizes(), pipeline.executor(), stop);
   });
 
-  DW_ASSIGN_OR_RETURN(const std::unique_ptr<Training> training, StartTraining(options, models));
+  const absl::StatusOr<std::unique_ptr<Training>> training = Training::Start(options, models);
+  if (!training.ok() && !IsServedWithout(training.status())) return training.status();
   const std::shared_ptr<prometheus::Collectable> training_metrics =
-      training ? TrainingMetrics(training->store(), training->runner()) : nullptr;
+      training.ok() ? TrainingMetrics((*training)->store(), (*training)->runner()) : nullptr;
 
   Occupancy calls;
-  Services services(options, models, pipeline, training.get(), calls);
+  Services services(options, models, pipeline, training, calls);
   DW_ASSIGN_OR_RETURN(RpcServer server,
                       StartRpcServer(options.listen, options.limits, services.Named()));
   DW_ASSIGN_OR_RETURN(const MetricsEndpoint endpoint,
@@ -317,7 +315,7 @@ absl::Status Serve(const ServerOptions& options, const DecorateRun& decorate_run
 
   WaitForStop(breakdown);
   SetServing(server, false);
-  if (training) training->BeginStop();  // programs write their checkpoints meanwhile
+  if (training.ok()) (*training)->BeginStop();  // programs write their checkpoints meanwhile
   const auto begin = [&] {
     services.BeginDrain();
     pipeline.BeginDrain();

@@ -79,6 +79,11 @@ absl::StatusOr<std::string> StoreResult(const std::string& models, const Job& jo
 
 absl::StatusOr<std::unique_ptr<Training>> Training::Start(const ServerOptions& options,
                                                           const LiveModels& models) {
+  if (options.data_dir.empty()) {
+    return WithReason(
+        absl::FailedPreconditionError("this server runs no jobs: it has no data folder (data_dir)"),
+        "NO_DATA_FOLDER");
+  }
   std::unique_ptr<Training> training(new Training);
   training->options_ = options.training;
   DW_ASSIGN_OR_RETURN(training->jobs_, MakeFolder(absl::StrCat(options.data_dir, "/jobs")));

@@ -23,7 +23,8 @@ namespace deweather {
 class Training {
  public:
   // Opens what lies in options.data_dir, and goes on with its jobs. `models` must outlive the result.
-  // JobStore::Open's errors; FAILED_PRECONDITION (JOBS_ELSEWHERE): another server runs the folder's jobs.
+  // JobStore::Open's errors. FAILED_PRECONDITION where a server is to serve without jobs: NO_DATA_FOLDER
+  // there is none; JOBS_ELSEWHERE another server runs the folder's jobs.
   static absl::StatusOr<std::unique_ptr<Training>> Start(const ServerOptions& options,
                                                          const LiveModels& models);
 

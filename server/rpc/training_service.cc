@@ -19,17 +19,11 @@
 namespace deweather {
 namespace {
 
-absl::Status NoDataFolder() {
-  return WithReason(
-      absl::FailedPreconditionError("this server runs no jobs: it has no data folder (data_dir)"),
-      "NO_DATA_FOLDER");
-}
-
 // A stream on a server that runs no jobs.
 template <typename Reactor>
 class Refused final : public Reactor {
  public:
-  explicit Refused(Occupancy& calls) : place_(calls) { this->Finish(ToGrpc(NoDataFolder())); }
+  Refused(Occupancy& calls, const absl::Status& why) : place_(calls) { this->Finish(ToGrpc(why)); }
   void OnDone() override { delete this; }
 
  private:
@@ -46,10 +40,10 @@ grpc::ServerUnaryReactor* TrainingService::Start(const char* method,
                                                  Task task) {
   const auto call = MakeCall(method, context.peer(), parts_.calls, response);
   grpc::ServerUnaryReactor* const reactor = call->Reactor();
-  if (training_.has_value()) {
+  if (training_.ok()) {
     workers.Post([call, task = std::move(task)] { call->Answer(task()); });
   } else {
-    call->Answer(NoDataFolder());
+    call->Answer(training_.status());
   }
   return reactor;
 }
@@ -118,25 +112,29 @@ grpc::ServerUnaryReactor* TrainingService::ListDatasets(grpc::CallbackServerCont
 
 grpc::ServerWriteReactor<v1::JobEvent>* TrainingService::WatchJob(
     grpc::CallbackServerContext* context, const v1::WatchJobRequest* request) {
-  if (!training_) return new Refused<grpc::ServerWriteReactor<v1::JobEvent>>(parts_.calls);
+  if (!training_.ok())
+    return new Refused<grpc::ServerWriteReactor<v1::JobEvent>>(parts_.calls, training_.status());
   return std::make_shared<WatchCall>(parts_, *training_, store_, *context, *request)->Open();
 }
 
 grpc::ServerWriteReactor<v1::LogChunk>* TrainingService::StreamLogs(
     grpc::CallbackServerContext* context, const v1::StreamLogsRequest* request) {
-  if (!training_) return new Refused<grpc::ServerWriteReactor<v1::LogChunk>>(parts_.calls);
+  if (!training_.ok())
+    return new Refused<grpc::ServerWriteReactor<v1::LogChunk>>(parts_.calls, training_.status());
   return std::make_shared<LogCall>(parts_, *training_, store_, *context, *request)->Open();
 }
 
 grpc::ServerWriteReactor<v1::ArtifactChunk>* TrainingService::DownloadArtifact(
     grpc::CallbackServerContext* context, const v1::DownloadArtifactRequest* request) {
-  if (!training_) return new Refused<grpc::ServerWriteReactor<v1::ArtifactChunk>>(parts_.calls);
+  if (!training_.ok())
+    return new Refused<grpc::ServerWriteReactor<v1::ArtifactChunk>>(parts_.calls,
+                                                                    training_.status());
   return std::make_shared<DownloadCall>(parts_, *training_, files_, *context, *request)->Open();
 }
 
 BytesReader* TrainingService::UploadDataset(grpc::CallbackServerContext* context,
                                             grpc::ByteBuffer* response) {
-  if (!training_) return new Refused<BytesReader>(parts_.calls);
+  if (!training_.ok()) return new Refused<BytesReader>(parts_.calls, training_.status());
   return std::make_shared<UploadCall>(parts_, *training_, files_, *context, response)->Open();
 }
 

@@ -7,9 +7,9 @@
 #ifndef DEWEATHER_SERVER_RPC_TRAINING_SERVICE_H_
 #define DEWEATHER_SERVER_RPC_TRAINING_SERVICE_H_
 
-#include <optional>
 #include <utility>
 
+#include "absl/status/statusor.h"
 #include "deweather/v1/training.grpc.pb.h"
 #include "model/base/server_options.h"
 #include "model/base/worker_pool.h"
@@ -26,9 +26,9 @@ using BytesTrainingService =
 
 class TrainingService final : public BytesTrainingService {
  public:
-  // Without `training` every call is refused. What it refers to must outlive the service; a call is in `calls`
-  // until its reply has been sent.
-  TrainingService(std::optional<TrainingParts> training, Occupancy& calls,
+  // An error in place of `training` is every call's answer: why there are no jobs here. What it refers to
+  // must outlive the service; a call is in `calls` until its reply has been sent.
+  TrainingService(absl::StatusOr<TrainingParts> training, Occupancy& calls,
                   const LimitOptions& limits)
       : training_(std::move(training)), parts_{calls, limits, {}} {}
 
@@ -74,7 +74,7 @@ class TrainingService final : public BytesTrainingService {
   grpc::ServerUnaryReactor* Start(const char* method, grpc::CallbackServerContext& context,
                                   WorkerPool& workers, Response* response, Task task);
 
-  const std::optional<TrainingParts> training_;
+  const absl::StatusOr<TrainingParts> training_;
   CallParts parts_;
 
   WorkerPool files_{2};

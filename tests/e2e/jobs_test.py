@@ -192,6 +192,36 @@ class JobsTest(TestCase):
             self.assertEqual(self.refused(server, "jobs", "resume", other),
                              ("FAILED_PRECONDITION", "JOB_STATE"))
 
+    def test_a_version_that_measures_worse_stays_out(self):
+        with self.start_with_sets() as server:
+            jobs = [self.submit(server, steps=steps) for steps in (1, 40)]
+            found = []
+            for job in jobs:
+                self.client(server, "jobs", "watch", job)
+                done = self.json(server, "jobs", "get", job)
+                found.append((done["evaluation"]["figures"]["rainy/psnr_rgb"], done["model_version"]))
+            (_, worse), (_, better) = sorted(found)
+            self.json(server, "models", "promote", "tiny", better, "--evaluate", "rainy")
+            measured = ("--evaluate", "rainy", "--max-regression")
+            refused = self.json(server, "models", "promote", "tiny", worse, *measured, "0", status=1)["error"]
+            self.assertEqual((refused["code"], refused["reason"]), ("FAILED_PRECONDITION", "REGRESSION"))
+            self.assertIn(better, refused["message"])
+            self.assertEqual(self.json(server, "models", "get", "tiny")["live_version"], better)
+            self.assertEqual(self.refused(server, "models", "promote", "tiny", worse, "--evaluate", "nowhere"),
+                             ("NOT_FOUND", "UNKNOWN_DATASET"))
+            # On trial it takes its share of the requests, and none once the trial is over.
+            self.json(server, "models", "promote", "tiny", worse, "--canary", "25")
+            with server.client() as caller:
+                versions = [caller.restore(encode(smooth(32, 32)), model="tiny").model.version for _ in range(40)]
+            share = versions.count(worse)
+            self.assertAlmostEqual(share, 10, delta=2)
+            series = f'deweather_model_requests_total{{code="OK",model="tiny",version="{worse}"}}'
+            self.assertEqual(server.metrics()[series], share)
+            self.assertEqual(self.json(server, "models", "rollback", "tiny")["live_version"], better)
+            self.assertNotIn(series, server.metrics())
+            self.json(server, "models", "promote", "tiny", worse, *measured, "90")
+            self.assertEqual(self.json(server, "models", "get", "tiny")["live_version"], worse)
+
     def test_what_is_refused(self):
         with self.start_with_sets() as server:
             def submit(**config):
@@ -223,6 +253,13 @@ class JobsTest(TestCase):
     def test_without_a_data_folder_there_are_no_jobs(self):
         with Server("--model", "identity") as server:
             self.assertEqual(self.refused(server, "jobs", "list"), ("FAILED_PRECONDITION", "NO_DATA_FOLDER"))
+
+    def test_two_servers_share_a_folder_and_one_runs_its_jobs(self):
+        with self.start_with_sets() as first, self.start_with_sets() as second:
+            self.assertEqual(self.refused(second, "jobs", "list"), ("FAILED_PRECONDITION", "JOBS_ELSEWHERE"))
+            self.assertEqual(self.json(first, "jobs", "list")["jobs"], [])
+            with second.client() as caller:
+                caller.restore(encode(smooth(32, 32)))
 
     def test_metrics_tell_of_jobs(self):
         with self.start_with_sets() as server:

@@ -50,7 +50,7 @@ class TrainingTest : public testing::Test {
                         std::move(options)},
           limits);
   }
-  void Start(std::optional<TrainingParts> parts, const LimitOptions& limits) {
+  void Start(absl::StatusOr<TrainingParts> parts, const LimitOptions& limits) {
     service_ = std::make_unique<TrainingService>(std::move(parts), calls_, limits);
     auto server = StartRpcServer("127.0.0.1:0", limits,
                                  {{v1::TrainingService::service_full_name(), service_.get()}});

@@ -407,7 +407,7 @@ TEST_F(TrainingServiceTest, UnknownJobsAreNotFound) {
 }
 
 TEST_F(TrainingServiceTest, WithoutADataFolderEveryCallIsRefused) {
-  Start(std::nullopt, {});
+  Start(WithReason(absl::FailedPreconditionError("no data folder"), "NO_DATA_FOLDER"), {});
   const auto call = [this]<typename Request, typename Response>(grpc::Status (Stub::*method)(
                         grpc::ClientContext*, const Request&, Response*)) {
     Expect(Call(method, Request()), StatusCode::FAILED_PRECONDITION, "NO_DATA_FOLDER");
