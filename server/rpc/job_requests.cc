@@ -16,6 +16,7 @@
 #include "model/base/error_reason.h"
 #include "model/base/sha256.h"
 #include "model/base/status_macros.h"
+#include "model/base/train_options.h"
 #include "server/rpc/page.h"
 #include "server/rpc/training_convert.h"
 #include "training/jobs/job_folder.h"
@@ -74,7 +75,8 @@ std::string DigestOf(Request request) {
 }
 
 NewJob ToJob(const v1::SubmitJobRequest& request) {
-  return {.model = request.config().name(),
+  const bool named = request.config().has_name();
+  return {.model = named ? request.config().name() : TrainOptions().name,
           .config = ToText(request.config()),
           .labels = {request.labels().begin(), request.labels().end()},
           .priority = request.priority(),

@@ -92,6 +92,16 @@ TEST_F(TrainingServiceTest, ASubmittedJobIsStoredAndTold) {
   EXPECT_EQ(store_->Get(job.id())->submitted.model, "north");
 }
 
+TEST_F(TrainingServiceTest, AModelWithoutANameHasTheProgramsOne) {
+  Serve();
+  v1::SubmitJobRequest request = ARequest();
+  request.mutable_config()->clear_name();
+  v1::Job job;
+  ASSERT_TRUE(Submit(request, &job).ok());
+  EXPECT_EQ(job.model(), "model");
+  EXPECT_EQ(store_->Get(job.id())->submitted.model, "model");
+}
+
 TEST_F(TrainingServiceTest, AJobTellsHowItStands) {
   Serve();
   const std::string id = Submitted();
