@@ -2,11 +2,13 @@
 
 #include <openssl/evp.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdio>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
@@ -14,6 +16,7 @@
 namespace deweather {
 namespace {
 
+constexpr size_t kDigits = 64;
 constexpr size_t kPieceBytes = size_t{1} << 20;
 
 }  // namespace
@@ -44,6 +47,12 @@ std::string Sha256Hex(std::string_view bytes) {
   Sha256 sha256;
   sha256.Update(bytes);
   return sha256.Hex();
+}
+
+bool IsSha256(std::string_view text) {
+  return text.size() == kDigits && std::all_of(text.begin(), text.end(), [](char c) {
+           return absl::ascii_isdigit(c) || (c >= 'a' && c <= 'f');
+         });
 }
 
 absl::StatusOr<std::string> Sha256OfFile(const std::string& path) {

@@ -15,6 +15,9 @@ namespace deweather {
 
 std::string Sha256Hex(std::string_view bytes);
 
+// Whether it may be one.
+bool IsSha256(std::string_view text);
+
 // Of a file, read piece by piece. ReadFile's errors.
 absl::StatusOr<std::string> Sha256OfFile(const std::string& path);
 

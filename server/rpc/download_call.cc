@@ -33,6 +33,9 @@ DownloadCall::~DownloadCall() {
 }
 
 absl::StatusOr<DownloadCall::Page> DownloadCall::FindFirst() {
+  if (!request_.sha256().empty() && !IsSha256(request_.sha256())) {
+    return absl::InvalidArgumentError("sha256 is not made of 64 hexadecimal digits in lower case");
+  }
   DW_RETURN_IF_ERROR(FindJob(training_, request_.id()).status());
   DW_RETURN_IF_ERROR(OpenFile());
   DW_ASSIGN_OR_RETURN(const std::string sha256, Hash());

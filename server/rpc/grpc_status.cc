@@ -1,5 +1,6 @@
 #include "server/rpc/grpc_status.h"
 
+#include <iterator>
 #include <optional>
 
 #include "absl/strings/str_cat.h"
@@ -12,6 +13,21 @@ namespace deweather {
 namespace {
 
 constexpr char kDomain[] = "deweather";
+
+// All that ends a call has 8 KiB in HTTP/2: the message once as it is, where a byte may take three, and
+// up to twice in base64.
+constexpr size_t kMaxMessageBytes = 1024;
+constexpr char kCut[] = "...";
+
+bool IsInsideCharacter(char byte) { return (static_cast<unsigned char>(byte) & 0xC0) == 0x80; }
+
+// Ends in a whole character of UTF-8.
+std::string Shortened(std::string message) {
+  if (message.size() <= kMaxMessageBytes) return message;
+  size_t end = kMaxMessageBytes - std::size(kCut) + 1;
+  while (end > 0 && IsInsideCharacter(message[end])) --end;
+  return message.substr(0, end) + kCut;
+}
 
 // The field of the request that an error with this reason is about; empty: none.
 std::string FieldOf(const std::string& reason, const std::string& message) {
@@ -48,7 +64,7 @@ grpc::Status ToGrpc(const absl::Status& status,
   if (status.ok()) return grpc::Status::OK;
   google::rpc::Status message;
   message.set_code(static_cast<int>(status.code()));
-  message.set_message(std::string(status.message()));
+  message.set_message(Shortened(std::string(status.message())));
   google::rpc::ErrorInfo info;
   info.set_reason(ErrorReason(status));
   info.set_domain(kDomain);

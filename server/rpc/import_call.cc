@@ -33,12 +33,6 @@ absl::Status DiskError(int error, const std::string& what) {
   return absl::IsResourceExhausted(status) ? WithReason(status, "DISK_FULL") : status;
 }
 
-bool IsSha256(const std::string& text) {
-  return text.size() == 64 && std::all_of(text.begin(), text.end(), [](char c) {
-           return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
-         });
-}
-
 absl::Status CheckStart(const v1::ImportModelRequest::Start& start) {
   if (!start.name().empty()) DW_RETURN_IF_ERROR(ValidateName("start.name", start.name()));
   if (start.bytes() < 1) {

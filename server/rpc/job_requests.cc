@@ -74,6 +74,12 @@ std::string DigestOf(Request request) {
   return Sha256Hex(absl::StrCat(request.GetTypeName(), "\n", StableBytes(request)));
 }
 
+// A check of a request is one of the same job.
+std::string DigestOf(v1::SubmitJobRequest request) {
+  request.clear_validate_only();
+  return DigestOf<v1::SubmitJobRequest>(std::move(request));
+}
+
 NewJob ToJob(const v1::SubmitJobRequest& request) {
   const bool named = request.config().has_name();
   return {.model = named ? request.config().name() : TrainOptions().name,
@@ -142,15 +148,21 @@ absl::Status CheckId(const std::string& id) {
 
 }  // namespace
 
+absl::Status CheckSubmit(const TrainingParts& parts, const v1::SubmitJobRequest& request) {
+  const NewJob job = ToJob(request);
+  DW_RETURN_IF_ERROR(Validate(job));
+  DW_ASSIGN_OR_RETURN(const std::optional<Job> known,
+                      parts.store.FindRequest(job.request_id, job.request_digest));
+  if (known.has_value()) return absl::OkStatus();
+  return CheckJobConfig(request.config(), parts.rules);
+}
+
 absl::StatusOr<v1::Job> Submit(const TrainingParts& parts, const v1::SubmitJobRequest& request,
                                absl::Time now) {
   const NewJob job = ToJob(request);
-  DW_RETURN_IF_ERROR(Validate(job));
-  // A job that is there already is neither checked again nor refused for want of room.
   DW_ASSIGN_OR_RETURN(const std::optional<Job> known,
                       parts.store.FindRequest(job.request_id, job.request_digest));
   if (known.has_value()) return ToMessage(*known);
-  DW_RETURN_IF_ERROR(CheckJobConfig(request.config(), parts.rules));
   DW_RETURN_IF_ERROR(CheckRoom(parts));
   if (request.validate_only()) return ToMessage(Job{.submitted = job});
   DW_ASSIGN_OR_RETURN(const Job stored, Store(parts, job, now));

@@ -32,6 +32,10 @@ struct TrainingParts {
   TrainingServiceOptions options;
 };
 
+// Whether the request is well formed; may walk through the folders of data sets. A job that is there already
+// is neither checked again nor refused for want of room.
+absl::Status CheckSubmit(const TrainingParts& parts, const v1::SubmitJobRequest& request);
+// REQUIRES: CheckSubmit was OK.
 absl::StatusOr<v1::Job> Submit(const TrainingParts& parts, const v1::SubmitJobRequest& request,
                                absl::Time now);
 absl::StatusOr<v1::Job> Resume(const TrainingParts& parts, const v1::ResumeJobRequest& request,

@@ -33,4 +33,9 @@ void OpenCalls::BeginDrain() {
   for (const auto& [number, on_drain] : calls) on_drain();
 }
 
+bool OpenCalls::draining() const {
+  MutexLock lock(mutex_);
+  return draining_;
+}
+
 }  // namespace deweather

@@ -22,9 +22,10 @@ class OpenCalls {
 
   // Idempotent.
   void BeginDrain();
+  bool draining() const;
 
  private:
-  Mutex mutex_;
+  mutable Mutex mutex_;
   std::map<int64_t, std::function<void()>> calls_ ABSL_GUARDED_BY(mutex_);
   int64_t next_ ABSL_GUARDED_BY(mutex_) = 0;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;

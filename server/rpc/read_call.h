@@ -2,7 +2,7 @@
 // One message is read at a time; what it asks for is done on a worker, and only then the next is read.
 //
 // Owns     as StreamingCall; the workers are the service's, and are joined before anything else of it goes
-// Threads  Take, Complete and Release run on a worker, one at a time, and may block
+// Threads  Take, Complete and Release run on a worker, one at a time, and may take long
 // Errors   STREAM_IDLE also where less than 64 KiB come within the idle limit; time of the server's own work
 //          does not count
 
@@ -54,6 +54,7 @@ class ReadCall : public BytesReader, public StreamingCall {
   static constexpr int64_t kProgressBytes = int64_t{64} << 10;
 
   void Read() {
+    if (ended()) return;  // the server drains
     SetReading(true);
     read_at_ = absl::Now();
     Moved(waited_);
@@ -96,12 +97,14 @@ class ReadCall : public BytesReader, public StreamingCall {
   template <typename Task>
   void Work(Task task) {
     working_ = true;
-    workers_.Post([this, self = shared_from_this(), task = std::move(task)]() mutable {
-      Post([this, then = task()] {
-        working_ = false;
-        ended() ? StartRelease() : then();
-      });
-    });
+    workers_.Post(
+        [this, self = shared_from_this(), task = std::move(task)]() mutable {
+          Post([this, then = task()] {
+            working_ = false;
+            ended() ? StartRelease() : then();
+          });
+        },
+        TaskOrder::kLong);
   }
 
   void Answer(const absl::StatusOr<Response>& answer) {
@@ -113,7 +116,7 @@ class ReadCall : public BytesReader, public StreamingCall {
   }
 
   void StartRelease() {
-    workers_.Post([this, self = shared_from_this()] { Release(); });
+    workers_.Post([this, self = shared_from_this()] { Release(); }, TaskOrder::kLong);
   }
 
   bool working() const final { return working_; }

@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/time/clock.h"
 #include "model/base/error_reason.h"
+#include "model/base/status_macros.h"
 #include "server/rpc/download_call.h"
 #include "server/rpc/grpc_status.h"
 #include "server/rpc/log_call.h"
@@ -38,21 +39,22 @@ grpc::ServerUnaryReactor* TrainingService::Start(const char* method,
                                                  grpc::CallbackServerContext& context,
                                                  WorkerPool& workers, Response* response,
                                                  Task task) {
-  const auto call = MakeCall(method, context.peer(), parts_.calls, response);
-  grpc::ServerUnaryReactor* const reactor = call->Reactor();
   if (training_.ok()) {
-    workers.Post([call, task = std::move(task)] { call->Answer(task()); });
-  } else {
-    call->Answer(training_.status());
+    return StartCall(method, context.peer(), parts_, workers, response, std::move(task));
   }
-  return reactor;
+  return StartCall(method, context.peer(), parts_, workers, response,
+                   [this]() -> absl::StatusOr<Response> { return training_.status(); });
 }
 
 grpc::ServerUnaryReactor* TrainingService::SubmitJob(grpc::CallbackServerContext* context,
                                                      const v1::SubmitJobRequest* request,
                                                      v1::Job* response) {
-  return Start("SubmitJob", *context, store_, response,
-               [this, request = *request] { return Submit(*training_, request, absl::Now()); });
+  return Start("SubmitJob", *context, files_, response,
+               [this, request = *request]() -> absl::StatusOr<v1::Job> {
+                 DW_RETURN_IF_ERROR(CheckSubmit(*training_, request));
+                 MutexLock lock(submitting_);
+                 return Submit(*training_, request, absl::Now());
+               });
 }
 
 grpc::ServerUnaryReactor* TrainingService::GetJob(grpc::CallbackServerContext* context,
@@ -79,8 +81,10 @@ grpc::ServerUnaryReactor* TrainingService::CancelJob(grpc::CallbackServerContext
 grpc::ServerUnaryReactor* TrainingService::ResumeJob(grpc::CallbackServerContext* context,
                                                      const v1::ResumeJobRequest* request,
                                                      v1::Job* response) {
-  return Start("ResumeJob", *context, store_, response,
-               [this, request = *request] { return Resume(*training_, request, absl::Now()); });
+  return Start("ResumeJob", *context, store_, response, [this, request = *request] {
+    MutexLock lock(submitting_);
+    return Resume(*training_, request, absl::Now());
+  });
 }
 
 grpc::ServerUnaryReactor* TrainingService::DeleteJob(grpc::CallbackServerContext* context,
@@ -121,7 +125,7 @@ grpc::ServerWriteReactor<v1::LogChunk>* TrainingService::StreamLogs(
     grpc::CallbackServerContext* context, const v1::StreamLogsRequest* request) {
   if (!training_.ok())
     return new Refused<grpc::ServerWriteReactor<v1::LogChunk>>(parts_.calls, training_.status());
-  return std::make_shared<LogCall>(parts_, *training_, store_, *context, *request)->Open();
+  return std::make_shared<LogCall>(parts_, *training_, files_, *context, *request)->Open();
 }
 
 grpc::ServerWriteReactor<v1::ArtifactChunk>* TrainingService::DownloadArtifact(

@@ -1,5 +1,6 @@
-// TrainingService on gRPC's callback API. Reactions never block: what asks the store runs on one worker, in the
-// order in which it came, and what reads and writes files on others, so that a long hash holds up no GetJob.
+// TrainingService on gRPC's callback API. Reactions never block: what asks the store runs on one worker, in
+// the order in which it came, and what reads and writes files on others, so that a long hash or the count of
+// a large folder holds up no GetJob.
 //
 // Owns     its workers
 // Threads  thread-safe; called on gRPC's threads
@@ -11,6 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "deweather/v1/training.grpc.pb.h"
+#include "model/base/mutex.h"
 #include "model/base/server_options.h"
 #include "model/base/worker_pool.h"
 #include "server/restore/occupancy.h"
@@ -32,7 +34,7 @@ class TrainingService final : public BytesTrainingService {
                   const LimitOptions& limits)
       : training_(std::move(training)), parts_{calls, limits, {}} {}
 
-  // Ends the streams that are open, and those that come later, with UNAVAILABLE: their callers can go on
+  // Ends the streams that are open, and all calls that come later, with UNAVAILABLE: their callers can go on
   // with another server. Idempotent.
   void BeginDrain() { parts_.open.BeginDrain(); }
 
@@ -76,6 +78,7 @@ class TrainingService final : public BytesTrainingService {
 
   const absl::StatusOr<TrainingParts> training_;
   CallParts parts_;
+  Mutex submitting_;  // held by Submit and Resume
 
   WorkerPool files_{2};
   WorkerPool store_{1};  // last, both: their tasks use all of the above

@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
+#include "model/base/worker_pool.h"
 #include "server/restore/occupancy.h"
 #include "server/rpc/call_parts.h"
 #include "server/rpc/grpc_status.h"
@@ -68,6 +69,20 @@ template <typename Response>
 std::shared_ptr<UnaryCall<Response>> MakeCall(const char* method, std::string caller,
                                               Occupancy& calls, Response* response) {
   return std::make_shared<UnaryCall<Response>>(method, std::move(caller), calls, response);
+}
+
+// Answers with what `task` returns, on a worker; once the server drains, with UNAVAILABLE at once.
+template <typename Response, typename Task>
+grpc::ServerUnaryReactor* StartCall(const char* method, std::string caller, CallParts& parts,
+                                    WorkerPool& workers, Response* response, Task task) {
+  const auto call = MakeCall(method, std::move(caller), parts.calls, response);
+  grpc::ServerUnaryReactor* const reactor = call->Reactor();
+  if (parts.open.draining()) {
+    call->Answer(Draining());
+  } else {
+    workers.Post([call, task = std::move(task)]() mutable { call->Answer(task()); });
+  }
+  return reactor;
 }
 
 }  // namespace deweather

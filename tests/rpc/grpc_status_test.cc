@@ -60,5 +60,22 @@ TEST(ToGrpcTest, FieldsOfAStart) {
   }
 }
 
+// The end of a call must fit into 8 KiB.
+TEST(ToGrpcTest, ALongMessageIsCutBetweenCharacters) {
+  for (const std::string character : {"x", "\u00e9", "\u96e8"}) {
+    std::string text = "quality ";
+    while (text.size() < 5000) text += character;
+    const grpc::Status status = ToGrpc(WithReason(absl::NotFoundError(text), "INVALID_OPTION"));
+    const std::string shown = status.error_message();
+    EXPECT_LE(shown.size(), 1024u);
+    EXPECT_GT(shown.size(), 1020u);
+    EXPECT_TRUE(shown.ends_with(character + "..."));
+    EXPECT_EQ((shown.size() - 11) % character.size(), 0u);
+    EXPECT_LT(3 * shown.size() + 4 * status.error_details().size() / 3, 6500u);
+    EXPECT_EQ(DetailOf<google::rpc::ErrorInfo>(status).reason(), "INVALID_OPTION");
+  }
+  EXPECT_EQ(ToGrpc(absl::NotFoundError(std::string(1024, 'x'))).error_message().size(), 1024u);
+}
+
 }  // namespace
 }  // namespace deweather

@@ -83,6 +83,7 @@ TEST_F(PromoteJobTest, ErrorsOfJobsHaveTheirCodes) {
   v1::Model model;
   Expect(PromoteJob("0123456789ab", &model), grpc::StatusCode::NOT_FOUND, "UNKNOWN_JOB");
   Expect(PromoteJob("../../etc", &model), grpc::StatusCode::NOT_FOUND, "UNKNOWN_JOB");
+  Expect(PromoteJob(std::string(10'000, 'x'), &model), grpc::StatusCode::NOT_FOUND, "UNKNOWN_JOB");
   const grpc::Status other = PromoteJob(id, &model, "rain");
   Expect(other, grpc::StatusCode::INVALID_ARGUMENT, "INVALID_ARGUMENT");
   EXPECT_THAT(other.error_message(), HasSubstr("'tiny'"));

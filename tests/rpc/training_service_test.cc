@@ -3,8 +3,10 @@
 #include <gmock/gmock.h>
 #include <google/protobuf/text_format.h>
 
+#include <future>
 #include <set>
 
+#include "tests/batch/signal.h"
 #include "tests/rpc/training_fixture.h"
 
 namespace deweather {
@@ -188,6 +190,60 @@ TEST_F(TrainingServiceTest, ValidationMakesNoJob) {
   EXPECT_EQ(Submit(request).error_code(), StatusCode::INVALID_ARGUMENT);
   EXPECT_THAT(Stored(), IsEmpty());
   EXPECT_EQ(wakes_, 0);
+}
+
+TEST_F(TrainingServiceTest, WhatIsThereAlreadyValidates) {
+  Serve();
+  v1::SubmitJobRequest request = ARequest();
+  request.set_request_id("r-1");
+  const std::string id = Submitted(request);
+  request.set_validate_only(true);
+  EXPECT_EQ(Submitted(request), id);
+}
+
+TEST_F(TrainingServiceTest, SubmitsAtOnceKeepTheQuotaAndTheirNames) {
+  Serve({.max_queued = 3});
+  v1::SubmitJobRequest named = ARequest();
+  named.set_request_id("r-1");
+  std::set<std::string> ids;
+  std::vector<std::future<grpc::Status>> others;
+  std::vector<std::future<std::string>> same;
+  for (int i = 0; i < 8; ++i) {
+    same.push_back(std::async(std::launch::async, [&] { return Submitted(named); }));
+  }
+  for (std::future<std::string>& id : same) ids.insert(id.get());
+  EXPECT_EQ(ids.size(), 1u);
+  for (int i = 0; i < 8; ++i) {
+    others.push_back(std::async(std::launch::async, [&] { return Submit(ARequest()); }));
+  }
+  for (std::future<grpc::Status>& other : others) other.wait();
+  EXPECT_EQ(Stored().size(), 3u);
+}
+
+TEST_F(TrainingServiceTest, ALargeDataSetHoldsUpNoOtherCall) {
+  const Signal counting, counted;
+  JobConfigRules rules = FakeRules();
+  rules.dataset = [=](const std::string&) {
+    counting.Raise();
+    counted.Wait();
+    return JobDataset{"/data/rain", true};
+  };
+  Start(TrainingParts{*store_, *datasets_, feed_, [] {}, rules, jobs_, {.min_free_bytes = 0}}, {});
+  auto submit = std::async(std::launch::async, [this] { return Submit(ARequest()); });
+  counting.Wait();
+  EXPECT_THAT(ListAll({}), IsEmpty());
+  counted.Raise();
+  EXPECT_TRUE(submit.get().ok());
+}
+
+TEST_F(TrainingServiceTest, AServerThatDrainsRefusesEveryCall) {
+  Serve();
+  const std::string id = Submitted();
+  service_->BeginDrain();
+  Expect(Submit(ARequest()), StatusCode::UNAVAILABLE, "DRAINING");
+  Expect(Cancel(id), StatusCode::UNAVAILABLE, "DRAINING");
+  Expect(Call(&Stub::ListJobs, v1::ListJobsRequest()), StatusCode::UNAVAILABLE, "DRAINING");
+  EXPECT_EQ(Stored().size(), 1u);
 }
 
 TEST_F(TrainingServiceTest, JobsHaveQuotas) {

@@ -429,6 +429,8 @@ TEST_F(DownloadTest, WrongRequestsAreRefused) {
   EXPECT_EQ(Download(id, name, -1).status.error_code(), StatusCode::INVALID_ARGUMENT);
   EXPECT_EQ(Download(id, name, 14).status.error_code(), StatusCode::INVALID_ARGUMENT);
   EXPECT_TRUE(Download(id, name, 13).status.ok());
+  EXPECT_EQ(Download(id, name, 0, std::string(64, 'A')).status.error_code(),
+            StatusCode::INVALID_ARGUMENT);
   Expect(Download(id, "run/none").status, StatusCode::NOT_FOUND, "UNKNOWN_ARTIFACT");
   Expect(Download("abcdefghijkl", name).status, StatusCode::NOT_FOUND, "UNKNOWN_JOB");
   for (const std::string path : {"../jobs.db", "/etc/passwd", "run/../../jobs.db", ""}) {

@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
@@ -7,7 +6,6 @@
 #include <system_error>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "model/base/error_reason.h"
@@ -24,8 +22,6 @@ namespace deweather {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr size_t kSha256Digits = 64;
 
 struct File {
   std::string path;
@@ -48,12 +44,6 @@ absl::Status Invalid(const char* reason, const std::string& message) {
 // What the disk says, with a reason where it is full.
 absl::Status OfDisk(const absl::Status& status) {
   return absl::IsResourceExhausted(status) ? WithReason(status, "DISK_FULL") : status;
-}
-
-bool IsSha256(std::string_view text) {
-  return text.size() == kSha256Digits && std::all_of(text.begin(), text.end(), [](char c) {
-           return absl::ascii_isdigit(c) || (c >= 'a' && c <= 'f');
-         });
 }
 
 absl::Status CheckFile(const File& file, const DatasetOptions& options) {
