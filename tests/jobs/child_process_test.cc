@@ -391,6 +391,17 @@ TEST(RunToEnd, KillsWhatTakesTooLong) {
   EXPECT_TRUE(Eventually([&] { return ProcessesWith(kMark, mark).empty(); }));
 }
 
+TEST(RunToEnd, KillsWhatTakesTooMuchMemory) {
+  std::string mark;
+  const absl::Status status =
+      RunToEnd(
+          {.child = MarkedShell("x=$(head -c 50000000 /dev/zero | tr '\\0' x); sleep 1000", &mark),
+           .max_memory_bytes = 20 << 20})
+          .status();
+  EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
+  EXPECT_TRUE(Eventually([&] { return ProcessesWith(kMark, mark).empty(); }));
+}
+
 TEST(RunToEnd, KillsWhatIsStopped) {
   std::string mark;
   std::stop_source stop;

@@ -6,6 +6,7 @@
 #include <csignal>
 #include <string>
 
+#include "model/base/error_reason.h"
 #include "training/jobs/running_program.h"
 
 namespace deweather {
@@ -86,7 +87,7 @@ TEST(OutcomeTest, WhatWeEndedIsNoFailure) {
   EXPECT_EQ(limit.reason, "too much");
 }
 
-TEST(OutcomeTest, StartThatFailsForWantOfMemoryIsTriedAgain) {
+TEST(OutcomeTest, StartThatMayGoBetterIsTriedAgain) {
   const JobChange missing =
       AfterFailedStart(Running(), absl::NotFoundError("no 'x'"), kOptions, kNow);
   EXPECT_EQ(missing.action, JobAction::kFail);
@@ -95,6 +96,12 @@ TEST(OutcomeTest, StartThatFailsForWantOfMemoryIsTriedAgain) {
       AfterFailedStart(Running(), absl::ResourceExhaustedError("processes"), kOptions, kNow);
   EXPECT_EQ(full.action, JobAction::kRequeue);
   EXPECT_TRUE(full.failure);
+  const absl::Status away =
+      WithReason(absl::FailedPreconditionError("its folder is gone"), "DATASET_UNUSABLE");
+  for (const absl::Status& status : {away, absl::UnavailableError("the disk is away")}) {
+    EXPECT_EQ(AfterFailedStart(Running(), status, kOptions, kNow).action, JobAction::kRequeue);
+    EXPECT_EQ(AfterSuccess(Running(), status, kOptions, kNow).action, JobAction::kRequeue);
+  }
 }
 
 TEST(OutcomeTest, SuccessNeedsItsModel) {
@@ -212,6 +219,17 @@ TEST(ProgramOfTest, DefaultIsTheProgramBesideOurs) {
   EXPECT_THAT(child.arguments[0], testing::EndsWith("/deweather-train"));
   EXPECT_THAT(child.environment, Not(Contains(StartsWith("OMP_NUM_THREADS"))));
   EXPECT_THAT(child.environment, Not(Contains(StartsWith("CUDA_VISIBLE_DEVICES"))));
+}
+
+TEST(TrainProgramTest, AnythingElseIsMarkedAndLimitedLikeAJob) {
+  const ChildOptions child =
+      TrainProgram("evaluation", "/jobs", {.launch = {"torchrun"}, .niceness = 7, .gpu = "1"});
+  EXPECT_THAT(child.arguments, ElementsAre(testing::EndsWith("/deweather-train")));
+  EXPECT_THAT(child.environment,
+              testing::IsSupersetOf(
+                  {"DEWEATHER_JOBS=/jobs", "DEWEATHER_JOB=evaluation", "CUDA_VISIBLE_DEVICES=1"}));
+  EXPECT_TRUE(child.limits.idle);
+  EXPECT_EQ(child.limits.niceness, 7);
 }
 
 }  // namespace

@@ -269,6 +269,12 @@ absl::Status AwaitEnd(ChildProcess& child, const RunOptions& options, Stream& ou
       return absl::DeadlineExceededError(absl::StrFormat("'%s' took longer than %s", program,
                                                          absl::FormatDuration(options.timeout)));
     }
+    const int64_t bytes =
+        options.max_memory_bytes > 0 ? ResidentBytes({child.identity()}) : options.max_memory_bytes;
+    if (bytes > options.max_memory_bytes) {
+      return absl::ResourceExhaustedError(absl::StrFormat(
+          "'%s' used %d bytes of memory; it may use %d", program, bytes, options.max_memory_bytes));
+    }
     std::array<pollfd, 2> ready = {
         {{out.pipe.read_end, POLLIN, 0}, {err.pipe.read_end, POLLIN, 0}}};
     poll(ready.data(), ready.size(), static_cast<int>(absl::ToInt64Milliseconds(kLook)));

@@ -67,12 +67,14 @@ struct RunOptions {
   ChildOptions child = {};  // output_path is of no matter
   absl::Duration timeout = absl::Minutes(10);
   int64_t max_output_bytes = 1 << 20;
+  int64_t max_memory_bytes = 0;  // resident, of the program itself; 0: no limit
   std::stop_token stop = {};
 };
 
 // Runs a program to its end and returns what it printed on stdout, the first max_output_bytes of it.
 // INTERNAL: it ended otherwise than with status 0; the message says how, and the last line of its stderr.
-// DEADLINE_EXCEEDED, CANCELLED: it was killed, and is gone. Its group is gone in any case.
+// DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (memory), CANCELLED: it was killed, and is gone. Its group is gone
+// in any case.
 absl::StatusOr<std::string> RunToEnd(const RunOptions& options);
 
 class ChildProcess {

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "model/base/error_reason.h"
 
 namespace deweather {
 namespace {
@@ -16,6 +17,12 @@ constexpr double kDiskMargin = 1.1;
 
 std::string TextOf(const absl::Status& status) {
   return absl::StrCat(absl::StatusCodeToString(status.code()), ": ", status.message());
+}
+
+// It may work later: memory or disk is short, or a folder of pictures is away.
+bool MayPass(const absl::Status& status) {
+  return absl::IsResourceExhausted(status) || absl::IsUnavailable(status) ||
+         ErrorReason(status) == "DATASET_UNUSABLE";
 }
 
 JobChange Fail(std::string reason) {
@@ -66,7 +73,7 @@ JobChange AfterExit(const Job& job, const ProgramEnd& end, const TrainingService
 JobChange AfterFailedStart(const Job& job, const absl::Status& status,
                            const TrainingServiceOptions& options, absl::Time now) {
   const std::string what = absl::StrCat("cannot be started: ", TextOf(status));
-  return absl::IsResourceExhausted(status) ? AfterFailure(job, what, options, now) : Fail(what);
+  return MayPass(status) ? AfterFailure(job, what, options, now) : Fail(what);
 }
 
 JobChange AfterSuccess(const Job& job, const absl::StatusOr<std::string>& version,
@@ -75,8 +82,7 @@ JobChange AfterSuccess(const Job& job, const absl::StatusOr<std::string>& versio
     return {.action = JobAction::kSucceed, .reason = "finished", .model_version = *version};
   }
   const std::string what = absl::StrCat("its model cannot be stored: ", TextOf(version.status()));
-  return absl::IsResourceExhausted(version.status()) ? AfterFailure(job, what, options, now)
-                                                     : Fail(what);
+  return MayPass(version.status()) ? AfterFailure(job, what, options, now) : Fail(what);
 }
 
 JobChange InState(const Job& job, JobChange change) {

@@ -50,7 +50,7 @@ JobChange AfterFailure(const Job& job, const std::string& what,
 // REQUIRES: !end.exit.ok().
 JobChange AfterExit(const Job& job, const ProgramEnd& end, const TrainingServiceOptions& options,
                     absl::Time now);
-// The program could not be started. Where memory or processes are short it may work later.
+// The program could not be started. Where memory is short, or a data set away, it may work later.
 JobChange AfterFailedStart(const Job& job, const absl::Status& status,
                            const TrainingServiceOptions& options, absl::Time now);
 // The program finished; `version` is of its model, or why that cannot be had. A full disk may be emptied.

@@ -21,7 +21,7 @@ namespace fs = std::filesystem;
 
 constexpr size_t kOutputBytes = 64 << 10;
 
-std::string TrainProgram() {
+std::string TrainPath() {
   std::error_code error;
   const fs::path ours = fs::read_symlink("/proc/self/exe", error);
   return (ours.parent_path() / "deweather-train").string();
@@ -60,12 +60,17 @@ void SignalAll(ChildProcess& child, const std::string& id, int signal) {
 
 }  // namespace
 
+ChildOptions TrainProgram(const std::string& id, const std::string& jobs,
+                          const TrainingServiceOptions& training) {
+  return {.arguments = {TrainPath()},
+          .environment = EnvironmentOf(id, jobs, training),
+          .limits = {.idle = training.idle, .niceness = training.niceness}};
+}
+
 ChildOptions ProgramOf(const std::string& id, const std::string& jobs,
                        const TrainingServiceOptions& training) {
-  ChildOptions options{.arguments = training.launch,
-                       .environment = EnvironmentOf(id, jobs, training),
-                       .limits = {.idle = training.idle, .niceness = training.niceness}};
-  if (options.arguments.empty()) options.arguments = {TrainProgram()};
+  ChildOptions options = TrainProgram(id, jobs, training);
+  if (!training.launch.empty()) options.arguments = training.launch;
   for (std::string argument : {std::string("run"), std::string("--config"), JobConfigPath(jobs, id),
                                std::string("--progress"), std::string("lines")}) {
     options.arguments.push_back(std::move(argument));

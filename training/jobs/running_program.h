@@ -33,6 +33,11 @@ struct RunningProgram {
   std::function<bool()> left = {};
 };
 
+// The deweather-train beside this program, without arguments, with the marks of job `id` and the limits of
+// `training`.
+ChildOptions TrainProgram(const std::string& id, const std::string& jobs,
+                          const TrainingServiceOptions& training);
+
 // What is started for the job `id` of JOBS: training.launch, or the deweather-train beside this program.
 ChildOptions ProgramOf(const std::string& id, const std::string& jobs,
                        const TrainingServiceOptions& training);
