@@ -214,6 +214,8 @@ absl::StatusOr<CheckpointFile> ToCheckpoint(std::string file, const std::string&
   DW_ASSIGN_OR_RETURN(Safetensors content, ParseSafetensors(file));
   if (content.metadata.contains("format")) return Rename(std::move(file), content, name);
   DW_ASSIGN_OR_RETURN(Imported imported, ImportAuthors(content));
+  content = {};  // the weights are copied: no third time beside what is written
+  std::string().swap(file);
   if (!name.empty()) imported.config.name = name;
   CheckpointFile ours{"", std::move(imported.unused)};
   DW_ASSIGN_OR_RETURN(ours.bytes, SerializeCheckpoint(imported.config, imported.parameters, {}));
