@@ -14,6 +14,7 @@ than 20 MB since the warm-up.
 
 import collections
 import contextlib
+import hashlib
 import random
 import socket
 import struct
@@ -32,16 +33,18 @@ limits { max_receive_bytes: 1048576 max_large_bytes: 1048576 }
 admission { max_caller_percent: 100 }
 """
 MODELS = "deweather.v1.ModelService"
+TRAINING = "deweather.v1.TrainingService"
 HEALTH = "grpc.health.v1.Health"
 REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
 PATIENT_S = 60
 FILES = 5  # by which the number of open files may differ
-KNOWN = 12  # the first so many of `methods_of` name methods of the server
+KNOWN = 23  # the first so many of `methods_of` name methods of the server
 CONNECTORS = 4
 REPLIES = 50  # that a stream's caller reads before it cancels
 
 # What a call may always end with; other codes need a reason that `fault_of` knows.
-SANE = ("OK", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED")
+SANE = ("OK", "INVALID_ARGUMENT", "NOT_FOUND", "ALREADY_EXISTS", "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED",
+        "DATA_LOSS")
 
 Method = collections.namedtuple("Method", "path shape type examples")
 Call = collections.namedtuple("Call", "method kind messages impatient half_close")
@@ -153,7 +156,23 @@ def examples_of(client, picture):
     chunk = {"chunk": {"offset": 0, "data": picture}}
     start = {"start": {"options": options, "image_bytes": len(picture)}}
     one = {"frame": {"id": 7, "image": picture}}
+    sha256 = hashlib.sha256(picture).hexdigest()
+    job = {"id": "0123456789ab"}
+    config = {"data": {"clean": [{"dir": "nowhere"}]}, "steps": 1}
+    upload = ({"start": {"name": "uploaded", "kind": 2}},
+              {"file": {"path": "a.png", "bytes": len(picture), "sha256": sha256}}, {"chunk": picture})
     return {
+        "ImportModel": make(prefix + "ImportModelRequest",
+                            {"start": {"name": "a", "bytes": len(picture), "sha256": sha256}}, {"chunk": picture}),
+        "SubmitJob": make(prefix + "SubmitJobRequest", {"config": config, "labels": {"a": "b"}, "request_id": "r"}),
+        "ListJobs": make(prefix + "ListJobsRequest", {"page_size": 3, "states": [1], "labels": {"a": "b"}}),
+        "WatchJob": make(prefix + "WatchJobRequest", {**job, "after_event": 1}),
+        "StreamLogs": make(prefix + "StreamLogsRequest", {**job, "offset": 1, "follow": True}),
+        "DownloadArtifact": make(prefix + "DownloadArtifactRequest", {**job, "name": "log.txt", "offset": 1}),
+        "ListDatasets": make(prefix + "ListDatasetsRequest", {"page_size": 3}),
+        "UploadDataset": make(prefix + "UploadDatasetRequest", *upload),
+        **{name: make(f"{prefix}{name}Request", job)
+           for name in ("GetJob", "CancelJob", "ResumeJob", "DeleteJob", "ListCheckpoints")},
         "Restore": make(prefix + "RestoreRequest", {"image": picture, "options": options}),
         "RestoreLarge": make(prefix + "RestoreLargeRequest", start, chunk),
         "RestoreStream": make(prefix + "RestoreStreamRequest",
@@ -176,6 +195,10 @@ def methods_of(client, picture):
     return [
         at(SERVICE, "Restore"), at(SERVICE, "RestoreLarge", both), at(SERVICE, "RestoreStream", both),
         *(at(MODELS, n) for n in ("ListModels", "GetModel", "PromoteModel", "RollbackModel")),
+        at(MODELS, "ImportModel", "stream_unary"), at(TRAINING, "UploadDataset", "stream_unary"),
+        *(at(TRAINING, n) for n in ("SubmitJob", "GetJob", "ListJobs", "CancelJob", "ResumeJob", "DeleteJob",
+                                    "ListCheckpoints", "ListDatasets")),
+        *(at(TRAINING, n, "unary_stream") for n in ("WatchJob", "StreamLogs", "DownloadArtifact")),
         at(HEALTH, "Check"), at(HEALTH, "Watch", "unary_stream", "Check"),
         at(REFLECTION, "ServerReflectionInfo", both),
         # A method called in another's shape, and names that the server does not know.
@@ -214,7 +237,8 @@ def send(channel, call, timeout):
         yield from call.messages
         if not call.half_close:
             gone.wait(PATIENT_S)
-    return multi(requests(), timeout=timeout), gone
+    begin = multi.future if call.method.shape == "stream_unary" else multi
+    return begin(requests(), timeout=timeout), gone
 
 
 def make(channel, call, rng):
@@ -222,7 +246,7 @@ def make(channel, call, rng):
     timeout = rng.choice((0.001, 0.01, 0.05)) if call.impatient else PATIENT_S
     replies, gone = send(channel, call, timeout)
     try:
-        if call.method.shape == "unary_unary":
+        if call.method.shape.endswith("unary"):
             replies.result()
         else:
             for n, _ in enumerate(replies):
