@@ -125,6 +125,24 @@ int RunModelsRollback(const ModelsFlags& flags) {
   return CallAndPrint(flags, request, &Stub::RollbackModel, "rollback");
 }
 
+int RunModelsDelete(const ModelsFlags& flags) {
+  const std::unique_ptr<Stub> stub = v1::ModelService::NewStub(OpenChannel(flags.server));
+  grpc::ClientContext context;
+  SetDeadline(flags.server, context);
+  v1::DeleteVersionRequest request;
+  request.set_name(flags.name);
+  request.set_version(flags.version);
+  v1::DeleteVersionResponse response;
+  const grpc::Status status = stub->DeleteVersion(&context, request, &response);
+  if (!status.ok()) return FailCall(status, flags.json);
+  if (flags.json) {
+    PrintJson({{"name", flags.name}, {"deleted", flags.version}});
+  } else {
+    absl::PrintF("deleted %s %s\n", flags.name, flags.version);
+  }
+  return 0;
+}
+
 int RunModelsImport(const ModelsFlags& flags) {
   const absl::StatusOr<std::string> bytes = ReadFile(flags.file);
   if (!bytes.ok()) return FailLocally(bytes.status(), flags.json);

@@ -17,8 +17,8 @@ namespace deweather {
 
 struct ModelsFlags {
   ServerFlags server;
-  std::string name;     // of get, promote and rollback; of import: for the one that the file holds
-  std::string version;  // of promote: this, or the job that made it
+  std::string name;     // of the model; of import: for the one that the file holds
+  std::string version;  // of delete; of promote: this, or the job that made it
   std::string job;
   std::optional<double> canary_percent;  // of promote; unset: it goes live
   std::string evaluate;  // of promote: a data set; empty: as the server is configured
@@ -35,6 +35,7 @@ int RunModelsList(const ModelsFlags& flags);
 int RunModelsGet(const ModelsFlags& flags);
 int RunModelsPromote(const ModelsFlags& flags);
 int RunModelsRollback(const ModelsFlags& flags);
+int RunModelsDelete(const ModelsFlags& flags);
 int RunModelsImport(const ModelsFlags& flags);
 
 // INVALID_ARGUMENT: flags that contradict each other, or a value out of its range.

@@ -20,7 +20,7 @@ void AddOne(CLI::App& models, const char* name, const char* help, Run run, absl:
 void AddPromote(CLI::App& models, Command* chosen) {
   auto [app, flags] =
       AddCommand(models, "promote", "Makes a stored version live", RunModelsPromote, chosen);
-  flags.server.timeout = absl::Minutes(5);
+  flags.server.timeout = absl::Minutes(35);  // the server may measure for 30
   AddText(app, "NAME", flags.name, "Of the model");
   AddText(app, "VERSION", flags.version, "12 hexadecimal digits");
   AddText(app, "--job", flags.job, "Instead: what this training job made")->type_name("ID");
@@ -33,6 +33,16 @@ void AddPromote(CLI::App& models, Command* chosen) {
   app.add_option("--max-regression", flags.max_regression_db, "That is borne, PSNR")
       ->type_name("DB");
   app.add_flag("--no-evaluate", flags.no_evaluate, "Measure nothing")->excludes(evaluate);
+  AddJson(app, flags.json);
+  AddServerFlags(app, flags.server, "for the answer");
+}
+
+void AddDelete(CLI::App& models, Command* chosen) {
+  auto [app, flags] = AddCommand(
+      models, "delete", "Deletes a version that is not live, on trial or what a rollback goes to",
+      RunModelsDelete, chosen);
+  AddText(app, "NAME", flags.name, "Of the model")->required();
+  AddText(app, "VERSION", flags.version, "12 hexadecimal digits")->required();
   AddJson(app, flags.json);
   AddServerFlags(app, flags.server, "for the answer");
 }
@@ -53,7 +63,7 @@ void AddImport(CLI::App& models, Command* chosen) {
 
 void AddModels(CLI::App& parent, Command* chosen) {
   CLI::App& models =
-      *parent.add_subcommand("models", "Shows models, changes what is live, stores new ones");
+      *parent.add_subcommand("models", "Shows models, changes what is live, stores and deletes");
   models.require_subcommand(1);
   auto [app, flags] =
       AddCommand(models, "list", "Every model and its live version", RunModelsList, chosen);
@@ -64,6 +74,7 @@ void AddModels(CLI::App& parent, Command* chosen) {
   AddOne(models, "rollback", "Ends a trial, or makes the version live that was live before",
          RunModelsRollback, absl::Minutes(5), chosen);
   AddImport(models, chosen);
+  AddDelete(models, chosen);
 }
 
 }  // namespace deweather

@@ -171,6 +171,12 @@ std::string KnownVersions(const std::string& models, const std::string& name) {
   });
 }
 
+absl::Status UnknownVersion(const std::string& models, const std::string& name,
+                            const std::string& version) {
+  return absl::NotFoundError(absl::StrFormat("model '%s' has no version %s; stored: %s", name,
+                                             version, KnownVersions(models, name)));
+}
+
 // A folder that is new outlives a power cut, as what is written into it will.
 absl::Status MakeFolders(const std::string& path) {
   std::error_code error;
@@ -190,9 +196,9 @@ void RemoveAll(const std::string& path) {
 }
 
 // Beside the versions, and nobody else's.
-std::string TemporaryFolder(const std::string& models, const VersionManifest& manifest) {
-  return UniqueName(
-      absl::StrCat(NameFolder(models, manifest.name), "/.tmp-", manifest.version, "-"));
+std::string TemporaryFolder(const std::string& models, const std::string& name,
+                            const std::string& version) {
+  return UniqueName(absl::StrCat(NameFolder(models, name), "/.tmp-", version, "-"));
 }
 
 // Puts the whole folder `from` where the version belongs; a torn one that is there makes way.
@@ -206,7 +212,7 @@ absl::Status MoveIntoPlace(const std::string& from, const std::string& to) {
 
 absl::Status Write(const std::string& models, const VersionManifest& manifest,
                    std::string_view checkpoint) {
-  const std::string folder = TemporaryFolder(models, manifest);
+  const std::string folder = TemporaryFolder(models, manifest.name, manifest.version);
   DW_RETURN_IF_ERROR(MakeFolders(folder));
   const absl::Cleanup remove = [&folder] { RemoveAll(folder); };
   DW_RETURN_IF_ERROR(WriteFileAtomically(absl::StrCat(folder, "/", kWeights), checkpoint));
@@ -257,8 +263,7 @@ absl::StatusOr<VersionManifest> ReadManifest(const std::string& models, const st
                                              const std::string& version) {
   DW_RETURN_IF_ERROR(CheckPlace(name, version));
   if (IsFolder(VersionFolder(models, name, version))) return ReadPlaced(models, name, version);
-  return absl::NotFoundError(absl::StrFormat("model '%s' has no version %s; stored: %s", name,
-                                             version, KnownVersions(models, name)));
+  return UnknownVersion(models, name, version);
 }
 
 absl::StatusOr<std::string> ReadVersion(const std::string& models, const std::string& name,
@@ -270,6 +275,20 @@ absl::StatusOr<std::string> ReadVersion(const std::string& models, const std::st
   if (sha256 == manifest.sha256) return bytes;
   return Torn(path,
               absl::StrFormat("has SHA-256 %s; its manifest says %s", sha256, manifest.sha256));
+}
+
+absl::Status DeleteVersion(const std::string& models, const std::string& name,
+                           const std::string& version) {
+  DW_RETURN_IF_ERROR(CheckPlace(name, version));
+  const std::string folder = VersionFolder(models, name, version);
+  if (!IsFolder(folder)) return UnknownVersion(models, name, version);
+  const std::string deleted = TemporaryFolder(models, name, version);
+  DW_RETURN_IF_ERROR(Rename(folder, deleted));
+  const absl::Status synced = SyncFolderOf(folder);
+  RemoveAll(deleted);
+  std::error_code not_empty;
+  fs::remove(NameFolder(models, name), not_empty);
+  return synced;
 }
 
 VersionList ListVersions(const std::string& models, const std::string& name) {

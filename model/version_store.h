@@ -8,8 +8,9 @@
 //          MODELS/NAME/live.json                   {"version", "previous", "canary": {"version",
 //                                                  "percent"}}; "previous" may be "", "canary"
 //                                                  may be missing, other fields are passed over
-//          MODELS/NAME/.tmp-*                      a version in the making; one that a crash left
-//                                                  is never looked at and may be deleted
+//          MODELS/NAME/.tmp-*                      a version in the making, or one that is being
+//                                                  deleted; one that a crash left is never looked
+//                                                  at and may be deleted
 //          MODELS is DATA/models of a data folder. NAME obeys model/base/name.h and VERSION is 12
 //          digits, so that neither can lead out of MODELS; every function here checks both.
 // Threads  thread-safe, between processes too: a version is renamed into place after an fsync, and
@@ -68,6 +69,11 @@ absl::StatusOr<VersionManifest> ReadManifest(const std::string& models, const st
 // The bytes of a checkpoint, held against the manifest's SHA-256.
 absl::StatusOr<std::string> ReadVersion(const std::string& models, const std::string& name,
                                         const std::string& version);
+
+// Deletes a version, whole or torn, and the folder of a name that is left with nothing; a crash leaves
+// the version as it was or a .tmp-*. REQUIRES: it is not in use.
+absl::Status DeleteVersion(const std::string& models, const std::string& name,
+                           const std::string& version);
 
 struct VersionList {
   std::vector<VersionManifest> versions;  // newest first

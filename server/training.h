@@ -26,7 +26,7 @@ class Training {
   // JobStore::Open's errors. FAILED_PRECONDITION where a server is to serve without jobs: NO_DATA_FOLDER
   // there is none; JOBS_ELSEWHERE another server runs the folder's jobs.
   static absl::StatusOr<std::unique_ptr<Training>> Start(const ServerOptions& options,
-                                                         const LiveModels& models);
+                                                         LiveModels& models);
 
   TrainingParts parts();
   JobStore& store() { return *store_; }

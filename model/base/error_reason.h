@@ -15,7 +15,8 @@ namespace deweather {
 // INVALID_OPTION, UNSUPPORTED_OPTION, UNKNOWN_MODEL, NO_LIVE_MODEL, BYTE_BUDGET, TILE_BUDGET,
 // CALLER_QUOTA, DEADLINE_TOO_SHORT, DRAINING, MODEL_FAILED, NOT_ENCODABLE, REPLY_SIZE; of a
 // promotion UNKNOWN_MODEL, UNKNOWN_VERSION, NO_DATA_FOLDER, NO_PREVIOUS_VERSION, PROMOTION_RUNNING,
-// TORN_VERSION, MODEL_BUDGET, MODEL_FAILED; else the name of the code (DEADLINE_EXCEEDED, CANCELLED).
+// TORN_VERSION, MODEL_BUDGET, MODEL_FAILED; of a delete VERSION_IN_USE; else the name of the code
+// (DEADLINE_EXCEEDED, CANCELLED).
 std::string ErrorReason(const absl::Status& status);
 
 // `status` with `reason`, unless it has one already. An OK status stays as it is.

@@ -127,7 +127,9 @@ absl::Status CheckTraining(const TrainingServiceOptions& training) {
       CheckRange("training.max_log_bytes", training.max_log_bytes, 4096, int64_t{1} << 30));
   DW_RETURN_IF_ERROR(CheckRange("training.max_disk_bytes", training.max_disk_bytes,
                                 int64_t{1} << 20, int64_t{1000} << 40));
-  return CheckRange("training.min_free_bytes", training.min_free_bytes, 0, int64_t{1} << 40);
+  DW_RETURN_IF_ERROR(
+      CheckRange("training.min_free_bytes", training.min_free_bytes, 0, int64_t{1} << 40));
+  return CheckRange("training.keep_versions", training.keep_versions, 0, 1'000'000);
 }
 
 absl::Status CheckRegistered(const std::vector<RegisteredDataset>& registered) {

@@ -73,6 +73,7 @@ struct TrainingServiceOptions {
   int64_t max_log_bytes = int64_t{16} << 20;           // of what a program printed
   int64_t max_disk_bytes = int64_t{64} << 30;          // of all jobs' folders
   int64_t min_free_bytes = int64_t{1} << 30;  // of the disk, below which no job is taken
+  int keep_versions = 0;  // of one model, the newest that jobs made; 0: all
 
   friend bool operator==(const TrainingServiceOptions&, const TrainingServiceOptions&) = default;
 };

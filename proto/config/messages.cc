@@ -68,6 +68,7 @@ void Copy(const v1::ServerConfig::Training& message, TrainingServiceOptions* opt
   DW_COPY(max_log_bytes);
   DW_COPY(max_disk_bytes);
   DW_COPY(min_free_bytes);
+  DW_COPY(keep_versions);
 }
 
 void Copy(const v1::ServerConfig::Datasets& message, DatasetOptions* options) {

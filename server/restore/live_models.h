@@ -149,6 +149,14 @@ class LiveModels {
                                          const std::vector<int>& batch_sizes,
                                          const Executor& executor, std::stop_token stop = {});
 
+  // Deletes a stored version, whole or torn. Nothing goes that is live, on trial, or what a rollback goes to,
+  // here or by live.json: FAILED_PRECONDITION, as without a store. ABORTED while a promotion is under way.
+  absl::Status DeleteVersion(const std::string& name, const std::string& version);
+
+  // Deletes the versions of a name that came out of jobs, but for the `keep` newest and those in use. Never
+  // fails: what cannot be deleted is logged. Does nothing while a promotion is under way.
+  void PruneVersions(const std::string& name, int keep);
+
   // Makes live, or puts on trial, what a live.json newly says. Reads one small file a name; never fails: what cannot
   // be followed is logged, and tried again a minute later or when the file changes. Does nothing
   // while a promotion is under way. To be called every few seconds, by one thread.
@@ -235,6 +243,7 @@ class LiveModels {
   absl::Status WriteTrial(const std::string& name, const std::string& canary, double percent);
   std::string StoreLive(const std::string& name);
   absl::Status CheckKnown(const std::string& name) const;
+  absl::Status CheckUnused(const std::string& name, const std::string& version) const;
 
   void LoadOther(const std::string& name, const WarmUpOptions& warm_up);
   void LoadCanary(const std::string& name, const LiveRecord& record, const WarmUpOptions& warm_up);

@@ -1,4 +1,4 @@
-// LiveModels: promotions, trials, rollbacks, and what other servers decide.
+// LiveModels: promotions, trials, rollbacks, deletes, and what other servers decide.
 
 #include <filesystem>
 #include <system_error>
@@ -22,12 +22,15 @@ namespace {
 
 constexpr absl::Duration kRetryFollowing = absl::Minutes(1);
 
+absl::Status CheckPlace(const std::string& name, const std::string& version) {
+  DW_RETURN_IF_ERROR(ValidateName("name", name));
+  if (IsVersion(version)) return absl::OkStatus();
+  return absl::InvalidArgumentError("version is not made of 12 hexadecimal digits in lower case");
+}
+
 absl::Status CheckTerms(const std::string& name, const std::string& version,
                         const PromotionTerms& terms) {
-  DW_RETURN_IF_ERROR(ValidateName("name", name));
-  if (!IsVersion(version)) {
-    return absl::InvalidArgumentError("version is not made of 12 hexadecimal digits in lower case");
-  }
+  DW_RETURN_IF_ERROR(CheckPlace(name, version));
   if (terms.canary_percent == 0 || IsCanaryPercent(terms.canary_percent)) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrFormat(
       "canary_percent is %g; it must be 0, or above 0 and below 100", terms.canary_percent));
@@ -47,7 +50,7 @@ std::string Share(const std::string& name, const LiveRecord& record) {
 absl::Status LiveModels::BeginPromotion() {
   if (options_.store.empty()) {
     return WithReason(
-        absl::FailedPreconditionError("no version can be promoted: the server has no data folder"),
+        absl::FailedPreconditionError("there are no versions: the server has no data folder"),
         "NO_DATA_FOLDER");
   }
   MutexLock lock(mutex_);
@@ -220,6 +223,48 @@ absl::Status LiveModels::CheckKnown(const std::string& name) const {
   return WithReason(absl::NotFoundError(absl::StrFormat("unknown model '%s'; known: %s", name,
                                                         absl::StrJoin(Names(), ", "))),
                     "UNKNOWN_MODEL");
+}
+
+// --- deleting ---
+
+absl::Status LiveModels::DeleteVersion(const std::string& name, const std::string& version) {
+  DW_RETURN_IF_ERROR(CheckPlace(name, version));
+  DW_RETURN_IF_ERROR(BeginPromotion());
+  const absl::Cleanup end = [this] { EndPromotion(); };
+  DW_RETURN_IF_ERROR(CheckKnown(name));
+  DW_RETURN_IF_ERROR(CheckUnused(name, version));
+  const absl::Status deleted = deweather::DeleteVersion(options_.store, name, version);
+  return absl::IsNotFound(deleted) ? WithReason(deleted, "UNKNOWN_VERSION") : deleted;
+}
+
+// A server that shares the folder may have written live.json since this one looked.
+absl::Status LiveModels::CheckUnused(const std::string& name, const std::string& version) const {
+  DW_ASSIGN_OR_RETURN(const auto record, ReadLive(options_.store, name));
+  const LiveRecord said = record.value_or(LiveRecord{});
+  const Standing standing = Find(name).value_or(Standing{});
+  const char* use = nullptr;
+  if (version == said.previous) use = "what a rollback goes to";
+  if (version == said.canary || version == standing.canary) use = "on trial";
+  if (version == said.version || version == standing.info.version) use = "live";
+  if (use == nullptr) return absl::OkStatus();
+  return WithReason(absl::FailedPreconditionError(absl::StrFormat(
+                        "model '%s' version %s is %s, and stays", name, version, use)),
+                    "VERSION_IN_USE");
+}
+
+void LiveModels::PruneVersions(const std::string& name, int keep) {
+  if (!BeginPromotion().ok()) return;
+  const absl::Cleanup end = [this] { EndPromotion(); };
+  int seen = 0;
+  const VersionList list = ListVersions(options_.store, name);
+  for (const VersionManifest& manifest : list.versions) {
+    if (!manifest.source.starts_with("job ") || seen++ < keep) continue;
+    if (!CheckUnused(name, manifest.version).ok()) continue;
+    const absl::Status deleted = deweather::DeleteVersion(options_.store, name, manifest.version);
+    const std::string which = absl::StrFormat("model %s version %s", name, manifest.version);
+    Log(deleted.ok() ? absl::StrFormat("%s is deleted: jobs made %d newer ones", which, keep)
+                     : absl::StrFormat("%s cannot be deleted: %s", which, deleted.ToString()));
+  }
 }
 
 // --- following ---

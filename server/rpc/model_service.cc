@@ -170,6 +170,21 @@ grpc::ServerUnaryReactor* ModelService::RollbackModel(grpc::CallbackServerContex
   });
 }
 
+grpc::ServerUnaryReactor* ModelService::DeleteVersion(grpc::CallbackServerContext* context,
+                                                      const v1::DeleteVersionRequest* request,
+                                                      v1::DeleteVersionResponse* response) {
+  const auto call = MakeCall("DeleteVersion", context->peer(), parts_.calls, response);
+  grpc::ServerUnaryReactor* const reactor = call->Reactor();
+  readers_.Post([this, call, caller = context->peer(), request = *request] {
+    const absl::Status deleted = parts_.models.DeleteVersion(request.name(), request.version());
+    if (!deleted.ok()) return call->Answer(deleted);
+    spdlog::info("DeleteVersion for {}: model {} version {} is deleted", caller, request.name(),
+                 request.version());
+    call->Answer(v1::DeleteVersionResponse());
+  });
+  return reactor;
+}
+
 BytesReader* ModelService::ImportModel(grpc::CallbackServerContext* context,
                                        grpc::ByteBuffer* response) {
   return std::make_shared<ImportCall>(call_parts_, imports_, importer_, *context, response)->Open();

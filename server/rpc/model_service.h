@@ -47,7 +47,8 @@ struct ModelServiceParts {
 using BytesModelService = v1::ModelService::WithCallbackMethod_ListModels<
     v1::ModelService::WithCallbackMethod_GetModel<v1::ModelService::WithCallbackMethod_PromoteModel<
         v1::ModelService::WithCallbackMethod_RollbackModel<
-            v1::ModelService::WithRawCallbackMethod_ImportModel<v1::ModelService::Service>>>>>;
+            v1::ModelService::WithCallbackMethod_DeleteVersion<
+                v1::ModelService::WithRawCallbackMethod_ImportModel<v1::ModelService::Service>>>>>>;
 
 class ModelService final : public BytesModelService {
  public:
@@ -82,6 +83,9 @@ class ModelService final : public BytesModelService {
   grpc::ServerUnaryReactor* RollbackModel(grpc::CallbackServerContext* context,
                                           const v1::RollbackModelRequest* request,
                                           v1::Model* response) override;
+  grpc::ServerUnaryReactor* DeleteVersion(grpc::CallbackServerContext* context,
+                                          const v1::DeleteVersionRequest* request,
+                                          v1::DeleteVersionResponse* response) override;
   BytesReader* ImportModel(grpc::CallbackServerContext* context,
                            grpc::ByteBuffer* response) override;
 

@@ -138,10 +138,12 @@ TEST(PromotionOfTest, TrialsAndMeasurements) {
   EXPECT_EQ(request->evaluation().max_regression_db(), 0.1);
 }
 
-class ImportService final : public v1::ModelService::Service {
+class FakeModels final : public v1::ModelService::Service {
  public:
   v1::ImportModelRequest::Start start;
   std::string bytes;
+  std::vector<std::string> deleted;
+  grpc::Status delete_answer;
 
   grpc::Status ImportModel(grpc::ServerContext*, grpc::ServerReader<v1::ImportModelRequest>* reader,
                            v1::ImportModelResponse* response) override {
@@ -154,12 +156,17 @@ class ImportService final : public v1::ModelService::Service {
     response->add_unused_tensors("left.over");
     return grpc::Status::OK;
   }
+  grpc::Status DeleteVersion(grpc::ServerContext*, const v1::DeleteVersionRequest* request,
+                             v1::DeleteVersionResponse*) override {
+    deleted.push_back(request->name() + " " + request->version());
+    return delete_answer;
+  }
 };
 
 TEST(RunModelsImportTest, SendsTheFileAndTellsWhatItBecame) {
   const std::string file = NewFolder() + "/theirs.safetensors", bytes(600'000, 'x');
   ASSERT_TRUE(WriteFileAtomically(file, bytes).ok());
-  ImportService service;
+  FakeModels service;
   const TestServer server(&service);
   ModelsFlags flags;
   flags.server = server.flags();
@@ -172,6 +179,28 @@ TEST(RunModelsImportTest, SendsTheFileAndTellsWhatItBecame) {
   EXPECT_EQ(service.start.bytes(), 600'000);
   EXPECT_EQ(service.start.sha256(), Sha256Hex(bytes));
   EXPECT_EQ(service.start.origin(), "theirs.safetensors");
+}
+
+TEST(RunModelsDeleteTest, TellsWhatIsGoneOrWhyItStays) {
+  FakeModels service;
+  const TestServer server(&service);
+  ModelsFlags flags;
+  flags.server = server.flags();
+  flags.name = "rain";
+  flags.version = "0123456789ab";
+  testing::internal::CaptureStdout();
+  EXPECT_EQ(RunModelsDelete(flags), 0);
+  EXPECT_EQ(testing::internal::GetCapturedStdout(), "deleted rain 0123456789ab\n");
+  flags.json = true;
+  testing::internal::CaptureStdout();
+  EXPECT_EQ(RunModelsDelete(flags), 0);
+  const nlohmann::json said = nlohmann::json::parse(testing::internal::GetCapturedStdout());
+  EXPECT_EQ(said["deleted"], "0123456789ab");
+  EXPECT_THAT(service.deleted, testing::ElementsAre("rain 0123456789ab", "rain 0123456789ab"));
+  service.delete_answer = {grpc::StatusCode::FAILED_PRECONDITION, "it is live"};
+  testing::internal::CaptureStdout();
+  EXPECT_EQ(RunModelsDelete(flags), 1);
+  EXPECT_THAT(testing::internal::GetCapturedStdout(), HasSubstr("it is live"));
 }
 
 }  // namespace

@@ -48,7 +48,7 @@ TEST(ServerConfigTest, EveryFieldArrives) {
                stop_grace { seconds: 19 } launch: ["torchrun", "--nproc-per-node=2"] idle: false
                niceness: 1 threads: 20 gpu: "0,1" max_memory_bytes: 70000001
                max_time { seconds: 21 } max_log_bytes: 4097 max_disk_bytes: 1048577
-               min_free_bytes: 22 }
+               min_free_bytes: 22 keep_versions: 28 }
     datasets { registered { name: "r" dir: "/r" } registered { name: "s" dir: "s" } max_bytes: 23
                max_files: 24 max_file_bytes: 1025 min_free_bytes: 26 }
     promotion { dataset: "r" max_regression_db: 0.5 timeout { seconds: 27 } })",
@@ -80,7 +80,8 @@ TEST(ServerConfigTest, EveryFieldArrives) {
                        .max_time = absl::Seconds(21),
                        .max_log_bytes = 4097,
                        .max_disk_bytes = 1048577,
-                       .min_free_bytes = 22};
+                       .min_free_bytes = 22,
+                       .keep_versions = 28};
   expected.datasets = {.registered = {{"r", "/r"}, {"s", "s"}},
                        .max_bytes = 23,
                        .max_files = 24,
@@ -165,6 +166,7 @@ TEST(ServerConfigTest, MistakesOfTraining) {
       {"training { max_log_bytes: 9 }", {"max_log_bytes is 9", "[4096, 1073741824]"}},
       {"training { max_disk_bytes: 9 }", {"max_disk_bytes is 9", "[1048576, 1099511627776000]"}},
       {"training { min_free_bytes: -1 }", {"training.min_free_bytes is -1", "[0, 1099511627776]"}},
+      {"training { keep_versions: -1 }", {"training.keep_versions is -1", "[0, 1000000]"}},
       {"datasets {\n registered { name: 'a' dir: 'x' }\n registered { name: 'a' dir: 'y' } }",
        {"datasets.registered[1].name is 'a'", "another"}},
       {"datasets {\n registered {\n name: '../a' dir: 'x' } }",

@@ -91,6 +91,13 @@ class JobsTest(TestCase):
     def submit(self, server, *args, **config):
         return self.json(server, "jobs", "submit", "--config", self.config(**config), *args)["id"]
 
+    def made_by(self, server, job):
+        self.client(server, "jobs", "watch", job)
+        return self.json(server, "jobs", "get", job)["model_version"]
+
+    def versions(self, server):
+        return {v["version"] for v in self.json(server, "models", "get", "tiny")["versions"]}
+
     def state(self, server, job):
         return self.json(server, "jobs", "get", job)["state"]
 
@@ -135,23 +142,35 @@ class JobsTest(TestCase):
                 self.assertEqual(caller.restore(photo, model="tiny").model.version, version)
             # A second job goes on from the first one's model, and replaces it.
             other = self.submit(server, steps=10, more='init_from: "tiny"')
-            self.client(server, "jobs", "watch", other)
-            newer = self.json(server, "jobs", "get", other)["model_version"]
+            newer = self.made_by(server, other)
             self.assertNotEqual(newer, version)
             self.json(server, "models", "promote", "tiny", newer)
             with server.client() as caller:
                 self.assertEqual(caller.restore(photo, model="tiny").model.version, newer)
             self.assertEqual(self.json(server, "models", "rollback", "tiny")["live_version"], version)
+            # What is live, or would be after a rollback, stays; a version that nothing needs goes.
+            for used in (version, newer):
+                self.assertEqual(self.refused(server, "models", "delete", "tiny", used),
+                                 ("FAILED_PRECONDITION", "VERSION_IN_USE"))
+            spare = self.made_by(server, self.submit(server, steps=2))
+            self.assertEqual(self.versions(server), {version, newer, spare})
+            self.json(server, "models", "delete", "tiny", spare)
+            self.assertEqual(self.versions(server), {version, newer})
+            older = self.made_by(server, self.submit(server, steps=3))
             self.assertEqual(server.stop(), 0)
-        with self.start() as server:
+        with self.start(training="keep_versions: 1") as server:
             with server.client() as caller:
                 self.assertEqual(caller.restore(photo, model="tiny").model.version, version)
-            self.assertEqual([j["id"] for j in self.json(server, "jobs", "list")["jobs"]], [other, job])
+            self.assertEqual([j["id"] for j in self.json(server, "jobs", "list")["jobs"]][-2:], [other, job])
             self.assertEqual([j["id"] for j in self.json(server, "jobs", "list", "--label",
                                                          "camera=north")["jobs"]], [job])
             self.json(server, "jobs", "delete", job)
             self.assertEqual(self.refused(server, "jobs", "get", job), ("NOT_FOUND", "UNKNOWN_JOB"))
             self.assertFalse((self.data / "jobs" / job).exists())
+            # Of what jobs made the newest stays, and what is in use.
+            self.assertIn(older, self.versions(server))
+            newest = self.made_by(server, self.submit(server, steps=4))
+            self.assertEqual(self.versions(server), {version, newer, newest})
             with server.client() as caller:  # what is live stays
                 self.assertEqual(caller.restore(photo, model="tiny").model.version, version)
 

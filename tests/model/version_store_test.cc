@@ -141,6 +141,35 @@ TEST_F(VersionStoreTest, WhatACrashLeftIsNoVersion) {
   EXPECT_EQ(ReadVersion(models_, "rain", version).status().code(), absl::StatusCode::kNotFound);
 }
 
+TEST_F(VersionStoreTest, ADeletedVersionLeavesNothing) {
+  const std::string gone = Add("gone"), torn = Add("torn"), stays = Add("stays");
+  fs::remove(InVersion(torn, "manifest.json"));
+  ASSERT_TRUE(DeleteVersion(models_, "rain", gone).ok());
+  ASSERT_TRUE(DeleteVersion(models_, "rain", torn).ok());
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(models_ + "/rain")) {
+    names.push_back(entry.path().filename());
+  }
+  EXPECT_THAT(names, ElementsAre(stays));
+  EXPECT_EQ(ReadVersion(models_, "rain", stays).value(), "stays");
+  const absl::Status again = DeleteVersion(models_, "rain", gone);
+  EXPECT_EQ(again.code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(again.message()), HasSubstr(stays));
+  EXPECT_EQ(Add("gone"), gone);
+  EXPECT_EQ(ReadVersion(models_, "rain", gone).value(), "gone");
+}
+
+TEST_F(VersionStoreTest, ANameGoesWithItsLastVersionUnlessItWasLive) {
+  const std::string version = Add("weights");
+  ASSERT_TRUE(DeleteVersion(models_, "rain", version).ok());
+  EXPECT_THAT(ListStoredNames(models_), IsEmpty());
+  EXPECT_EQ(DeleteVersion(models_, "rain", version).code(), absl::StatusCode::kNotFound);
+  Add("weights");
+  ASSERT_TRUE(WriteLive(models_, "rain", {version, ""}).ok());
+  ASSERT_TRUE(DeleteVersion(models_, "rain", version).ok());
+  EXPECT_EQ(ReadLive(models_, "rain").value()->version, version);
+}
+
 TEST_F(VersionStoreTest, AnUnknownVersionIsNotFoundAndTheKnownOnesAreNamed) {
   const std::string version = Add("weights");
   const absl::Status status = ReadVersion(models_, "rain", "0123456789ab").status();
@@ -157,6 +186,7 @@ TEST_F(VersionStoreTest, NamesAndVersionsCannotLeadOut) {
               absl::StatusCode::kInvalidArgument);
     EXPECT_EQ(ReadVersion(models_, name, version).status().code(),
               absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(DeleteVersion(models_, name, version).code(), absl::StatusCode::kInvalidArgument);
     EXPECT_EQ(ReadLive(models_, name).status().code(), absl::StatusCode::kInvalidArgument);
     EXPECT_EQ(WriteLive(models_, name, {version, ""}).code(), absl::StatusCode::kInvalidArgument);
     EXPECT_THAT(ListVersions(models_, name).versions, IsEmpty());
@@ -166,8 +196,10 @@ TEST_F(VersionStoreTest, NamesAndVersionsCannotLeadOut) {
     EXPECT_FALSE(IsVersion(bad));
     EXPECT_EQ(ReadVersion(models_, "rain", bad).status().code(),
               absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(DeleteVersion(models_, "rain", bad).code(), absl::StatusCode::kInvalidArgument);
     EXPECT_EQ(WriteLive(models_, "rain", {bad, ""}).code(), absl::StatusCode::kInvalidArgument);
   }
+  EXPECT_EQ(ReadVersion(models_, "rain", version).value(), "weights");
   EXPECT_FALSE(WriteLive(models_, "rain", {version, "../x"}).ok());
 }
 

@@ -254,7 +254,8 @@ TEST_F(PromotionTest, WithoutADataFolderNothingIsPromoted) {
   Install(models, {.name = "tiny"}, replica_->executor);
   for (const absl::Status& status :
        {models.Promote("tiny", kUnknown, {1}, replica_->executor).status(),
-        models.Rollback("tiny", {1}, replica_->executor).status()}) {
+        models.Rollback("tiny", {1}, replica_->executor).status(),
+        models.DeleteVersion("tiny", kUnknown)}) {
     EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
     EXPECT_EQ(ErrorReason(status), "NO_DATA_FOLDER");
   }
@@ -277,6 +278,7 @@ TEST_F(PromotionTest, OnlyOnePromotionAtATime) {
   EXPECT_EQ(second.code(), absl::StatusCode::kAborted);
   EXPECT_EQ(ErrorReason(second), "PROMOTION_RUNNING");
   EXPECT_EQ(replica_->Rollback().status().code(), absl::StatusCode::kAborted);
+  EXPECT_EQ(ErrorReason(replica_->models.DeleteVersion("tiny", b)), "PROMOTION_RUNNING");
   ASSERT_TRUE(WriteLive(folder_, "tiny", {b, ""}).ok());
   replica_->Follow();
   EXPECT_EQ(replica_->Live(), "");
@@ -284,6 +286,107 @@ TEST_F(PromotionTest, OnlyOnePromotionAtATime) {
   first.join();
   EXPECT_EQ(replica_->Live(), a);
   EXPECT_EQ(Record().version, a);
+}
+
+TEST_F(PromotionTest, WhatIsInUseIsNotDeleted) {
+  const std::string a = Store("fme"), b = Store("moe"), c = Store("dense");
+  ASSERT_TRUE(replica_->Promote(a).ok());
+  ASSERT_TRUE(replica_->Promote(b).ok());
+  ASSERT_TRUE(replica_->Try(c, 10).ok());
+  const auto expect_in_use = [&](const std::string& version, const std::string& use) {
+    const absl::Status status = replica_->models.DeleteVersion("tiny", version);
+    ExpectRefused(status, absl::StatusCode::kFailedPrecondition, "VERSION_IN_USE", b);
+    EXPECT_THAT(std::string(status.message()), HasSubstr(version + " is " + use));
+    EXPECT_TRUE(ReadVersion(folder_, "tiny", version).ok());
+  };
+  expect_in_use(a, "what a rollback goes to");
+  expect_in_use(b, "live");
+  expect_in_use(c, "on trial");
+  ASSERT_TRUE(replica_->Rollback().ok());  // the end of the trial
+  ASSERT_TRUE(replica_->models.DeleteVersion("tiny", c).ok());
+  EXPECT_FALSE(fs::exists(folder_ + "/tiny/" + c));
+  EXPECT_EQ(ErrorReason(replica_->models.DeleteVersion("tiny", c)), "UNKNOWN_VERSION");
+  EXPECT_EQ(ErrorReason(replica_->models.DeleteVersion("snow", c)), "UNKNOWN_MODEL");
+  for (const char* const bad : {"", "..", "../../x"}) {
+    EXPECT_TRUE(absl::IsInvalidArgument(replica_->models.DeleteVersion("tiny", bad)));
+    EXPECT_TRUE(absl::IsInvalidArgument(replica_->models.DeleteVersion(bad, c)));
+  }
+  EXPECT_TRUE(replica_->Rollback().ok());
+  EXPECT_EQ(replica_->Live(), a);
+}
+
+// This server and live.json may differ until the server has followed; either use counts.
+TEST_F(PromotionTest, WhatIsInUseElsewhereIsNotDeleted) {
+  const std::string a = Store("fme"), b = Store("moe"), c = Store("dense");
+  Replica other(folder_);
+  ASSERT_TRUE(replica_->Promote(a).ok());
+  ASSERT_TRUE(WriteLive(folder_, "tiny", {.version = b, .canary = c, .canary_percent = 5}).ok());
+  for (const std::string& version : {a, b, c}) {
+    EXPECT_EQ(ErrorReason(replica_->models.DeleteVersion("tiny", version)), "VERSION_IN_USE");
+  }
+  EXPECT_TRUE(other.models.DeleteVersion("tiny", a).ok());
+  EXPECT_EQ(replica_->Live(), a) << "memory outlives the file";
+}
+
+TEST_F(PromotionTest, NothingIsDeletedWhileNobodyKnowsWhatIsLive) {
+  const std::string a = Store("fme"), b = Store("moe");
+  ASSERT_TRUE(replica_->Promote(a).ok());
+  ASSERT_TRUE(WriteFileAtomically(folder_ + "/tiny/live.json", "{").ok());
+  EXPECT_TRUE(absl::IsDataLoss(replica_->models.DeleteVersion("tiny", b)));
+  EXPECT_TRUE(ReadVersion(folder_, "tiny", b).ok());
+}
+
+TEST_F(PromotionTest, ATornVersionCanBeDeleted) {
+  const std::string torn = Store("fme");
+  fs::remove(folder_ + "/tiny/" + torn + "/manifest.json");
+  EXPECT_TRUE(replica_->models.DeleteVersion("tiny", torn).ok());
+  EXPECT_THAT(replica_->models.Names(), IsEmpty());
+}
+
+class RetentionTest : public PromotionTest {
+ protected:
+  // The version of the `age`th hour.
+  std::string Add(const std::string& source, int hour) {
+    return AddVersion(folder_, "tiny", source, source,
+                      absl::FromUnixSeconds(1'700'000'000) + absl::Hours(hour))
+        ->manifest.version;
+  }
+  std::vector<std::string> Stored() const {
+    std::vector<std::string> stored;
+    for (const VersionManifest& manifest : ListVersions(folder_, "tiny").versions) {
+      stored.push_back(manifest.version);
+    }
+    return stored;
+  }
+};
+
+TEST_F(RetentionTest, TheNewestOfJobsStayAndWhatIsInUse) {
+  const std::string live = Add("job a", 0), before = Add("job b", 1), trial = Add("job c", 2);
+  const std::string imported = Add("import of x", 3), old = Add("job d", 4);
+  const std::string newer = Add("job e", 5), newest = Add("job f", 6);
+  ASSERT_TRUE(WriteLive(folder_, "tiny", {live, before, trial, 5}).ok());
+  replica_->models.PruneVersions("tiny", 3);
+  EXPECT_EQ(Stored().size(), 7u);
+  EXPECT_THAT(replica_->log, IsEmpty());
+  replica_->models.PruneVersions("tiny", 2);
+  EXPECT_THAT(Stored(), ElementsAre(newest, newer, imported, trial, before, live));
+  EXPECT_THAT(replica_->log, ElementsAre(HasSubstr(old + " is deleted")));
+  replica_->models.PruneVersions("snow", 2);
+  EXPECT_THAT(replica_->models.Names(), ElementsAre("tiny"));
+}
+
+TEST_F(RetentionTest, APromotionComesFirstAndTheNextTimeDoes) {
+  const std::string old = Add("job a", 0), newest = Add("job b", 1), chosen = Store("fme");
+  Replica& replica = *replica_;
+  PromotionTerms terms;
+  terms.judge = [&](const Candidate&) {
+    replica.models.PruneVersions("tiny", 1);
+    return absl::OkStatus();
+  };
+  ASSERT_TRUE(replica.Promote(chosen, terms).ok());
+  EXPECT_THAT(Stored(), ElementsAre(chosen, newest, old));
+  replica.models.PruneVersions("tiny", 1);
+  EXPECT_THAT(Stored(), ElementsAre(chosen, newest));
 }
 
 TEST_F(PromotionTest, TheLiveVersionSurvivesARestart) {

@@ -117,6 +117,13 @@ class ModelServiceTest : public testing::Test {
     request.set_name(name);
     return Call(&Stub::RollbackModel, request, model);
   }
+  grpc::Status Delete(const std::string& name, const std::string& version) {
+    v1::DeleteVersionRequest request;
+    request.set_name(name);
+    request.set_version(version);
+    v1::DeleteVersionResponse ignored;
+    return Call(&Stub::DeleteVersion, request, &ignored);
+  }
   grpc::Status List(int size, const std::string& token, v1::ListModelsResponse* response) {
     v1::ListModelsRequest request;
     request.set_page_size(size);

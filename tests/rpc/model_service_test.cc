@@ -118,6 +118,23 @@ TEST_F(ModelServiceTest, ErrorsHaveTheirCodes) {
   EXPECT_TRUE(Promote("tiny", a).ok());
 }
 
+TEST_F(ModelServiceTest, AVersionThatNothingNeedsIsDeleted) {
+  const std::string a = Store("fme"), b = Store("moe");
+  ASSERT_TRUE(Promote("tiny", a).ok());
+  const grpc::Status live = Delete("tiny", a);
+  Expect(live, grpc::StatusCode::FAILED_PRECONDITION, "VERSION_IN_USE");
+  EXPECT_THAT(live.error_message(), HasSubstr("'tiny' version " + a + " is live"));
+  EXPECT_TRUE(Delete("tiny", b).ok());
+  v1::Model model;
+  ASSERT_TRUE(Get("tiny", &model).ok());
+  ASSERT_EQ(model.versions_size(), 1);
+  EXPECT_EQ(model.versions(0).version(), a);
+  Expect(Delete("tiny", b), grpc::StatusCode::NOT_FOUND, "UNKNOWN_VERSION");
+  Expect(Delete("snow", b), grpc::StatusCode::NOT_FOUND, "UNKNOWN_MODEL");
+  Expect(Delete("tiny", "../../x"), grpc::StatusCode::INVALID_ARGUMENT, "INVALID_ARGUMENT");
+  Expect(Delete("../x", b), grpc::StatusCode::INVALID_ARGUMENT, "INVALID_ARGUMENT");
+}
+
 TEST_F(ModelServiceTest, OnePromotionAtATimeAndListsGoOn) {
   const std::string a = Store("fme"), b = Store("moe");
   const ExecutorGate gate(pipeline_);
