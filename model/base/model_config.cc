@@ -46,7 +46,7 @@ absl::StatusOr<T> ParseIn(const std::array<Names<T>, N>& names, std::string_view
 absl::Status CheckRange(std::string_view field, int value, int low, int high) {
   if (value >= low && value <= high) return absl::OkStatus();
   return absl::InvalidArgumentError(
-      absl::StrFormat("model %s is %d; it must be in [%d, %d]", field, value, low, high));
+      absl::StrFormat("model.%s is %d; it must be in [%d, %d]", field, value, low, high));
 }
 
 absl::Status ValidateExperts(const ModelConfig& config) {
@@ -57,7 +57,8 @@ absl::Status ValidateExperts(const ModelConfig& config) {
   DW_RETURN_IF_ERROR(CheckRange("experts", config.experts, 1, kMaxExperts));
   DW_RETURN_IF_ERROR(CheckRange("kept", config.kept, 1, config.experts));
   if (config.kind == ExpertKind::kFfn && config.first_expert != FirstExpert::kModulate) {
-    return absl::InvalidArgumentError("first_expert gelu belongs to fme experts; kind is ffn");
+    return absl::InvalidArgumentError(
+        "model.first_expert is gelu, which belongs to fme experts; model.kind is ffn");
   }
   return absl::OkStatus();
 }
@@ -83,12 +84,14 @@ absl::Status Validate(const ModelConfig& config) {
   }
   if (config.channels * config.tail_scale % 2 != 0) {
     return absl::InvalidArgumentError(
-        absl::StrFormat("model channels * tail_scale is %d; it must be even: the tail halves it",
+        absl::StrFormat("model.channels * tail_scale is %d; it must be even: the tail halves it",
                         config.channels * config.tail_scale));
   }
   DW_RETURN_IF_ERROR(ValidateExperts(config));
   DW_RETURN_IF_ERROR(CheckRange("tile_px", config.tile_px, config.patch, 4096));
-  return Validate(config.tile());
+  const absl::Status tile = Validate(config.tile());
+  if (tile.ok()) return tile;
+  return absl::InvalidArgumentError(absl::StrFormat("model.%s", tile.message()));
 }
 
 std::string_view Name(ExpertKind kind) { return NameIn(kExpertKinds, kind); }

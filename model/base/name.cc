@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_format.h"
 
 namespace deweather {
@@ -21,7 +22,8 @@ absl::Status ValidateName(std::string_view field, std::string_view name) {
   }
   if (name.front() == '.' || !std::all_of(name.begin(), name.end(), InName)) {
     return absl::InvalidArgumentError(absl::StrFormat(
-        "%s is not made of letters, digits, '.', '_' and '-', or begins with '.'", field));
+        "%s is '%s'; it must be made of letters, digits, '.', '_' and '-' and not begin with '.'",
+        field, absl::CHexEscape(std::string(name)).substr(0, kMaxNameBytes)));
   }
   return absl::OkStatus();
 }

@@ -12,7 +12,8 @@ namespace deweather {
 inline constexpr int kMaxNameBytes = 64;
 
 // INVALID_ARGUMENT unless `name` is 1 to 64 bytes of letters, digits, '.', '_' and '-' that do not
-// begin with '.'. The message begins with `field`; a long name is told by its length alone.
+// begin with '.'. The message begins with `field` and quotes the name, escaped and cut; one that is too
+// long is told by its length alone.
 absl::Status ValidateName(std::string_view field, std::string_view name);
 
 }  // namespace deweather

@@ -121,8 +121,9 @@ absl::Status CheckTraining(const TrainingServiceOptions& training) {
     DW_RETURN_IF_ERROR(CheckRange("training.max_memory_bytes", training.max_memory_bytes,
                                   int64_t{64} << 20, int64_t{1} << 40));
   }
-  DW_RETURN_IF_ERROR(CheckDuration("training.max_time", training.max_time, absl::InfiniteDuration(),
-                                   absl::Nanoseconds(1)));
+  if (training.max_time <= absl::ZeroDuration()) {
+    return Wrong("training.max_time", absl::FormatDuration(training.max_time), "longer than 0s");
+  }
   DW_RETURN_IF_ERROR(
       CheckRange("training.max_log_bytes", training.max_log_bytes, 4096, int64_t{1} << 30));
   DW_RETURN_IF_ERROR(CheckRange("training.max_disk_bytes", training.max_disk_bytes,

@@ -12,7 +12,7 @@ namespace {
 absl::Status CheckRange(std::string_view field, double value, double low, double high) {
   if (value >= low && value <= high) return absl::OkStatus();
   return absl::InvalidArgumentError(
-      absl::StrFormat("%s is %g; it must be in [%g, %g]", field, value, low, high));
+      absl::StrFormat("%s is %.10g; it must be in [%.10g, %.10g]", field, value, low, high));
 }
 
 // The log has figures of these names beside the tasks'.

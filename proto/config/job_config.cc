@@ -5,6 +5,7 @@
 #include <google/protobuf/text_format.h>
 
 #include <algorithm>
+#include <set>
 #include <string_view>
 #include <utility>
 
@@ -91,10 +92,7 @@ class Resolver {
       DW_RETURN_IF_ERROR(Folder(absl::StrFormat("config.data.clean[%d].dir", i), Kind::kClean,
                                 data.mutable_clean(i)->mutable_dir()));
     }
-    for (int i = 0; i < config->evaluate().pairs_dir_size(); ++i) {
-      DW_RETURN_IF_ERROR(Folder(absl::StrFormat("config.evaluate.pairs_dir[%d]", i), Kind::kPairs,
-                                config->mutable_evaluate()->mutable_pairs_dir(i)));
-    }
+    if (config->has_evaluate()) DW_RETURN_IF_ERROR(Measured(config->mutable_evaluate()));
     DW_RETURN_IF_ERROR(Weights(config));
     LimitThreads(config);
     return absl::OkStatus();
@@ -130,6 +128,20 @@ class Resolver {
     }
     if (pairs->task().empty()) pairs->set_task(pairs->dir());
     return Folder(field + "dir", Kind::kPairs, pairs->mutable_dir());
+  }
+
+  // Figures bear the names of the sets, whatever their folders are called.
+  absl::Status Measured(v1::Evaluate* evaluate) const {
+    std::set<std::string> names;
+    for (int i = 0; i < evaluate->pairs_dir_size(); ++i) {
+      const std::string field = absl::StrFormat("config.evaluate.pairs_dir[%d]", i);
+      std::string& set = *evaluate->mutable_pairs_dir(i);
+      const std::string name = set;
+      if (!names.insert(name).second) return Wrong(field, name, "it must be named once");
+      DW_RETURN_IF_ERROR(Folder(field, Kind::kPairs, &set));
+      set = absl::StrCat(name, "=", set);
+    }
+    return absl::OkStatus();
   }
 
   absl::Status Weights(v1::TrainConfig* config) const {

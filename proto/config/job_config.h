@@ -2,7 +2,8 @@
 // file has paths, and what becomes of it when the job's program reads it.
 //
 // Names    `dir` and `evaluate.pairs_dir` are data sets of pairs; `input_dir`, `truth_dir` and a clean
-//          source's `dir` are sets of clean pictures. A source without a `task` is logged under its set's name.
+//          source's `dir` are sets of clean pictures. A source without a `task` is logged under its set's
+//          name, and so are figures.
 // Threads  thread-safe: pure functions, if the rules are
 // Errors   INVALID_ARGUMENT "config.FIELD is VALUE; what is wanted", paths within the message; those of the
 //          rules, with the field in front and their reasons; never throws

@@ -55,7 +55,7 @@ TEST(JobConfigTest, NamesBecomeFolders) {
     name: "m"
     data { pairs { dir: "rain" } pairs { dir: "rain" task: "drops" weight: 2 }
            pairs { input_dir: "wet" truth_dir: "dry" } clean { dir: "streets" weather: "snow" } }
-    evaluate { pairs_dir: ["rain", "rain"] every_steps: 5 })",
+    evaluate { pairs_dir: "rain" every_steps: 5 })",
                                        "c")
                             .value();
   EXPECT_TRUE(CheckJobConfig(config, Rules()).ok()) << CheckJobConfig(config, Rules());
@@ -70,8 +70,7 @@ TEST(JobConfigTest, NamesBecomeFolders) {
   EXPECT_EQ(options.data.pairs[2].truth_dir, "/data/sets/dry");
   ASSERT_EQ(options.data.clean.size(), 1u);
   EXPECT_EQ(options.data.clean[0].dir, "/data/sets/streets");
-  EXPECT_EQ(options.evaluate.pairs_dirs,
-            (std::vector<std::string>{"/data/sets/rain", "/data/sets/rain"}));
+  EXPECT_EQ(options.evaluate.pairs_dirs, std::vector<std::string>{"rain=/data/sets/rain"});
   EXPECT_EQ(options.output_dir, "/jobs/1/run");
   EXPECT_TRUE(options.resume);
 }
@@ -83,6 +82,16 @@ TEST(JobConfigTest, ATaskIsTheNameOfItsSet) {
   Config config;
   config.mutable_data()->add_pairs()->set_dir("rain");
   EXPECT_EQ(OptionsOf(config, rules).data.pairs.at(0).task, "rain");
+}
+
+TEST(JobConfigTest, FiguresBearTheNamesOfTheSets) {
+  JobConfigRules rules = Rules();
+  rules.dataset = [](const std::string& name) { return JobDataset{"/" + name + "/test", true}; };
+  Config config;
+  config.mutable_data()->add_pairs()->set_dir("rain");
+  for (const char* name : {"a", "b"}) config.mutable_evaluate()->add_pairs_dir(name);
+  EXPECT_EQ(OptionsOf(config, rules).evaluate.pairs_dirs,
+            (std::vector<std::string>{"a=/a/test", "b=/b/test"}));
 }
 
 TEST(JobConfigTest, PathsOfAnyCharactersSurvive) {
@@ -182,6 +191,10 @@ TEST(JobConfigTest, PairsAndCleanPicturesAreNotMixedUp) {
                  {"config.data.clean[0].dir is 'rain'", "holds pairs"}});
   ExpectRefused({[](auto& c) { c.mutable_data()->mutable_pairs(0)->set_dir("streets"); },
                  {"config.data.pairs[0].dir is 'streets'", "one of pairs"}});
+  ExpectRefused({[](auto& c) {
+                   for (int i = 0; i < 2; ++i) c.mutable_evaluate()->add_pairs_dir("rain");
+                 },
+                 {"config.evaluate.pairs_dir[1] is 'rain'", "named once"}});
   ExpectRefused({[](auto& c) { c.mutable_evaluate()->add_pairs_dir("streets"); },
                  {"config.evaluate.pairs_dir[0] is 'streets'", "one of pairs"}});
   ExpectRefused({[](auto& c) {
@@ -196,9 +209,10 @@ TEST(JobConfigTest, PairsAndCleanPicturesAreNotMixedUp) {
 TEST(JobConfigTest, RangesAreThoseOfAFile) {
   ExpectRefused({[](auto& c) { c.set_batch(0); }, {"config.batch is 0", "[1, 4096]"}});
   ExpectRefused({[](auto& c) { c.set_name("default"); }, {"config.name is 'default'"}});
-  ExpectRefused({[](auto& c) { c.set_name("../m"); }, {"config.name is not made of letters"}});
+  ExpectRefused(
+      {[](auto& c) { c.set_name("../m"); }, {"config.name is '../m'; it must be made of letters"}});
   ExpectRefused({[](auto& c) { c.clear_data(); }, {"config.data names no pairs"}});
-  ExpectRefused({[](auto& c) { c.mutable_model()->set_depth(0); }, {"config.model", "depth is 0"}});
+  ExpectRefused({[](auto& c) { c.mutable_model()->set_depth(0); }, {"config.model.depth is 0"}});
   ExpectRefused({[](auto& c) { c.mutable_data()->mutable_clean(0)->set_weather("hail"); },
                  {"config.data.clean[0].weather is 'hail'"}});
   ExpectRefused({[](auto& c) { c.mutable_data()->mutable_pairs(0)->set_task("a/b"); },

@@ -90,7 +90,7 @@ TEST(CheckpointTest, ConfigurationOutOfRange) {
   ASSERT_TRUE(SaveCheckpoint(path, config, parameters, {}).ok());
   const auto loaded = LoadCheckpoint(path);
   EXPECT_THAT(std::string(loaded.status().message()),
-              HasSubstr("model kept is 9; it must be in [1, 4]"));
+              HasSubstr("model.kept is 9; it must be in [1, 4]"));
 }
 
 TEST(CheckpointTest, FileThatIsNotThere) {
