@@ -22,7 +22,7 @@ constexpr int kMaxReplyBytes = 1 << 30;
 // A server that is back is found again soon, gRPC's own longest pause is 2 minutes; and a stream that is silent
 // for hours notices that its connection is dead. gRPC's servers take no more than a ping in 5 minutes.
 constexpr int kFirstReconnectMs = 500;
-constexpr int kLongestReconnectMs = 10'000;
+constexpr int kLongestReconnectMs = 2'000;
 constexpr int kKeepaliveMs = 360'000;
 constexpr int kKeepaliveAnswerMs = 20'000;
 

@@ -8,9 +8,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "client/channel.h"
 #include "client/output.h"
 #include "client/plan.h"
+#include "model/base/name.h"
 #include "model/base/status_macros.h"
 
 namespace deweather {
@@ -21,8 +21,9 @@ namespace fs = std::filesystem;
 constexpr char kInput[] = "input/";
 constexpr char kTruth[] = "gt/";
 
-// What lies directly in a folder, by name.
-absl::StatusOr<std::vector<fs::directory_entry>> EntriesOf(const std::string& folder) {
+// What lies directly in a folder, by name; what is hidden goes to the plan.
+absl::StatusOr<std::vector<fs::directory_entry>> EntriesOf(const std::string& folder,
+                                                           DatasetPlan* plan) {
   std::vector<fs::directory_entry> entries;
   std::error_code error;
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
@@ -31,12 +32,17 @@ absl::StatusOr<std::vector<fs::directory_entry>> EntriesOf(const std::string& fo
   }
   if (error) return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot read ", folder));
   std::sort(entries.begin(), entries.end());
+  std::erase_if(entries, [plan](const fs::directory_entry& entry) {
+    const bool hidden = entry.path().filename().string().starts_with('.');
+    if (hidden) plan->hidden.push_back(entry.path().string());
+    return hidden;
+  });
   return entries;
 }
 
 // The pictures of `folder`, which stand below `prefix` in the data set.
 absl::Status AddPictures(const std::string& folder, const std::string& prefix, DatasetPlan* plan) {
-  DW_ASSIGN_OR_RETURN(const std::vector<fs::directory_entry> entries, EntriesOf(folder));
+  DW_ASSIGN_OR_RETURN(const std::vector<fs::directory_entry> entries, EntriesOf(folder, plan));
   if (entries.empty()) return absl::InvalidArgumentError(absl::StrCat(folder, " is empty"));
   for (const fs::directory_entry& entry : entries) {
     const std::string source = entry.path().string(), name = entry.path().filename().string();
@@ -44,9 +50,7 @@ absl::Status AddPictures(const std::string& folder, const std::string& prefix, D
     if (!entry.is_regular_file(error)) {
       return absl::InvalidArgumentError(absl::StrCat(OneLine(source), " is no file"));
     }
-    if (!IsUtf8(name)) {
-      return absl::InvalidArgumentError(absl::StrCat("the name of ", source, " is no UTF-8"));
-    }
+    DW_RETURN_IF_ERROR(ValidateName(absl::StrCat("the name of ", OneLine(source)), name));
     DW_RETURN_IF_ERROR(FormatOf(source).status());
     const auto bytes = static_cast<int64_t>(entry.file_size(error));
     if (error) return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot read ", source));
@@ -70,7 +74,7 @@ absl::Status CheckPairs(const std::string& folder, const DatasetPlan& plan) {
 }
 
 absl::Status AddPairs(const std::string& folder, DatasetPlan* plan) {
-  DW_ASSIGN_OR_RETURN(const std::vector<fs::directory_entry> entries, EntriesOf(folder));
+  DW_ASSIGN_OR_RETURN(const std::vector<fs::directory_entry> entries, EntriesOf(folder, plan));
   for (const fs::directory_entry& entry : entries) {
     const std::string name = entry.path().filename().string() + "/";
     if (name == kInput || name == kTruth) continue;
@@ -83,19 +87,32 @@ absl::Status AddPairs(const std::string& folder, DatasetPlan* plan) {
   return CheckPairs(folder, *plan);
 }
 
-bool HoldsPairs(const std::string& folder) {
+bool Holds(const std::string& folder, const char* side) {
   std::error_code ignored;
-  return fs::is_directory(fs::path(folder) / kInput, ignored) &&
-         fs::is_directory(fs::path(folder) / kTruth, ignored);
+  return fs::is_directory(fs::path(folder) / side, ignored);
+}
+
+absl::StatusOr<v1::Dataset::Kind> KindOf(const std::string& folder, v1::Dataset::Kind wanted) {
+  const bool input = Holds(folder, kInput), truth = Holds(folder, kTruth);
+  if (!input && !truth) {
+    return wanted == v1::Dataset::KIND_UNSPECIFIED ? v1::Dataset::KIND_CLEAN : wanted;
+  }
+  if (wanted == v1::Dataset::KIND_CLEAN) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%s holds %s, as pairs do; clean pictures lie in one folder", folder,
+                        input ? kInput : kTruth));
+  }
+  if (input && truth) return v1::Dataset::KIND_PAIRS;
+  return absl::InvalidArgumentError(absl::StrFormat("%s holds %s without %s; pairs need both",
+                                                    folder, input ? kInput : kTruth,
+                                                    input ? kTruth : kInput));
 }
 
 }  // namespace
 
 absl::StatusOr<DatasetPlan> PlanDataset(const std::string& folder, v1::Dataset::Kind kind) {
   DatasetPlan plan;
-  const v1::Dataset::Kind found =
-      HoldsPairs(folder) ? v1::Dataset::KIND_PAIRS : v1::Dataset::KIND_CLEAN;
-  plan.kind = kind == v1::Dataset::KIND_UNSPECIFIED ? found : kind;
+  DW_ASSIGN_OR_RETURN(plan.kind, KindOf(folder, kind));
   if (plan.kind == v1::Dataset::KIND_PAIRS) {
     DW_RETURN_IF_ERROR(AddPairs(folder, &plan));
   } else {

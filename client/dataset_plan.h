@@ -26,10 +26,11 @@ struct DatasetPlan {
   v1::Dataset::Kind kind = v1::Dataset::KIND_UNSPECIFIED;
   std::vector<PlannedPicture> pictures;  // by path
   int64_t bytes = 0;
+  std::vector<std::string> hidden;  // files and folders on this machine that stay there
 };
 
-// All that lies in `folder`; nothing is left out in silence. KIND_UNSPECIFIED is KIND_PAIRS if it holds input/
-// and gt/, else KIND_CLEAN.
+// All that lies in `folder` but what is hidden: names that begin with a dot. KIND_UNSPECIFIED is KIND_PAIRS if
+// it holds input/ or gt/, else KIND_CLEAN.
 absl::StatusOr<DatasetPlan> PlanDataset(const std::string& folder, v1::Dataset::Kind kind);
 
 }  // namespace deweather

@@ -91,6 +91,9 @@ int RunDatasetsList(const DatasetsFlags& flags) {
 int RunDatasetsUpload(const DatasetsFlags& flags) {
   const absl::StatusOr<DatasetPlan> plan = PlanDataset(flags.folder, KindOf(flags));
   if (!plan.ok()) return FailLocally(plan.status(), flags.json);
+  for (const std::string& path : plan->hidden) {
+    absl::FPrintF(stderr, "left out, as it is hidden: %s\n", OneLine(path));
+  }
   const std::unique_ptr<Stub> stub = v1::TrainingService::NewStub(OpenChannel(flags.server));
   grpc::ClientContext context;
   SetDeadline(flags.server, context);

@@ -105,7 +105,8 @@ json ConfigJson(const v1::TrainConfig& config) {
 std::string StateChangeText(const v1::JobEvent::StateChange& change) {
   std::string text = StateText(change.state());
   if (change.attempt() > 0) absl::StrAppend(&text, ", attempt ", change.attempt());
-  if (!change.reason().empty()) absl::StrAppend(&text, ": ", OneLine(change.reason()));
+  const bool said = change.reason() == absl::StrCat("attempt ", change.attempt());
+  if (!change.reason().empty() && !said) absl::StrAppend(&text, ": ", OneLine(change.reason()));
   return text;
 }
 
@@ -127,6 +128,15 @@ std::string WhatHappened(const v1::JobEvent& event) {
   return "something that this client does not know";
 }
 
+// Of one that was only checked: the server has made no job, nor told more than what it is to be.
+json CheckedJson(const v1::Job& job) {
+  return {{"valid", true},
+          {"model", job.model()},
+          {"config", ConfigJson(job.config())},
+          {"labels", LabelsJson(job)},
+          {"priority", job.priority()}};
+}
+
 // A line "name      text", unless there is nothing to say.
 void AppendField(const std::string& name, const std::string& text, std::string* lines) {
   if (!text.empty()) absl::StrAppendFormat(lines, "%-10s %s\n", name, text);
@@ -137,6 +147,18 @@ void AppendTimes(const v1::Job& job, std::string* text) {
   if (job.has_start_time()) AppendField("started", TimeText(job.start_time()), text);
   if (job.has_end_time()) AppendField("ended", TimeText(job.end_time()), text);
   if (job.has_retry_time()) AppendField("retry", TimeText(job.retry_time()), text);
+}
+
+// How it stands.
+void AppendStanding(const v1::Job& job, std::string* text) {
+  const std::string reason = job.reason().empty() ? "" : ": " + OneLine(job.reason());
+  AppendField("state", StateText(job.state()) + reason, text);
+  if (job.has_progress()) AppendField("progress", ProgressText(job.progress()), text);
+  if (job.has_evaluation()) AppendField("evaluation", EvaluationText(job.evaluation()), text);
+  AppendField("version", job.model_version(), text);
+  AppendTimes(job, text);
+  AppendField("attempts", absl::StrFormat("%d, %d crashed", job.attempts(), job.failures()), text);
+  AppendField("disk", absl::StrCat(job.disk_bytes(), " bytes"), text);
 }
 
 std::string KindText(v1::Artifact::Kind kind) {
@@ -169,25 +191,19 @@ std::string JobsTable(const std::vector<v1::Job>& jobs) {
 
 std::string JobText(const v1::Job& job) {
   std::string text;
-  AppendField("job", job.id().empty() ? "none: only checked" : job.id(), &text);
+  AppendField("job", job.id().empty() ? "valid, and only checked" : job.id(), &text);
   AppendField("model", job.model(), &text);
-  const std::string reason = job.reason().empty() ? "" : ": " + OneLine(job.reason());
-  AppendField("state", StateText(job.state()) + reason, &text);
-  if (job.has_progress()) AppendField("progress", ProgressText(job.progress()), &text);
-  if (job.has_evaluation()) AppendField("evaluation", EvaluationText(job.evaluation()), &text);
-  AppendField("version", job.model_version(), &text);
+  if (!job.id().empty()) AppendStanding(job, &text);
   AppendField("labels", LabelsText(job), &text);
   AppendField("priority", absl::StrCat(job.priority()), &text);
   AppendField("resumed", job.resumed_from(), &text);
-  AppendTimes(job, &text);
-  AppendField("attempts", absl::StrFormat("%d, %d crashed", job.attempts(), job.failures()), &text);
-  AppendField("disk", absl::StrCat(job.disk_bytes(), " bytes"), &text);
   std::string config;
   google::protobuf::TextFormat::PrintToString(job.config(), &config);
   return absl::StrCat(text, "\n", config);
 }
 
 json JobJson(const v1::Job& job) {
+  if (job.id().empty()) return CheckedJson(job);
   return {{"id", job.id()},
           {"model", job.model()},
           {"state", StateText(job.state())},

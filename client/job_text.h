@@ -22,10 +22,10 @@ bool IsEnd(v1::Job::State state);
 // One line a job, below a line of headings.
 std::string JobsTable(const std::vector<v1::Job>& jobs);
 
-// All that is known of one job, with its configuration.
+// All that is known of one job, with its configuration. One without an id was only checked.
 std::string JobText(const v1::Job& job);
 
-// What is unset is null.
+// What is unset is null. Of one that was only checked: {"valid": true} and what it is to be.
 nlohmann::json JobJson(const v1::Job& job);
 
 // "  12  2023-11-14T22:13:20+00:00  RUNNING, attempt 1".

@@ -31,6 +31,9 @@ constexpr int64_t kMaxPage = 1000;
 template <typename Request, typename Response>
 using Method = grpc::Status (Stub::*)(grpc::ClientContext*, const Request&, Response*);
 
+// For a connection, before a call that says why there is none.
+constexpr absl::Duration kConnect = absl::Seconds(1);
+
 std::unique_ptr<Stub> StubOf(const JobsFlags& flags) {
   return v1::TrainingService::NewStub(OpenChannel(flags.server));
 }
@@ -42,7 +45,10 @@ absl::Status ReadLabels(const JobsFlags& flags,
     if (equals == std::string::npos || equals == 0) {
       return absl::InvalidArgumentError(absl::StrFormat("--label '%s' is no KEY=VALUE", label));
     }
-    (*labels)[label.substr(0, equals)] = label.substr(equals + 1);
+    if (!labels->insert({label.substr(0, equals), label.substr(equals + 1)}).second) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("--label '%s' is a second one of its key", label));
+    }
   }
   return absl::OkStatus();
 }
@@ -123,19 +129,27 @@ absl::Status MayBeMade(const grpc::Status& error, const std::string& request_id)
 // A call that makes a job, again while the server is away: the request's id makes it the same job.
 template <typename Request>
 int MakeJob(const JobsFlags& flags, const Request& request, Method<Request, v1::Job> method) {
-  const std::unique_ptr<Stub> stub = StubOf(flags);
-  const std::chrono::system_clock::time_point deadline =
-      absl::ToChronoTime(absl::Now() + flags.server.timeout);
+  const std::shared_ptr<grpc::Channel> channel = OpenChannel(flags.server);
+  const auto stub = v1::TrainingService::NewStub(channel);
+  const absl::Time deadline = absl::Now() + flags.server.timeout;
   const std::atomic<bool> never = false;
+  bool connected = false;
   v1::Job job;
-  const grpc::Status status =
-      CallUntilAnswered({.patience = flags.server.timeout}, never, [&](Backoff&) {
-        grpc::ClientContext context;
-        context.set_deadline(deadline);
-        return (stub.get()->*method)(&context, request, &job);
-      });
+  const auto attempt = [&](Backoff&) -> grpc::Status {
+    const absl::Time soon = std::min(absl::Now() + kConnect, deadline);
+    connected |= channel->WaitForConnected(absl::ToChronoTime(soon));
+    grpc::ClientContext context;
+    context.set_deadline(absl::ToChronoTime(deadline));
+    const grpc::Status status = (stub.get()->*method)(&context, request, &job);
+    const bool late = status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
+    if (connected || !late) return status;
+    return {grpc::StatusCode::UNAVAILABLE, "no connection to " + flags.server.server};
+  };
+  const grpc::Status status = CallUntilAnswered({.patience = flags.server.timeout}, never, attempt);
   if (!status.ok()) {
-    return FailCall(MayBeMade(status, request.request_id()), flags.json, ReasonOf(status));
+    const absl::Status error =
+        connected ? MayBeMade(status, request.request_id()) : FromGrpc(status);
+    return FailCall(error, flags.json, ReasonOf(status));
   }
   PrintJob(flags, job);
   return flags.watch ? Watch(flags, job.id()) : 0;

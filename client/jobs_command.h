@@ -40,7 +40,7 @@ int RunJobsResume(const JobsFlags& flags);
 int RunJobsDelete(const JobsFlags& flags);
 int RunJobsCheckpoints(const JobsFlags& flags);
 
-// INVALID_ARGUMENT: "FILE:LINE: what is wrong", a label that is no K=V; else ReadFile's errors.
+// INVALID_ARGUMENT: "FILE:LINE: what is wrong", a label that is no K=V or a second one of K; else ReadFile's errors.
 absl::StatusOr<v1::SubmitJobRequest> SubmissionOf(const JobsFlags& flags);
 
 // INVALID_ARGUMENT: a state that is none, a label that is no K=V, a negative limit.

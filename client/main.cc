@@ -33,6 +33,13 @@ std::string UsageMessage(const CLI::App& app, const CLI::ParseError& error) {
   return absl::StrCat(message, "; see --help");
 }
 
+// What stdout did not take is no success.
+int Written(int exit_status) {
+  const bool written = std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
+  if (written || exit_status != 0) return exit_status;
+  return FailCall(absl::DataLossError("not all could be written to stdout"), false);
+}
+
 int Main(int argc, char** argv) {
   CLI::App app("Restores pictures with a deweather-server, and trains on it.", "deweather");
   app.set_version_flag("--version", "deweather " DW_VERSION);
@@ -53,7 +60,7 @@ int Main(int argc, char** argv) {
     const bool json = std::find(argv, argv + argc, std::string_view("--json")) != argv + argc;
     return FailLocally(absl::InvalidArgumentError(UsageMessage(app, error)), json);
   }
-  return chosen();
+  return Written(chosen());
 }
 
 void Discard(gpr_log_func_args*) {}

@@ -13,6 +13,7 @@ namespace deweather {
 Backoff::Backoff(const RetryOptions& options) : options_(options), pause_(options.first_pause) {}
 
 void Backoff::Answered() {
+  if (failing()) std::fputs("connected again\n", stderr);
   failing_since_.reset();
   pause_ = options_.first_pause;
 }
@@ -34,6 +35,8 @@ bool IsBroken(const grpc::Status& status) {
     case grpc::StatusCode::INTERNAL:
     case grpc::StatusCode::UNKNOWN:
       return ReasonOf(status).empty();
+    case grpc::StatusCode::DEADLINE_EXCEEDED:
+      return ReasonOf(status) == "STREAM_IDLE";
     default:
       return false;
   }

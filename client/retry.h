@@ -16,7 +16,7 @@ namespace deweather {
 struct RetryOptions {
   absl::Duration patience = absl::Hours(1);              // without an answer
   absl::Duration first_pause = absl::Milliseconds(500);  // each is twice the one before
-  absl::Duration longest_pause = absl::Seconds(10);
+  absl::Duration longest_pause = absl::Seconds(2);
 };
 
 // The pauses between attempts.
@@ -26,7 +26,7 @@ class Backoff {
  public:
   explicit Backoff(const RetryOptions& options);
 
-  // The server is there: the next failure is a first one.
+  // The server is there: the next failure is a first one. Says so on stderr if it was away.
   void Answered();
 
   // Before the next attempt, after one that failed at `now`; nullopt: there is to be none.
@@ -41,7 +41,8 @@ class Backoff {
   std::optional<absl::Time> failing_since_;
 };
 
-// Whether the server was away or the connection broke. What a server refuses itself has a reason.
+// Whether the server was away, the connection broke, or we read too slowly for it. What a server refuses
+// itself has a reason.
 bool IsBroken(const grpc::Status& status);
 
 // The status of the first attempt that is not broken, or of the last before the patience ends; CANCELLED

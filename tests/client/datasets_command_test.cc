@@ -72,9 +72,6 @@ TEST_F(DatasetPlanTest, NothingIsLeftOutInSilence) {
   Write("notes.txt", "n");
   EXPECT_THAT(Wrong(), HasSubstr("notes.txt"));
   std::filesystem::remove(folder_ + "/notes.txt");
-  Write(".hidden", "h");
-  EXPECT_THAT(Wrong(), HasSubstr(".hidden"));
-  std::filesystem::remove(folder_ + "/.hidden");
   Write("more/b.png", "b");
   EXPECT_THAT(Wrong(), HasSubstr("more is no file"));
 }
@@ -86,14 +83,24 @@ TEST_F(DatasetPlanTest, PairsArePairs) {
   std::filesystem::remove(folder_ + "/input/c.png");
   Write("gt/c.png", "clean");
   EXPECT_THAT(Wrong(), HasSubstr("gt/c.png has no partner input/c.png"));
-  EXPECT_THAT(Wrong(v1::Dataset::KIND_CLEAN), HasSubstr("gt is no file"));
+  EXPECT_THAT(Wrong(v1::Dataset::KIND_CLEAN), HasSubstr("holds input/, as pairs do"));
   Write("readme.png", "r");
   EXPECT_THAT(Wrong(), HasSubstr("readme.png"));
 }
 
-TEST_F(DatasetPlanTest, NamesAreUtf8AndFoldersAreThere) {
-  Write("\xff.png", "x");
-  EXPECT_THAT(Wrong(), HasSubstr("is no UTF-8"));
+TEST_F(DatasetPlanTest, HalfOfThePairsIsNotAll) {
+  Write("input/a.png", "rainy");
+  EXPECT_THAT(Wrong(), HasSubstr("holds input/ without gt/"));
+  EXPECT_THAT(Wrong(v1::Dataset::KIND_PAIRS), HasSubstr("holds input/ without gt/"));
+}
+
+TEST_F(DatasetPlanTest, NamesAreThoseThatTheServerTakesAndFoldersAreThere) {
+  for (const std::string bad : {"\xff.png", "a b.png", "\xc3\xa4.png"}) {
+    Write(bad, "x");
+    EXPECT_THAT(Wrong(), HasSubstr("the name of " + folder_)) << bad;
+    EXPECT_THAT(Wrong(), HasSubstr("it must be made of letters")) << bad;
+    std::filesystem::remove(folder_ + "/" + bad);
+  }
   EXPECT_EQ(PlanDataset(folder_ + "/none", v1::Dataset::KIND_CLEAN).status().code(),
             absl::StatusCode::kNotFound);
   std::filesystem::create_directory(folder_ + "/empty");
@@ -148,6 +155,16 @@ TEST_F(UploadTest, ARefusalMidwayIsTheAnswer) {
   service_.upload_answer = {grpc::StatusCode::ALREADY_EXISTS, "a data set of that name"};
   EXPECT_EQ(Run(), 1);
   EXPECT_EQ(stderr_, "ALREADY_EXISTS: a data set of that name\n");
+}
+
+TEST_F(UploadTest, WhatIsHiddenIsToldAndStays) {
+  WritePairs();
+  Write(".DS_Store", "x");
+  Write("gt/.a.jpg.swp", "x");
+  ASSERT_EQ(Run(), 0) << stderr_;
+  EXPECT_EQ(service_.uploaded.size(), 9u);
+  EXPECT_EQ(stderr_, "left out, as it is hidden: " + folder_ + "/.DS_Store\n" +
+                         "left out, as it is hidden: " + folder_ + "/gt/.a.jpg.swp\n");
 }
 
 TEST_F(UploadTest, NothingIsSentOfAFolderThatIsNone) {

@@ -72,7 +72,19 @@ TEST(JobTextTest, OneJobInFull) {
   EXPECT_THAT(text, HasSubstr("\nsteps: 1000\n")) << "the configuration";
   EXPECT_THAT(text, Not(HasSubstr("ended")));
   EXPECT_THAT(JobText(Failed()), HasSubstr("FAILED: exit status 1: [2J NOT_FOUND"));
-  EXPECT_THAT(JobText(v1::Job()), HasSubstr("only checked"));
+}
+
+TEST(JobTextTest, WhatWasOnlyCheckedHasNoState) {
+  v1::Job checked;
+  checked.set_model("rain");
+  checked.mutable_config()->set_steps(10);
+  EXPECT_EQ(JobText(checked),
+            "job        valid, and only checked\nmodel      rain\npriority   0\n\nsteps: 10\n");
+  EXPECT_EQ(JobJson(checked), json({{"valid", true},
+                                    {"model", "rain"},
+                                    {"config", {{"steps", "10"}}},
+                                    {"labels", json::object()},
+                                    {"priority", 0}}));
 }
 
 TEST(JobJsonTest, WhatIsUnsetIsNull) {
@@ -105,6 +117,14 @@ TEST(EventTest, StateChange) {
                                     {"state", "QUEUED"},
                                     {"reason", "crashed"},
                                     {"attempt", 1}}));
+}
+
+TEST(EventTest, AnAttemptIsSaidOnce) {
+  v1::JobEvent event = Event(3);
+  event.mutable_state_change()->set_state(v1::Job::STATE_RUNNING);
+  event.mutable_state_change()->set_attempt(2);
+  event.mutable_state_change()->set_reason("attempt 2");
+  EXPECT_EQ(EventLine(event), "   3  2023-11-14T22:13:20+00:00  RUNNING, attempt 2");
 }
 
 TEST(EventTest, WhatTheRunTells) {

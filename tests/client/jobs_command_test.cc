@@ -100,6 +100,8 @@ TEST_F(JobsCommandTest, LabelsAreKeysAndValues) {
     EXPECT_EQ(SubmissionOf(flags_).status().code(), absl::StatusCode::kInvalidArgument) << wrong;
     EXPECT_EQ(ListingOf(flags_).status().code(), absl::StatusCode::kInvalidArgument) << wrong;
   }
+  flags_.labels = {"a=1", "b=1", "a=2"};
+  EXPECT_THAT(std::string(SubmissionOf(flags_).status().message()), HasSubstr("'a=2' is a second"));
 }
 
 TEST_F(JobsCommandTest, SubmitTriesAgainWithTheSameRequestId) {
@@ -118,13 +120,21 @@ TEST_F(JobsCommandTest, SubmitTriesAgainWithTheSameRequestId) {
 }
 
 TEST_F(JobsCommandTest, ASubmissionWithoutAnAnswerTellsHowToRepeatIt) {
-  flags_.server.timeout = absl::Milliseconds(20);
+  flags_.server.timeout = absl::Milliseconds(500);
   flags_.request_id = "once";
   service_.submit = [](int, const v1::SubmitJobRequest&, v1::Job*) {
     return Status(StatusCode::UNAVAILABLE, "draining");
   };
   EXPECT_EQ(Run(RunJobsSubmit), 1);
   EXPECT_THAT(stderr_, HasSubstr("--request-id once is sure not to make another"));
+}
+
+TEST_F(JobsCommandTest, WithoutAConnectionNoJobCanHaveBeenMade) {
+  flags_.server = {.server = "127.0.0.1:1", .timeout = absl::Milliseconds(20)};
+  EXPECT_EQ(Run(RunJobsSubmit), 1);
+  EXPECT_THAT(stderr_, testing::StartsWith("UNAVAILABLE: "));
+  EXPECT_THAT(stderr_, testing::Not(HasSubstr("DEADLINE")));
+  EXPECT_THAT(stderr_, testing::Not(HasSubstr("may have been made")));
 }
 
 TEST_F(JobsCommandTest, ARefusalIsOneLineAndOneObject) {

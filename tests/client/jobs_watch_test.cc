@@ -115,7 +115,7 @@ TEST_F(JobsWatchTest, AServerThatRestartsIsAskedAgain) {
   service_.watch = [](int, const v1::WatchJobRequest&, auto*) { return Status::OK; };
   ASSERT_TRUE(Watch().ok());
   EXPECT_EQ(service_.calls, 1);
-  EXPECT_EQ(stderr_, "UNAVAILABLE: Socket closed; trying again for up to 1m\n") << "once";
+  EXPECT_EQ(stderr_, "UNAVAILABLE: Socket closed; trying again for up to 1m\nconnected again\n");
   EXPECT_EQ(job_.state(), v1::Job::STATE_SUCCEEDED) << "known without an event";
 }
 
