@@ -38,7 +38,7 @@ HEALTH = "grpc.health.v1.Health"
 REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
 PATIENT_S = 60
 FILES = 5  # by which the number of open files may differ
-KNOWN = 23  # the first so many of `methods_of` name methods of the server
+KNOWN = 24  # the first so many of `methods_of` name methods of the server
 CONNECTORS = 4
 REPLIES = 50  # that a stream's caller reads before it cancels
 
@@ -180,6 +180,7 @@ def examples_of(client, picture):
         "ListModels": make(prefix + "ListModelsRequest", {"page_size": 3, "page_token": "x"}),
         "GetModel": make(prefix + "GetModelRequest", {"name": "identity"}),
         "PromoteModel": make(prefix + "PromoteModelRequest", {"name": "a", "version": "0123456789ab"}),
+        "DeleteVersion": make(prefix + "DeleteVersionRequest", {"name": "a", "version": "0123456789ab"}),
         "RollbackModel": make(prefix + "RollbackModelRequest", {"name": "identity"}),
         "Check": make("grpc.health.v1.HealthCheckRequest", {"service": SERVICE}),
         "ServerReflectionInfo": make("grpc.reflection.v1alpha.ServerReflectionRequest",
@@ -194,7 +195,8 @@ def methods_of(client, picture):
     both = "stream_stream"
     return [
         at(SERVICE, "Restore"), at(SERVICE, "RestoreLarge", both), at(SERVICE, "RestoreStream", both),
-        *(at(MODELS, n) for n in ("ListModels", "GetModel", "PromoteModel", "RollbackModel")),
+        *(at(MODELS, n) for n in ("ListModels", "GetModel", "PromoteModel", "RollbackModel",
+                                  "DeleteVersion")),
         at(MODELS, "ImportModel", "stream_unary"), at(TRAINING, "UploadDataset", "stream_unary"),
         *(at(TRAINING, n) for n in ("SubmitJob", "GetJob", "ListJobs", "CancelJob", "ResumeJob", "DeleteJob",
                                     "ListCheckpoints", "ListDatasets")),
