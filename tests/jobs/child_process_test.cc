@@ -45,6 +45,10 @@ ChildOptions MarkedShell(const std::string& script, std::string* mark) {
   return options;
 }
 
+std::vector<ProcessIdentity> Marked(const std::string& mark) {
+  return ProcessesWith(kMark, mark).value();
+}
+
 bool Eventually(const std::function<bool()>& holds) {
   const absl::Time deadline = absl::Now() + kPatience;
   while (!holds()) {
@@ -223,11 +227,11 @@ TEST(ChildProcess, IgnoresSigtermButNotSigkillOfItsGroup) {
   ASSERT_EQ(ReadLine(*child), "ready\n");
   child->Signal(SIGTERM);
   EXPECT_EQ(ReadLine(*child), "again\n");
-  EXPECT_EQ(ProcessesWith(kMark, mark).size(), 2u);
+  EXPECT_EQ(Marked(mark).size(), 2u);
   EXPECT_FALSE(child->Poll().has_value());
   child->Signal(SIGKILL);
   EXPECT_EQ(End(*child).signal, SIGKILL);
-  EXPECT_TRUE(Eventually([&] { return ProcessesWith(kMark, mark).empty(); }));
+  EXPECT_TRUE(Eventually([&] { return Marked(mark).empty(); }));
 }
 
 TEST(ChildProcess, SignalReachesWhatItLeftBehind) {
@@ -236,9 +240,9 @@ TEST(ChildProcess, SignalReachesWhatItLeftBehind) {
       ChildProcess::Start(MarkedShell("sleep 1000 & exit 0", &mark));
   ASSERT_TRUE(child.ok());
   EXPECT_TRUE(End(*child).ok());
-  EXPECT_EQ(ProcessesWith(kMark, mark).size(), 1u);
+  EXPECT_EQ(Marked(mark).size(), 1u);
   child->Signal(SIGKILL);
-  EXPECT_TRUE(Eventually([&] { return ProcessesWith(kMark, mark).empty(); }));
+  EXPECT_TRUE(Eventually([&] { return Marked(mark).empty(); }));
   EXPECT_TRUE(child->Poll()->ok());
 }
 
@@ -264,8 +268,8 @@ TEST(ChildProcess, EndsWithAnUnknownStatusWhereNoneIsKept) {
 // --- which process ---
 
 TEST(ProcessIdentity, IsThatOfOneLifeOnly) {
-  const std::optional<ProcessIdentity> self = IdentityOf(getpid());
-  ASSERT_TRUE(self.has_value());
+  const absl::StatusOr<ProcessIdentity> self = IdentityOf(getpid());
+  ASSERT_TRUE(self.ok()) << self.status();
   EXPECT_GT(self->start_ticks, 0);
   EXPECT_EQ(self->boot_id.size(), 36u);
   EXPECT_TRUE(IsAlive(*self));
@@ -282,10 +286,10 @@ TEST(ProcessIdentity, OfAProgramWithAnOddName) {
   std::array<char, 16> name = {};
   ASSERT_EQ(prctl(PR_GET_NAME, name.data()), 0);
   const absl::Cleanup restore = [&] { prctl(PR_SET_NAME, name.data()); };
-  const std::optional<ProcessIdentity> before = IdentityOf(getpid());
+  const absl::StatusOr<ProcessIdentity> before = IdentityOf(getpid());
   prctl(PR_SET_NAME, "a) Z 1 (b");
-  const std::optional<ProcessIdentity> after = IdentityOf(getpid());
-  ASSERT_TRUE(before && after);
+  const absl::StatusOr<ProcessIdentity> after = IdentityOf(getpid());
+  ASSERT_TRUE(before.ok() && after.ok());
   EXPECT_EQ(before->start_ticks, after->start_ticks);
 }
 
@@ -300,7 +304,8 @@ TEST(ProcessIdentity, EndsWithTheProgramWaitedForOrNot) {
     EXPECT_EQ(End(*child).signal, SIGKILL);
     EXPECT_EQ(kill(process->pid, 0), 0);  // it is there, but has ended
     EXPECT_FALSE(IsAlive(*process));
-    EXPECT_FALSE(IdentityOf(process->pid).has_value());
+    EXPECT_TRUE(IsGone(*process));
+    EXPECT_TRUE(absl::IsNotFound(IdentityOf(process->pid).status()));
   }
   EXPECT_NE(kill(process->pid, 0), 0);
   EXPECT_FALSE(IsAlive(*process));
@@ -314,12 +319,12 @@ TEST(ProcessesWith, FindsAGrandchildInAnotherSession) {
   const int grandchild = std::stoi(ReadLine(*child));
   child->Signal(SIGKILL);
   EXPECT_EQ(End(*child).signal, SIGKILL);
-  const std::vector<ProcessIdentity> left = ProcessesWith(kMark, mark);
+  const std::vector<ProcessIdentity> left = Marked(mark);
   ASSERT_EQ(left.size(), 1u);
   EXPECT_EQ(left[0].pid, grandchild);
   EXPECT_TRUE(IsAlive(left[0]));
   EXPECT_EQ(kill(grandchild, SIGKILL), 0);
-  EXPECT_TRUE(Eventually([&] { return ProcessesWith(kMark, mark).empty(); }));
+  EXPECT_TRUE(Eventually([&] { return Marked(mark).empty(); }));
 }
 
 TEST(ProcessesWith, WantsTheWholeEntry) {
@@ -328,12 +333,41 @@ TEST(ProcessesWith, WantsTheWholeEntry) {
   options.environment.push_back(absl::StrCat("X_", kMark, "=other"));
   absl::StatusOr<ChildProcess> child = ChildProcess::Start(options);
   ASSERT_TRUE(child.ok());
-  EXPECT_THAT(ProcessesWith(kMark, mark.substr(0, mark.size() - 1)), IsEmpty());
-  EXPECT_THAT(ProcessesWith(kMark, "other"), IsEmpty());
-  EXPECT_THAT(ProcessesWith("CHILD_TEST", mark), IsEmpty());
-  EXPECT_FALSE(ProcessesWith(kMark, mark).empty());
+  EXPECT_THAT(Marked(mark.substr(0, mark.size() - 1)), IsEmpty());
+  EXPECT_THAT(Marked("other"), IsEmpty());
+  EXPECT_THAT(ProcessesWith("CHILD_TEST", mark).value(), IsEmpty());
+  EXPECT_FALSE(Marked(mark).empty());
   child->Signal(SIGKILL);
   EXPECT_EQ(End(*child).signal, SIGKILL);
+}
+
+TEST(ProcessesWith, FindsWhoeverIsInTheGroup) {
+  std::string mark;
+  absl::StatusOr<ChildProcess> child =
+      ChildProcess::Start(MarkedShell("env -i sleep 1000 & exit 0", &mark));
+  ASSERT_TRUE(child.ok());
+  EXPECT_TRUE(End(*child).ok());
+  const int group = child->identity().pid;
+  EXPECT_TRUE(Eventually([&] { return Marked(mark).empty(); }));  // env forgets the mark
+  const std::vector<ProcessIdentity> left = ProcessesWith(kMark, mark, group).value();
+  ASSERT_EQ(left.size(), 1u);
+  EXPECT_EQ(getpgid(left[0].pid), group);
+  child->Signal(SIGKILL);
+  EXPECT_TRUE(Eventually([&] { return ProcessesWith(kMark, mark, group).value().empty(); }));
+}
+
+// Who cannot look does not say that nobody is there.
+TEST(ProcessesWith, SaysThatNobodyCanTell) {
+  const ProcessIdentity self = *IdentityOf(getpid());
+  rlimit before = {};
+  getrlimit(RLIMIT_NOFILE, &before);
+  const rlimit none = {.rlim_cur = 0, .rlim_max = before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  const absl::Cleanup restore = [&] { setrlimit(RLIMIT_NOFILE, &before); };
+  EXPECT_FALSE(ProcessesWith(kMark, "any").ok());
+  EXPECT_FALSE(IdentityOf(getpid()).ok());
+  EXPECT_FALSE(IsAlive(self));
+  EXPECT_FALSE(IsGone(self));
 }
 
 TEST(ResidentBytes, OfThoseThatAreAlive) {
@@ -388,7 +422,7 @@ TEST(RunToEnd, KillsWhatTakesTooLong) {
                 .timeout = absl::Milliseconds(50)})
           .status();
   EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
-  EXPECT_TRUE(Eventually([&] { return ProcessesWith(kMark, mark).empty(); }));
+  EXPECT_TRUE(Eventually([&] { return Marked(mark).empty(); }));
 }
 
 TEST(RunToEnd, KillsWhatTakesTooMuchMemory) {
@@ -399,7 +433,7 @@ TEST(RunToEnd, KillsWhatTakesTooMuchMemory) {
            .max_memory_bytes = 20 << 20})
           .status();
   EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
-  EXPECT_TRUE(Eventually([&] { return ProcessesWith(kMark, mark).empty(); }));
+  EXPECT_TRUE(Eventually([&] { return Marked(mark).empty(); }));
 }
 
 TEST(RunToEnd, KillsWhatIsStopped) {
@@ -409,7 +443,7 @@ TEST(RunToEnd, KillsWhatIsStopped) {
   const absl::Status status =
       RunToEnd({.child = MarkedShell("sleep 1000", &mark), .stop = stop.get_token()}).status();
   EXPECT_TRUE(absl::IsCancelled(status)) << status;
-  EXPECT_TRUE(Eventually([&] { return ProcessesWith(kMark, mark).empty(); }));
+  EXPECT_TRUE(Eventually([&] { return Marked(mark).empty(); }));
 }
 
 TEST(RunToEnd, LeavesNothingOfItsGroupBehind) {
@@ -418,7 +452,7 @@ TEST(RunToEnd, LeavesNothingOfItsGroupBehind) {
       RunToEnd({.child = MarkedShell("sleep 1000 & echo done", &mark)});
   ASSERT_TRUE(text.ok()) << text.status();
   EXPECT_EQ(*text, "done\n");
-  EXPECT_TRUE(Eventually([&] { return ProcessesWith(kMark, mark).empty(); }));
+  EXPECT_TRUE(Eventually([&] { return Marked(mark).empty(); }));
 }
 
 TEST(RunToEnd, NamesAProgramThatIsNotThere) {

@@ -616,7 +616,7 @@ TEST_F(JobRunnerTest, KillOfProgramsOfAnEarlierLife) {
   options_.training.stop_grace = absl::Milliseconds(200);
   bool alone = false;
   options_.launch = [&, launch = options_.launch](const Job& job, const ChildOptions& child) {
-    alone = !IsAlive(process) && ProcessesWith("DEWEATHER_JOBS", jobs_).empty();
+    alone = IsGone(process) && ProcessesWith("DEWEATHER_JOBS", jobs_).value().empty();
     return launch(job, child);
   };
   StartRunner();
@@ -661,11 +661,11 @@ TEST_F(JobRunnerTest, CancelEndsWhateverIsLeft) {
   StartRunnerOf("trap '' TERM; setsid sh -c 'trap \"\" TERM; echo up; sleep 1000' & wait");
   const std::string id = Submit();
   ASSERT_TRUE(Await([&] { return ReadLog(JobLogPath(jobs_, id), 0, 10).value().text == "up\n"; }));
-  EXPECT_THAT(ProcessesWith("DEWEATHER_JOB", id), SizeIs(Gt(1u)));
+  EXPECT_THAT(ProcessesWith("DEWEATHER_JOB", id).value(), SizeIs(Gt(1u)));
   EXPECT_THAT(store_->Processes().value(), SizeIs(1));
   Cancel(id);
   AwaitState(id, JobState::kCancelled);
-  EXPECT_THAT(ProcessesWith("DEWEATHER_JOB", id), IsEmpty());
+  EXPECT_THAT(ProcessesWith("DEWEATHER_JOB", id).value(), IsEmpty());
 }
 
 TEST_F(JobRunnerTest, ProgramKnowsItsJobAndKeepsOutOfTheWay) {

@@ -36,7 +36,7 @@ constexpr size_t kPipeBytes = 65536;                      // that a pipe holds
 constexpr size_t kProcBytes = 8 << 20;                    // of a file of /proc, at most
 constexpr int64_t kErrorBytes = 4096;                     // of stderr that are kept
 constexpr absl::Duration kLook = absl::Milliseconds(20);  // between looks at a program
-constexpr absl::Duration kStarting = absl::Seconds(2);    // that a program may take for it
+constexpr absl::Duration kStarting = absl::Seconds(2);    // that programs may take for it
 constexpr int kUnknownStatus = 255;  // of a program that somebody else waited for
 
 void Close(int& file) {
@@ -49,16 +49,25 @@ std::string ProcPath(int pid, std::string_view name) {
   return absl::StrFormat("/proc/%d/%s", pid, name);
 }
 
-// Nothing: it cannot be read, or there is none.
-std::optional<std::string> ReadProc(const std::string& path) {
+absl::Status ProcError(const std::string& path) {
+  return absl::ErrnoToStatus(errno, absl::StrCat("cannot read '", path, "'"));
+}
+
+// Whether the process is gone or another user's; any other error: nobody can tell.
+bool IsNoneOfOurs(const absl::Status& status) {
+  return absl::IsNotFound(status) || absl::IsPermissionDenied(status);
+}
+
+absl::StatusOr<std::string> ReadProc(const std::string& path) {
   int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (file < 0) return std::nullopt;
+  if (file < 0) return ProcError(path);
   const absl::Cleanup close_file = [&file] { Close(file); };
   std::string text;
   std::array<char, kPipeBytes> piece;
   while (text.size() < kProcBytes) {
     const ssize_t got = TEMP_FAILURE_RETRY(read(file, piece.data(), piece.size()));
-    if (got <= 0) break;
+    if (got < 0) return ProcError(path);
+    if (got == 0) break;
     text.append(piece.data(), got);
   }
   return text;
@@ -73,25 +82,29 @@ const std::string& BootId() {
 struct Stat {
   bool ended = false;     // but not waited for
   bool starting = false;  // its program has no environment yet
+  int group = 0;
   int64_t start_ticks = 0;
 };
 
 // "PID (COMMAND) STATE PPID ..."; the command may hold anything, also blanks and parentheses.
-std::optional<Stat> ReadStat(int pid) {
-  const std::string text = ReadProc(ProcPath(pid, "stat")).value_or("");
-  const size_t command_end = text.rfind(") ");
-  if (command_end == text.npos) return std::nullopt;
-  const std::vector<std::string> fields = absl::StrSplit(text.substr(command_end + 2), ' ');
-  // Fields 3, 22, 23 and 51 of proc(5).
-  constexpr size_t kState = 0, kStartTime = 19, kMemory = 20, kEnvironmentEnd = 48;
+absl::StatusOr<Stat> ReadStat(int pid) {
+  DW_ASSIGN_OR_RETURN(const std::string text, ReadProc(ProcPath(pid, "stat")));
+  const size_t command_end = std::min(text.rfind(") "), text.size());
+  const std::vector<std::string> fields = absl::StrSplit(text.substr(command_end), ' ');
+  // Fields 3, 5, 22, 23 and 51 of proc(5).
+  constexpr size_t kState = 1, kGroup = 3, kStartTime = 20, kMemory = 21, kEnvironmentEnd = 49;
   Stat stat;
-  if (fields.size() <= kEnvironmentEnd ||
+  if (fields.size() <= kEnvironmentEnd || !absl::SimpleAtoi(fields[kGroup], &stat.group) ||
       !absl::SimpleAtoi(fields[kStartTime], &stat.start_ticks)) {
-    return std::nullopt;
+    return absl::InternalError(absl::StrCat("/proc says of ", pid, ": ", text));
   }
   stat.ended = fields[kState] == "Z" || fields[kState] == "X";
   stat.starting = !stat.ended && fields[kEnvironmentEnd] == "0" && fields[kMemory] != "0";
   return stat;
+}
+
+bool IsSame(const ProcessIdentity& a, const ProcessIdentity& b) {
+  return a.pid == b.pid && a.start_ticks == b.start_ticks && a.boot_id == b.boot_id;
 }
 
 // Of a child, also of one that has ended.
@@ -99,14 +112,17 @@ ProcessIdentity IdentityOfChild(int pid) {
   return {pid, ReadStat(pid).value_or(Stat{}).start_ticks, BootId()};
 }
 
-// Empty: it is none of this user's. A program that is just being started is waited for: it may be late
-// where others have the processors, and must not be missed.
-std::string EnvironmentOf(int pid) {
-  const absl::Time deadline = absl::Now() + kStarting;
+// A program that is just being started is waited for: it may be late where others have the processors, and
+// must not be missed.
+absl::StatusOr<std::string> EnvironmentOf(int pid, absl::Time deadline) {
   while (true) {
-    const std::optional<std::string> text = ReadProc(ProcPath(pid, "environ"));
-    if (!text || !text->empty() || absl::Now() > deadline) return text.value_or("");
-    if (!ReadStat(pid).value_or(Stat{}).starting) return "";
+    DW_ASSIGN_OR_RETURN(std::string text, ReadProc(ProcPath(pid, "environ")));
+    if (!text.empty()) return text;
+    DW_ASSIGN_OR_RETURN(const Stat stat, ReadStat(pid));
+    if (!stat.starting) return text;
+    if (absl::Now() > deadline) {
+      return absl::UnavailableError(absl::StrCat("process ", pid, " is still being started"));
+    }
     absl::SleepFor(absl::Milliseconds(1));
   }
 }
@@ -118,6 +134,24 @@ bool HasEntry(std::string_view environment, std::string_view entry) {
     environment.remove_prefix(std::min(end + 1, environment.size()));
   }
   return false;
+}
+
+struct Wanted {
+  std::string entry;  // of the environment
+  int group = 0;
+  absl::Time deadline;  // for those that are being started
+};
+
+// IsNoneOfOurs: it is not wanted.
+absl::StatusOr<ProcessIdentity> IdentityIfWanted(int pid, const Wanted& wanted) {
+  DW_ASSIGN_OR_RETURN(const Stat stat, ReadStat(pid));
+  // Before its environment: what took its number in between would not be taken for it.
+  const ProcessIdentity process = {pid, stat.start_ticks, BootId()};
+  if (stat.ended) return absl::NotFoundError("it has ended");
+  if (wanted.group != 0 && stat.group == wanted.group) return process;
+  DW_ASSIGN_OR_RETURN(const std::string environment, EnvironmentOf(pid, wanted.deadline));
+  if (HasEntry(environment, wanted.entry)) return process;
+  return absl::NotFoundError("it is another's");
 }
 
 // --- starting ---
@@ -295,29 +329,36 @@ std::string LastLine(const std::string& text) {
 
 }  // namespace
 
-std::optional<ProcessIdentity> IdentityOf(int pid) {
-  const std::optional<Stat> stat = ReadStat(pid);
-  if (!stat || stat->ended) return std::nullopt;
-  return ProcessIdentity{pid, stat->start_ticks, BootId()};
+absl::StatusOr<ProcessIdentity> IdentityOf(int pid) {
+  DW_ASSIGN_OR_RETURN(const Stat stat, ReadStat(pid));
+  if (!stat.ended) return ProcessIdentity{pid, stat.start_ticks, BootId()};
+  return absl::NotFoundError(absl::StrCat("process ", pid, " has ended"));
 }
 
 bool IsAlive(const ProcessIdentity& process) {
-  const std::optional<ProcessIdentity> now = IdentityOf(process.pid);
-  return now && now->start_ticks == process.start_ticks && now->boot_id == process.boot_id;
+  const absl::StatusOr<ProcessIdentity> now = IdentityOf(process.pid);
+  return now.ok() && IsSame(*now, process);
 }
 
-std::vector<ProcessIdentity> ProcessesWith(const std::string& name, const std::string& value) {
-  const std::string wanted = absl::StrCat(name, "=", value);
+bool IsGone(const ProcessIdentity& process) {
+  const absl::StatusOr<ProcessIdentity> now = IdentityOf(process.pid);
+  return now.ok() ? !IsSame(*now, process) : IsNoneOfOurs(now.status());
+}
+
+absl::StatusOr<std::vector<ProcessIdentity>> ProcessesWith(const std::string& name,
+                                                           const std::string& value, int group) {
+  const Wanted wanted = {absl::StrCat(name, "=", value), group, absl::Now() + kStarting};
   std::vector<ProcessIdentity> found;
   std::error_code error;
   for (fs::directory_iterator entry("/proc", error), end; !error && entry != end;
        entry.increment(error)) {
     int pid = 0;
     if (!absl::SimpleAtoi(entry->path().filename().string(), &pid)) continue;
-    // Before its environment: what took its number in between would not be taken for it.
-    const std::optional<ProcessIdentity> process = IdentityOf(pid);
-    if (process && HasEntry(EnvironmentOf(pid), wanted)) found.push_back(*process);
+    const absl::StatusOr<ProcessIdentity> process = IdentityIfWanted(pid, wanted);
+    if (process.ok()) found.push_back(*process);
+    if (!process.ok() && !IsNoneOfOurs(process.status())) return process.status();
   }
+  if (error) return absl::ErrnoToStatus(error.value(), "cannot list '/proc'");
   return found;
 }
 

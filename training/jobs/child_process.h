@@ -43,13 +43,19 @@ struct ProcessIdentity {
   std::string boot_id = {};
 };
 
-// Nothing: there is none of that pid.
-std::optional<ProcessIdentity> IdentityOf(int pid);
+// NOT_FOUND: none of that pid runs. Any other error, here and below: nobody can tell, as without a free
+// descriptor.
+absl::StatusOr<ProcessIdentity> IdentityOf(int pid);
+
+// Whether it runs for sure, and whether it is gone for sure: neither where nobody can tell.
 bool IsAlive(const ProcessIdentity& process);
+bool IsGone(const ProcessIdentity& process);
 
 // Every process whose environment holds "NAME=VALUE": a program of ours and all that it started, in
-// whatever group or session. Of this user's processes only.
-std::vector<ProcessIdentity> ProcessesWith(const std::string& name, const std::string& value);
+// whatever group or session. Of this user's processes only; and whoever is in the process group `group`,
+// unless it is 0.
+absl::StatusOr<std::vector<ProcessIdentity>> ProcessesWith(const std::string& name,
+                                                           const std::string& value, int group = 0);
 
 // Resident bytes of those that are alive; what they share counts for each.
 int64_t ResidentBytes(const std::vector<ProcessIdentity>& processes);

@@ -23,12 +23,12 @@ absl::StatusOr<bool> EarlierLife::Look(absl::Time now) {
 
 // What is recorded, and what says itself that it is of these jobs.
 absl::StatusOr<std::vector<ProcessIdentity>> EarlierLife::Left() const {
-  std::vector<ProcessIdentity> left = ProcessesWith(kJobsVariable, jobs_);
+  DW_ASSIGN_OR_RETURN(std::vector<ProcessIdentity> left, ProcessesWith(kJobsVariable, jobs_));
   std::erase_if(left, [](const ProcessIdentity& process) { return process.pid == getpid(); });
   DW_ASSIGN_OR_RETURN(const std::vector<JobProcess> recorded, store_.Processes());
   for (const JobProcess& process : recorded) {
     const ProcessIdentity identity{process.pid, process.start_ticks, process.boot_id};
-    if (IsAlive(identity)) left.push_back(identity);
+    if (!IsGone(identity)) left.push_back(identity);
   }
   return left;
 }

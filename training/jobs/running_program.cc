@@ -49,13 +49,28 @@ std::string ReadOutput(int pipe) {
   return text;
 }
 
-// While it lives it is told alone: torchrun tells its workers itself.
+// While `child` is not given away its group is no other's.
+absl::StatusOr<std::vector<ProcessIdentity>> ProcessesOf(const ChildProcess& child,
+                                                         const std::string& id) {
+  return ProcessesWith(kJobVariable, id, child.identity().pid);
+}
+
+bool IsLeft(const ChildProcess& child, const std::string& id) {
+  const absl::StatusOr<std::vector<ProcessIdentity>> left = ProcessesOf(child, id);
+  return !left.ok() || !left->empty();
+}
+
+// While it lives its group is told alone: torchrun tells its workers itself.
 void SignalAll(ChildProcess& child, const std::string& id, int signal) {
   child.Signal(signal);
   if (signal != SIGKILL && !child.Poll()) return;
-  for (const ProcessIdentity& process : ProcessesWith(kJobVariable, id)) {
-    SignalProcess(process, signal);
-  }
+  const absl::StatusOr<std::vector<ProcessIdentity>> marked = ProcessesWith(kJobVariable, id);
+  if (!marked.ok()) return;  // it is tried again: they are left
+  for (const ProcessIdentity& process : *marked) SignalProcess(process, signal);
+}
+
+int64_t BytesOf(const ChildProcess& child, const std::string& id) {
+  return ResidentBytes(ProcessesOf(child, id).value_or(std::vector<ProcessIdentity>{}));
 }
 
 }  // namespace
@@ -81,16 +96,16 @@ ChildOptions ProgramOf(const std::string& id, const std::string& jobs,
 absl::StatusOr<RunningProgram> StartProgram(const std::string& id, const ChildOptions& options) {
   DW_ASSIGN_OR_RETURN(ChildProcess started, ChildProcess::Start(options));
   const auto child = std::make_shared<ChildProcess>(std::move(started));
-  return RunningProgram{
-      .identity = child->identity(),
-      .poll = [child] { return child->Poll(); },
-      .signal = [child, id](int signal) { SignalAll(*child, id, signal); },
-      .resident_bytes = [id] { return ResidentBytes(ProcessesWith(kJobVariable, id)); },
-      .output = [child] { return ReadOutput(child->output()); },
-      .left = [id] { return !ProcessesWith(kJobVariable, id).empty(); }};
+  return RunningProgram{.identity = child->identity(),
+                        .poll = [child] { return child->Poll(); },
+                        .signal = [child, id](int signal) { SignalAll(*child, id, signal); },
+                        .resident_bytes = [child, id] { return BytesOf(*child, id); },
+                        .output = [child] { return ReadOutput(child->output()); },
+                        .left = [child, id] { return IsLeft(*child, id); }};
 }
 
-// By a descriptor (glibc 2.36 declares its functions for C alone): between looking and sending its number cannot become another's.
+// By a descriptor (glibc 2.36 declares its functions for C alone): between looking and sending its number
+// cannot become another's.
 void SignalProcess(const ProcessIdentity& process, int signal) {
   const int descriptor = static_cast<int>(syscall(SYS_pidfd_open, process.pid, 0));
   if (descriptor < 0) return;

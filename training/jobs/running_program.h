@@ -1,7 +1,8 @@
 // The program of a job: how it is started, and what the runner may do with it. A test's needs no process.
 //
 // Marks    DEWEATHER_JOB=ID and DEWEATHER_JOBS=JOBS stand in the environment of all its processes, so that
-//          they are found in whatever group or session: torchrun gives each worker a session
+//          they are found in whatever group or session: torchrun gives each worker a session. Without them
+//          a process is its program's while it is in its group
 // Threads  a RunningProgram is thread-compatible; the functions are thread-safe
 
 #ifndef DEWEATHER_TRAINING_JOBS_RUNNING_PROGRAM_H_
@@ -29,7 +30,7 @@ struct RunningProgram {
   std::function<void(int signal)> signal = {};
   std::function<int64_t()> resident_bytes = {};
   std::function<std::string()> output = {};  // what it printed since; at most 64 KiB a call
-  // Whether any of its processes is left when that one has ended; empty: none ever is.
+  // Whether any of its processes is left when that one has ended, or nobody can tell; empty: none ever is.
   std::function<bool()> left = {};
 };
 
