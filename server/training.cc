@@ -23,12 +23,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-absl::StatusOr<std::string> MakeFolder(const std::string& path) {
+// JOBS, made if need be; it has one name, whatever way led there.
+absl::StatusOr<std::string> JobsFolder(const std::string& data_dir) {
+  const std::string path = absl::StrCat(data_dir, "/jobs");
+  DW_RETURN_IF_ERROR(MakeFolder(path));
   std::error_code error;
-  fs::create_directories(path, error);
-  const std::string canonical = error ? "" : fs::canonical(path, error).string();
-  if (!error) return canonical;
-  return absl::ErrnoToStatus(error.value(), absl::StrFormat("cannot make folder '%s'", path));
+  const fs::path canonical = fs::canonical(path, error);
+  if (!error) return canonical.string();
+  return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot tell where '", path, "' is"));
 }
 
 absl::StatusOr<JobDataset> FindDataset(const Datasets& datasets, const std::string& name) {
@@ -86,7 +88,7 @@ absl::StatusOr<std::unique_ptr<Training>> Training::Start(const ServerOptions& o
   }
   std::unique_ptr<Training> training(new Training);
   training->options_ = options.training;
-  DW_ASSIGN_OR_RETURN(training->jobs_, MakeFolder(absl::StrCat(options.data_dir, "/jobs")));
+  DW_ASSIGN_OR_RETURN(training->jobs_, JobsFolder(options.data_dir));
   const std::string& jobs = training->jobs_;
   DW_ASSIGN_OR_RETURN(training->store_, JobStore::Open(JobStorePath(jobs)));
   // From here on the folder is ours alone: the store holds its lock.

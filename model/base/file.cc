@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -12,6 +13,7 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+#include "model/base/error_reason.h"
 #include "model/base/status_macros.h"
 
 namespace deweather {
@@ -19,16 +21,6 @@ namespace {
 
 absl::Status ErrnoStatus(const std::string& what, const std::string& path) {
   return absl::ErrnoToStatus(errno, absl::StrCat(what, " '", path, "'"));
-}
-
-absl::Status WriteAll(int file, std::string_view bytes, const std::string& path) {
-  while (!bytes.empty()) {
-    const ssize_t written = write(file, bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return ErrnoStatus("cannot write", path);
-    bytes.remove_prefix(written);
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace
@@ -56,6 +48,30 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
   return bytes;
 }
 
+absl::Status WriteAll(int file, std::string_view bytes, const std::string& path, int64_t* written) {
+  while (!bytes.empty()) {
+    const ssize_t got = TEMP_FAILURE_RETRY(write(file, bytes.data(), bytes.size()));
+    if (got < 0) return ErrnoStatus("cannot write", path);
+    bytes.remove_prefix(got);
+    if (written != nullptr) *written += got;
+  }
+  return absl::OkStatus();
+}
+
+std::string ReadAt(int file, int64_t offset, int64_t size) {
+  std::string bytes(size, '\0');
+  size_t have = 0;
+  while (have < bytes.size()) {
+    const auto from = offset + static_cast<int64_t>(have);
+    const ssize_t got =
+        TEMP_FAILURE_RETRY(pread(file, bytes.data() + have, bytes.size() - have, from));
+    if (got <= 0) break;
+    have += got;
+  }
+  bytes.resize(have);
+  return bytes;
+}
+
 absl::Status WriteAndSync(const std::string& path, std::string_view bytes) {
   const int file = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (file < 0) return ErrnoStatus("cannot create", path);
@@ -74,6 +90,23 @@ absl::Status SyncFolderOf(const std::string& path) {
   // Some file systems cannot sync a folder; the rename stands all the same.
   if (fsync(file) != 0 && errno != EINVAL) return ErrnoStatus("cannot sync folder", name);
   return absl::OkStatus();
+}
+
+absl::Status MakeFolder(const std::string& path) {
+  std::error_code error;
+  const bool made = std::filesystem::create_directories(path, error);
+  if (!error) return made ? SyncFolderOf(path) : absl::OkStatus();
+  const absl::Status status =
+      absl::ErrnoToStatus(error.value(), absl::StrCat("cannot make folder '", path, "'"));
+  return error == std::errc::no_space_on_device ? WithReason(status, "DISK_FULL") : status;
+}
+
+absl::StatusOr<int64_t> FreeBytes(const std::string& folder) {
+  struct statvfs disk = {};
+  if (statvfs(folder.c_str(), &disk) != 0) {
+    return absl::ErrnoToStatus(errno, absl::StrCat("cannot look at '", folder, "'"));
+  }
+  return static_cast<int64_t>(disk.f_bavail * disk.f_frsize);
 }
 
 std::string UniqueName(const std::string& stem) {

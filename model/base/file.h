@@ -3,6 +3,7 @@
 #ifndef DEWEATHER_MODEL_BASE_FILE_H_
 #define DEWEATHER_MODEL_BASE_FILE_H_
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -26,6 +27,18 @@ absl::Status WriteAndSync(const std::string& path, std::string_view bytes);
 
 // fsync of the folder that holds `path`: what was renamed to it survives a power cut.
 absl::Status SyncFolderOf(const std::string& path);
+
+// With the folders that it lies in; what is new survives a power cut. RESOURCE_EXHAUSTED (DISK_FULL).
+absl::Status MakeFolder(const std::string& path);
+
+// Bytes that may still be written to the disk of a folder.
+absl::StatusOr<int64_t> FreeBytes(const std::string& folder);
+
+// For open files; `path` is for the message. What was written, also before an error, is added to *written.
+absl::Status WriteAll(int file, std::string_view bytes, const std::string& path,
+                      int64_t* written = nullptr);
+// As many bytes as there are from `offset` on, at most `size`; fewer if they cannot be read.
+std::string ReadAt(int file, int64_t offset, int64_t size);
 
 // A name that no other process and no other call makes, on this machine or another: `stem` and 16
 // hexadecimal digits. For temporary files beside the one that they become.

@@ -28,11 +28,6 @@ bool IsPicture(const fs::path& name) {
   return extension.size() > 1 && ParseImageFormat(extension.substr(1)).ok();
 }
 
-bool IsFolder(const std::string& path) {
-  std::error_code ignored;
-  return fs::is_directory(path, ignored);
-}
-
 absl::Status WrongPath(const std::string& path, std::string_view wanted) {
   constexpr size_t kShown = 150;
   return WithReason(
@@ -109,6 +104,11 @@ bool ReadFields(const json& object, Dataset* dataset) {
 }
 
 }  // namespace
+
+bool IsFolder(const std::string& path) {
+  std::error_code ignored;
+  return fs::is_directory(path, ignored);
+}
 
 std::vector<std::string> SidesOf(DatasetKind kind) {
   if (kind == DatasetKind::kClean) return {""};

@@ -19,6 +19,8 @@ namespace deweather {
 inline constexpr char kInputSide[] = "input";
 inline constexpr char kTruthSide[] = "gt";
 
+bool IsFolder(const std::string& path);
+
 // The folders that hold the pictures, relative to the data set's: "input" and "gt", or "" alone.
 std::vector<std::string> SidesOf(DatasetKind kind);
 

@@ -141,12 +141,7 @@ DatasetUpload::State::~State() {
 
 absl::Status DatasetUpload::State::MakeFolders() const {
   for (const std::string& side : SidesOf(dataset.kind)) {
-    const std::string path = absl::StrCat(folder, "/", side);
-    std::error_code error;
-    fs::create_directories(path, error);
-    if (error) {
-      return OfDisk(absl::ErrnoToStatus(error.value(), absl::StrCat("cannot make '", path, "'")));
-    }
+    DW_RETURN_IF_ERROR(OfDisk(MakeFolder(absl::StrCat(folder, "/", side))));
   }
   return absl::OkStatus();
 }

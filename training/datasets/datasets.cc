@@ -1,9 +1,6 @@
 #include "training/datasets/datasets.h"
 
-#include <sys/statvfs.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <filesystem>
 #include <map>
 #include <system_error>
@@ -26,13 +23,6 @@ namespace fs = std::filesystem;
 
 constexpr absl::Duration kCountAgain = absl::Minutes(1);
 
-absl::Status MakeFolder(const std::string& path) {
-  std::error_code error;
-  const bool made = fs::create_directories(path, error);
-  if (!error) return made ? SyncFolderOf(path) : absl::OkStatus();
-  return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot make folder '", path, "'"));
-}
-
 // Those of data sets; what an upload left that a crash ended is removed.
 absl::StatusOr<std::vector<std::string>> SweepAndList(const std::string& folder) {
   std::vector<std::string> names;
@@ -52,22 +42,13 @@ absl::StatusOr<std::vector<std::string>> SweepAndList(const std::string& folder)
 }
 
 absl::Status CheckDisk(const std::string& folder, int64_t more, int64_t min_free) {
-  struct statvfs info = {};
-  if (statvfs(folder.c_str(), &info) != 0) {
-    return absl::ErrnoToStatus(errno, absl::StrCat("cannot look at '", folder, "'"));
-  }
-  const auto free = static_cast<int64_t>(info.f_bavail * info.f_frsize);
+  DW_ASSIGN_OR_RETURN(const int64_t free, FreeBytes(folder));
   if (free - more >= min_free) return absl::OkStatus();
   return WithReason(absl::ResourceExhaustedError(absl::StrFormat(
                         "the disk has %d bytes free; %d more would leave fewer than the %d of "
                         "datasets.min_free_bytes",
                         free, more, min_free)),
                     "DISK_FULL");
-}
-
-bool IsFolder(const std::string& path) {
-  std::error_code ignored;
-  return fs::is_directory(path, ignored);
 }
 
 // An upload whose folder somebody removed.

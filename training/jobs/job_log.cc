@@ -15,6 +15,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "model/base/file.h"
 #include "model/base/status_macros.h"
 
 namespace deweather {
@@ -28,20 +29,6 @@ std::string BeforePath(const std::string& path) { return path + ".1"; }
 
 absl::Status ErrnoStatus(std::string_view what, const std::string& path) {
   return absl::ErrnoToStatus(errno, absl::StrFormat("cannot %s '%s'", what, path));
-}
-
-// As many bytes as there are from `offset` on, at most `size`; fewer if they cannot be read.
-std::string ReadAt(int file, int64_t offset, int64_t size) {
-  std::string text(size, '\0');
-  size_t have = 0;
-  while (have < text.size()) {
-    const ssize_t got = TEMP_FAILURE_RETRY(
-        pread(file, text.data() + have, text.size() - have, offset + static_cast<int64_t>(have)));
-    if (got <= 0) break;
-    have += got;
-  }
-  text.resize(have);
-  return text;
 }
 
 // The bytes of the log that an open file holds.
@@ -83,25 +70,13 @@ struct OpenPart {
   std::optional<Part> part = {};
 };
 
-// How many of the bytes were written is in `written`.
-absl::Status WriteAll(int file, std::string_view text, const std::string& path, int64_t* written) {
-  while (!text.empty()) {
-    const ssize_t got = TEMP_FAILURE_RETRY(write(file, text.data(), text.size()));
-    if (got < 0) return ErrnoStatus("write", path);
-    text.remove_prefix(got);
-    *written += got;
-  }
-  return absl::OkStatus();
-}
-
 std::string HeaderOf(int64_t begin) { return absl::StrCat(std::string(kHeader), begin, "\n"); }
 
 // A new file in place of what is at `path`.
 absl::StatusOr<int> StartFile(const std::string& path, int64_t begin) {
   const int file = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0644);
   if (file < 0) return ErrnoStatus("create", path);
-  int64_t ignored = 0;
-  const absl::Status status = WriteAll(file, HeaderOf(begin), path, &ignored);
+  const absl::Status status = WriteAll(file, HeaderOf(begin), path);
   if (status.ok()) return file;
   close(file);
   return status;

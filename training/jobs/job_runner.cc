@@ -41,22 +41,6 @@ JobRunnerOptions Canonical(JobRunnerOptions options) {
   return options;
 }
 
-// What is new outlives a power cut.
-absl::Status MakeFolder(const std::string& path) {
-  std::error_code error;
-  const bool made = fs::create_directories(path, error);
-  if (!error) return made ? SyncFolderOf(path) : absl::OkStatus();
-  return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot make folder '", path, "'"));
-}
-
-// Bytes that may be written beside `path`; nothing: nobody knows.
-std::optional<int64_t> FreeBytes(const std::string& path) {
-  std::error_code error;
-  const fs::space_info space = fs::space(path, error);
-  if (error) return std::nullopt;
-  return static_cast<int64_t>(space.available);
-}
-
 // Since it could have been started.
 absl::Duration QueueWait(const Job& due, absl::Time now) {
   const absl::Time since = due.attempts == 0 ? due.create_time : due.retry_time.value_or(now);
@@ -286,9 +270,9 @@ void JobRunner::CheckDisk(Active& active, absl::Time now) {
   const int64_t grown = Measure(active) - active.first_bytes;
   const auto beyond = BeyondDisk(grown, store_.DiskBytes().value_or(0), options_.training);
   if (beyond) active.attempt->Stop({StopCause::kLimit, *beyond}, now);
-  const std::optional<int64_t> room = FreeBytes(options_.jobs);
+  const absl::StatusOr<int64_t> room = FreeBytes(options_.jobs);
   const int64_t least = options_.training.min_free_bytes / 4;
-  if (active.told_of_room || !room || *room >= least) return;
+  if (active.told_of_room || !room.ok() || *room >= least) return;
   active.told_of_room = true;
   Hear(active, {{.time = now,
                  .kind = JobEventKind::kWarning,

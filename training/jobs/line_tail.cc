@@ -4,38 +4,15 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <utility>
 
+#include "model/base/file.h"
+#include "training/jobs/job_json.h"
+
 namespace deweather {
-namespace {
-
-using json = nlohmann::json;
-
-// What is no UTF-8 becomes U+FFFD.
-std::string ToUtf8(std::string_view text) {
-  const std::string quoted = json(text).dump(-1, ' ', false, json::error_handler_t::replace);
-  return json::parse(quoted).get<std::string>();
-}
-
-// At most `bytes` from `offset` on; what could be read.
-std::string ReadAt(int file, int64_t offset, int64_t bytes) {
-  std::string text(static_cast<size_t>(bytes), '\0');
-  size_t size = 0;
-  while (size < text.size()) {
-    const ssize_t got = TEMP_FAILURE_RETRY(
-        pread(file, text.data() + size, text.size() - size, offset + static_cast<int64_t>(size)));
-    if (got <= 0) break;
-    size += static_cast<size_t>(got);
-  }
-  text.resize(size);
-  return text;
-}
-
-}  // namespace
 
 std::string OneLine(std::string_view text) {
-  std::string line = ToUtf8(text.substr(0, kMaxShownBytes));
+  std::string line = ToUtf8(std::string(text.substr(0, kMaxShownBytes)));
   std::replace_if(
       line.begin(), line.end(), [](unsigned char c) { return c < ' ' || c == 0x7f; }, ' ');
   return line;
