@@ -10,7 +10,6 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_join.h"
 #include "model/base/file.h"
 #include "model/base/name.h"
 #include "model/base/sha256.h"
@@ -162,13 +161,13 @@ absl::StatusOr<VersionManifest> ReadPlaced(const std::string& models, const std:
   return manifest;
 }
 
-// "a, b", or "none"; for messages.
+// The newest ones, for messages.
 std::string KnownVersions(const std::string& models, const std::string& name) {
-  const VersionList list = ListVersions(models, name);
-  if (list.versions.empty()) return "none";
-  return absl::StrJoin(list.versions, ", ", [](std::string* out, const VersionManifest& manifest) {
-    out->append(manifest.version);
-  });
+  std::vector<std::string> known;
+  for (const VersionManifest& manifest : ListVersions(models, name).versions) {
+    known.push_back(manifest.version);
+  }
+  return ShownNames(known);
 }
 
 absl::Status UnknownVersion(const std::string& models, const std::string& name,

@@ -230,7 +230,10 @@ struct Services {
                .store = VersionStoreOf(options),
                .jobs = jobs.ok() ? &(*jobs)->store() : nullptr,
                .datasets = jobs.ok() ? &(*jobs)->datasets() : nullptr,
-               .promotion = options.promotion}) {}
+               .promotion = options.promotion,
+               .run_train =
+                   jobs.ok() ? TrainInChild((*jobs)->parts().jobs, options.training) : RunTrain(),
+               .min_free_bytes = options.training.min_free_bytes}) {}
 
   std::vector<NamedService> Named() {
     return {{v1::RestorationService::service_full_name(), &restoration},

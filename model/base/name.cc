@@ -1,10 +1,13 @@
 #include "model/base/name.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 
 namespace deweather {
 namespace {
@@ -26,6 +29,14 @@ absl::Status ValidateName(std::string_view field, std::string_view name) {
         field, absl::CHexEscape(std::string(name)).substr(0, kMaxNameBytes)));
   }
   return absl::OkStatus();
+}
+
+std::string ShownNames(const std::vector<std::string>& names) {
+  constexpr std::ptrdiff_t kShown = 20;
+  if (names.empty()) return "none";
+  const std::ptrdiff_t more = std::max<std::ptrdiff_t>(std::ssize(names) - kShown, 0);
+  const std::string shown = absl::StrJoin(names.begin(), names.end() - more, ", ");
+  return more == 0 ? shown : absl::StrCat(shown, " and ", more, " more");
 }
 
 }  // namespace deweather

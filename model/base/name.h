@@ -3,7 +3,9 @@
 #ifndef DEWEATHER_MODEL_BASE_NAME_H_
 #define DEWEATHER_MODEL_BASE_NAME_H_
 
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 
@@ -15,6 +17,9 @@ inline constexpr int kMaxNameBytes = 64;
 // begin with '.'. The message begins with `field` and quotes the name, escaped and cut; one that is too
 // long is told by its length alone.
 absl::Status ValidateName(std::string_view field, std::string_view name);
+
+// The first of them, and how many more there are; "none". For messages.
+std::string ShownNames(const std::vector<std::string>& names);
 
 }  // namespace deweather
 

@@ -315,11 +315,11 @@ absl::StatusOr<const LiveModels::Versions*> LiveModels::Lookup(std::string_view 
   const bool is_default = name.empty() || name == "default";
   const auto found = models_.find(is_default ? std::string_view(default_name_) : name);
   if (found != models_.end()) return &found->second;
-  const std::string known = absl::StrJoin(
-      models_, ", ", [](std::string* out, const auto& entry) { out->append(entry.first); });
-  return WithReason(
-      absl::NotFoundError(absl::StrCat("unknown model '", std::string(name), "'; live: ", known)),
-      "UNKNOWN_MODEL");
+  std::vector<std::string> live;
+  for (const auto& [other, versions] : models_) live.push_back(other);
+  return WithReason(absl::NotFoundError(absl::StrCat("unknown model '", std::string(name),
+                                                     "'; live: ", ShownNames(live))),
+                    "UNKNOWN_MODEL");
 }
 
 absl::StatusOr<PinnedModel> LiveModels::Pin(std::string_view name) const {
@@ -399,6 +399,11 @@ std::optional<LiveModels::Standing> LiveModels::Find(std::string_view name) cons
     standing.canary_percent = versions.canary_percent;
   }
   return standing;
+}
+
+std::string LiveModels::LiveVersion(const std::string& name) const {
+  const std::optional<Standing> live = Find(name);
+  return live.has_value() ? live->info.version : "";
 }
 
 PinnedModel LiveModels::Describe(const Loaded& loaded) const {

@@ -4,7 +4,9 @@
 // Promotion   load, check against the manifest, warm up, judge, write live.json, swap. Whatever fails
 //             leaves what is live, in memory and on disk. The swap comes last and cannot fail: a crash
 //             before the write leaves the old version live after a restart, a crash after it the new
-//             one, which is whole and has run.
+//             one, which is whole and has run. While it is judged others may be promoted, or rolled
+//             back; if what is live is not what it was judged against then, nothing is swapped. It is
+//             loaded once more afterwards: it takes no memory from the others.
 // Canary      a version on trial beside the live one takes a share of the model's requests. Which ones:
 //             request n of the model gets it where frac(n / golden ratio) < share, so that any run of
 //             requests holds its share of them, to within one or two, and no rhythm of callers meets it.
@@ -77,7 +79,7 @@ struct ModelStatus {
   std::vector<VersionManifest> versions = {};  // stored, newest first
 };
 
-// A version that is loaded and has run, before it takes any request.
+// A version that has been loaded and has run, before it takes any request.
 struct Candidate {
   std::string name;
   std::string version;
@@ -136,8 +138,10 @@ class LiveModels {
   // Makes a stored version live, and ends a trial; or puts it on trial. The live version again is no
   // work but the end of a trial; the canary is not loaded again. What is replaced is stored too, if it
   // came from a file elsewhere, so that Rollback finds it. Returns what is live then.
-  // ABORTED while another promotion is under way; FAILED_PRECONDITION without a store, or for a canary
-  // beside nothing, or beside what cannot be stored; INVALID_ARGUMENT a share out of its range.
+  // ABORTED while another promotion is under way, or is judged if this one is to be (PROMOTION_RUNNING),
+  // and where what is live changed while it was judged (LIVE_CHANGED); FAILED_PRECONDITION without a
+  // store, or for a canary beside nothing, or beside what cannot be stored; INVALID_ARGUMENT a share out
+  // of its range.
   absl::StatusOr<LiveModelInfo> Promote(const std::string& name, const std::string& version,
                                         const std::vector<int>& batch_sizes,
                                         const Executor& executor, std::stop_token stop = {},
@@ -157,9 +161,9 @@ class LiveModels {
   // fails: what cannot be deleted is logged. Does nothing while a promotion is under way.
   void PruneVersions(const std::string& name, int keep);
 
-  // Makes live, or puts on trial, what a live.json newly says. Reads one small file a name; never fails: what cannot
-  // be followed is logged, and tried again a minute later or when the file changes. Does nothing
-  // while a promotion is under way. To be called every few seconds, by one thread.
+  // Makes live, or puts on trial, what a live.json newly says. Reads one small file a name; never
+  // fails: what cannot be followed is logged, and tried again a minute later or when the file changes.
+  // Does nothing while a promotion is under way. To be called every few seconds, by one thread.
   void Follow(const std::vector<int>& batch_sizes, const Executor& executor,
               std::stop_token stop = {}, absl::Time now = absl::Now());
 
@@ -206,6 +210,11 @@ class LiveModels {
     std::string canary;  // version; empty: none
     double canary_percent = 0;
   };
+  // The version that is judged.
+  struct Judged {
+    std::string name;
+    std::string version;
+  };
   // What Follow knows of a live.json.
   struct Followed {
     LiveRecord record;                         // that was last seen there
@@ -227,10 +236,20 @@ class LiveModels {
   void CountSeries(const std::string& name, const Versions& before, const Versions& after);
 
   absl::Status BeginPromotion();
+  void AwaitPromotion();
   void EndPromotion();
+  absl::Status BeginJudging(const std::string& name, const std::string& version);
+  void EndJudging();
+  bool IsJudged(const std::string& name, const std::string& version) const;
   absl::StatusOr<LiveModelInfo> PromoteInTurn(const std::string& name, const std::string& version,
+                                              const WarmUpOptions& warm_up, double percent);
+  absl::StatusOr<LiveModelInfo> PromoteJudged(const std::string& name, const std::string& version,
                                               const WarmUpOptions& warm_up,
                                               const PromotionTerms& terms);
+  absl::StatusOr<Loaded> LoadCandidate(const std::string& name, const std::string& version,
+                                       const WarmUpOptions& warm_up, double percent) const;
+  absl::StatusOr<Candidate> Examine(const std::string& name, const std::string& version,
+                                    const WarmUpOptions& warm_up, double percent) const;
   absl::StatusOr<Loaded> TakeOrRead(const std::string& name, const std::string& version,
                                     const WarmUpOptions& warm_up) const;
   absl::StatusOr<LiveModelInfo> GoOnTrial(const std::string& name, Loaded loaded, double percent,
@@ -261,6 +280,7 @@ class LiveModels {
   absl::StatusOr<const Versions*> Lookup(std::string_view name) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::optional<Standing> Find(std::string_view name) const;
+  std::string LiveVersion(const std::string& name) const;
   PinnedModel Describe(const Loaded& loaded) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const LiveModelsOptions options_;
@@ -270,6 +290,8 @@ class LiveModels {
   std::map<std::string, Versions, std::less<>> models_ ABSL_GUARDED_BY(mutex_);
   std::string default_name_ ABSL_GUARDED_BY(mutex_);
   bool promoting_ ABSL_GUARDED_BY(mutex_) = false;
+  CondVar promotion_ended_;
+  std::optional<Judged> judged_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, Followed> followed_ ABSL_GUARDED_BY(mutex_);
   std::set<std::string> logged_ ABSL_GUARDED_BY(mutex_);  // so that no list repeats it
 };

@@ -7,7 +7,6 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "model/base/error_reason.h"
 #include "model/base/file.h"
@@ -40,6 +39,20 @@ bool SameChoice(const LiveRecord& a, const LiveRecord& b) {
   return a.version == b.version && a.canary == b.canary && a.canary_percent == b.canary_percent;
 }
 
+// A torn one says nothing, and is replaced.
+LiveRecord RecordOf(const std::string& store, const std::string& name) {
+  const auto record = ReadLive(store, name);
+  return record.ok() ? record->value_or(LiveRecord{}) : LiveRecord{};
+}
+
+absl::Status LiveChanged(const std::string& name, const std::string& version) {
+  return WithReason(
+      absl::AbortedError(absl::StrFormat(
+          "what is live of model '%s' changed while version %s was measured against it", name,
+          version)),
+      "LIVE_CHANGED");
+}
+
 std::string Share(const std::string& name, const LiveRecord& record) {
   return absl::StrFormat("model %s version %s takes %g %% of the requests", name, record.canary,
                          record.canary_percent);
@@ -60,9 +73,35 @@ absl::Status LiveModels::BeginPromotion() {
   return absl::OkStatus();
 }
 
+void LiveModels::AwaitPromotion() {
+  MutexLock lock(mutex_);
+  while (promoting_) promotion_ended_.Wait(mutex_);
+  promoting_ = true;
+}
+
 void LiveModels::EndPromotion() {
   MutexLock lock(mutex_);
   promoting_ = false;
+  promotion_ended_.NotifyAll();
+}
+
+absl::Status LiveModels::BeginJudging(const std::string& name, const std::string& version) {
+  MutexLock lock(mutex_);
+  if (judged_.has_value()) {
+    return WithReason(absl::AbortedError("another version is being measured"), "PROMOTION_RUNNING");
+  }
+  judged_ = Judged{name, version};
+  return absl::OkStatus();
+}
+
+void LiveModels::EndJudging() {
+  MutexLock lock(mutex_);
+  judged_.reset();
+}
+
+bool LiveModels::IsJudged(const std::string& name, const std::string& version) const {
+  MutexLock lock(mutex_);
+  return judged_.has_value() && judged_->name == name && judged_->version == version;
 }
 
 absl::StatusOr<LiveModelInfo> LiveModels::Promote(const std::string& name,
@@ -71,9 +110,11 @@ absl::StatusOr<LiveModelInfo> LiveModels::Promote(const std::string& name,
                                                   const Executor& executor, std::stop_token stop,
                                                   const PromotionTerms& terms) {
   DW_RETURN_IF_ERROR(CheckTerms(name, version, terms));
+  const WarmUpOptions warm_up{batch_sizes, executor, std::move(stop)};
+  if (terms.judge) return PromoteJudged(name, version, warm_up, terms);
   DW_RETURN_IF_ERROR(BeginPromotion());
   const absl::Cleanup end = [this] { EndPromotion(); };
-  return PromoteInTurn(name, version, {batch_sizes, executor, std::move(stop)}, terms);
+  return PromoteInTurn(name, version, warm_up, terms.canary_percent);
 }
 
 absl::StatusOr<LiveModelInfo> LiveModels::Rollback(const std::string& name,
@@ -93,36 +134,68 @@ absl::StatusOr<LiveModelInfo> LiveModels::Rollback(const std::string& name,
         absl::FailedPreconditionError(absl::StrFormat("model '%s' has no previous version", name)),
         "NO_PREVIOUS_VERSION");
   }
-  return PromoteInTurn(name, record->previous, {batch_sizes, executor, std::move(stop)}, {});
+  return PromoteInTurn(name, record->previous, {batch_sizes, executor, std::move(stop)},
+                       /*percent=*/0);
 }
 
 absl::StatusOr<LiveModelInfo> LiveModels::PromoteInTurn(const std::string& name,
                                                         const std::string& version,
                                                         const WarmUpOptions& warm_up,
+                                                        double percent) {
+  if (version == LiveVersion(name)) return Keep(name, version, warm_up.executor);
+  DW_ASSIGN_OR_RETURN(Loaded loaded, LoadCandidate(name, version, warm_up, percent));
+  if (percent > 0) return GoOnTrial(name, std::move(loaded), percent, warm_up.executor);
+  DW_RETURN_IF_ERROR(WriteRecord(name, version));
+  return GoLive(name, std::move(loaded), warm_up.executor);
+}
+
+// The turn is anybody's while the judge is at work, and so is the memory: what is bad can be rolled back
+// meanwhile.
+absl::StatusOr<LiveModelInfo> LiveModels::PromoteJudged(const std::string& name,
+                                                        const std::string& version,
+                                                        const WarmUpOptions& warm_up,
                                                         const PromotionTerms& terms) {
-  const std::optional<Standing> standing = Find(name);
-  if (standing.has_value() && standing->info.version == version) {
-    return Keep(name, version, warm_up.executor);
-  }
+  DW_RETURN_IF_ERROR(BeginJudging(name, version));
+  const absl::Cleanup end_judging = [this] { EndJudging(); };
+  DW_RETURN_IF_ERROR(BeginPromotion());
+  absl::Cleanup end_first = [this] { EndPromotion(); };
+  if (version == LiveVersion(name)) return Keep(name, version, warm_up.executor);
+  DW_ASSIGN_OR_RETURN(const Candidate candidate,
+                      Examine(name, version, warm_up, terms.canary_percent));
+  const LiveRecord said = RecordOf(options_.store, name);
+  std::move(end_first).Invoke();
+  DW_RETURN_IF_ERROR(terms.judge(candidate));
+  AwaitPromotion();
+  const absl::Cleanup end = [this] { EndPromotion(); };
+  const bool same = LiveVersion(name) == candidate.live_version &&
+                    SameChoice(RecordOf(options_.store, name), said);
+  if (!same) return LiveChanged(name, version);
+  return PromoteInTurn(name, version, warm_up, terms.canary_percent);
+}
+
+// Whether it loads and runs.
+absl::StatusOr<Candidate> LiveModels::Examine(const std::string& name, const std::string& version,
+                                              const WarmUpOptions& warm_up, double percent) const {
+  DW_ASSIGN_OR_RETURN(const Loaded loaded, LoadCandidate(name, version, warm_up, percent));
+  const Standing standing = Find(name).value_or(Standing{});
+  return Candidate{.name = name,
+                   .version = version,
+                   .path = loaded.path,
+                   .live_version = standing.info.version,
+                   .live_path = standing.path};
+}
+
+absl::StatusOr<LiveModels::Loaded> LiveModels::LoadCandidate(const std::string& name,
+                                                             const std::string& version,
+                                                             const WarmUpOptions& warm_up,
+                                                             double percent) const {
   DW_RETURN_IF_ERROR(CheckKnown(name));
-  if (terms.canary_percent > 0 && !standing.has_value()) {
+  if (percent > 0 && !Find(name).has_value()) {
     return WithReason(absl::FailedPreconditionError(absl::StrFormat(
                           "model '%s' has no live version that a canary could stand beside", name)),
                       "NO_LIVE_MODEL");
   }
-  DW_ASSIGN_OR_RETURN(Loaded loaded, TakeOrRead(name, version, warm_up));
-  if (terms.judge) {
-    DW_RETURN_IF_ERROR(terms.judge({.name = name,
-                                    .version = version,
-                                    .path = loaded.path,
-                                    .live_version = standing ? standing->info.version : "",
-                                    .live_path = standing ? standing->path : ""}));
-  }
-  if (terms.canary_percent > 0) {
-    return GoOnTrial(name, std::move(loaded), terms.canary_percent, warm_up.executor);
-  }
-  DW_RETURN_IF_ERROR(WriteRecord(name, version));
-  return GoLive(name, std::move(loaded), warm_up.executor);
+  return TakeOrRead(name, version, warm_up);
 }
 
 // A canary is loaded and warm already.
@@ -161,14 +234,14 @@ absl::StatusOr<LiveModelInfo> LiveModels::EndTrial(const std::string& name, Live
                                                    const Executor& executor) {
   record.canary.clear();
   DW_RETURN_IF_ERROR(WriteLive(options_.store, name, record));
+  Remember(name, record);
   return Change(name, executor, [](Versions& versions) { versions.canary = {}; });
 }
 
 absl::Status LiveModels::WriteRecord(const std::string& name, const std::string& version) {
-  const auto record = ReadLive(options_.store, name);  // a torn one is replaced
+  const LiveRecord old = RecordOf(options_.store, name);
   LiveRecord next{.version = version, .previous = StoreLive(name)};
   if (next.previous == version) {
-    const LiveRecord old = record.ok() ? record->value_or(LiveRecord{}) : LiveRecord{};
     next.previous = old.version == version ? old.previous : old.version;
   }
   DW_RETURN_IF_ERROR(WriteLive(options_.store, name, next));
@@ -178,8 +251,7 @@ absl::Status LiveModels::WriteRecord(const std::string& name, const std::string&
 
 absl::Status LiveModels::WriteTrial(const std::string& name, const std::string& canary,
                                     double percent) {
-  const auto record = ReadLive(options_.store, name);
-  const LiveRecord old = record.ok() ? record->value_or(LiveRecord{}) : LiveRecord{};
+  const LiveRecord old = RecordOf(options_.store, name);
   LiveRecord next{.version = StoreLive(name), .canary = canary, .canary_percent = percent};
   if (next.version.empty()) {
     return absl::FailedPreconditionError(absl::StrFormat(
@@ -221,7 +293,7 @@ absl::Status LiveModels::CheckKnown(const std::string& name) const {
       std::filesystem::is_directory(absl::StrCat(options_.store, "/", name), ignored);
   if (stored || Find(name).has_value()) return absl::OkStatus();
   return WithReason(absl::NotFoundError(absl::StrFormat("unknown model '%s'; known: %s", name,
-                                                        absl::StrJoin(Names(), ", "))),
+                                                        ShownNames(Names()))),
                     "UNKNOWN_MODEL");
 }
 
@@ -242,7 +314,7 @@ absl::Status LiveModels::CheckUnused(const std::string& name, const std::string&
   DW_ASSIGN_OR_RETURN(const auto record, ReadLive(options_.store, name));
   const LiveRecord said = record.value_or(LiveRecord{});
   const Standing standing = Find(name).value_or(Standing{});
-  const char* use = nullptr;
+  const char* use = IsJudged(name, version) ? "being measured" : nullptr;
   if (version == said.previous) use = "what a rollback goes to";
   if (version == said.canary || version == standing.canary) use = "on trial";
   if (version == said.version || version == standing.info.version) use = "live";

@@ -15,6 +15,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "model/base/error_reason.h"
+#include "model/base/file.h"
 #include "model/base/name.h"
 #include "model/base/status_macros.h"
 #include "server/restore/import_model.h"
@@ -102,9 +103,22 @@ absl::Status ImportCall::TakeRoom() {
                     "MODEL_BUDGET");
 }
 
+// The file lies there until its version does.
+absl::Status ImportCall::CheckDisk() const {
+  DW_ASSIGN_OR_RETURN(const int64_t free, FreeBytes(imports_.store));
+  if (free - 2 * room_ >= imports_.min_free_bytes) return absl::OkStatus();
+  return WithReason(
+      absl::ResourceExhaustedError(absl::StrFormat(
+          "the disk has %d free bytes; start.bytes is %d, twice that is needed for a while, and "
+          "training.min_free_bytes is %d",
+          free, start_.bytes(), imports_.min_free_bytes)),
+      "DISK_FULL");
+}
+
 absl::Status ImportCall::OpenFile() {
   std::error_code error;
   std::filesystem::create_directories(imports_.store, error);
+  DW_RETURN_IF_ERROR(CheckDisk());
   std::string path = absl::StrCat(imports_.store, "/.tmp-import-XXXXXX");
   const int descriptor = mkostemp(path.data(), O_CLOEXEC);
   if (descriptor < 0) return DiskError(errno, absl::StrCat("cannot make '", path, "'"));

@@ -3,7 +3,7 @@
 //   start → chunks → the caller closes its side → check → store
 //
 // The file lies without a name in the data folder while it comes: whatever goes wrong, and a crash too,
-// leaves nothing of it.
+// leaves nothing of it. It is read into memory to be checked.
 // Errors   see ModelService.ImportModel
 
 #ifndef DEWEATHER_SERVER_RPC_IMPORT_CALL_H_
@@ -25,8 +25,9 @@ namespace deweather {
 
 // What all imports of a server share.
 struct ImportParts {
-  const std::string store;  // DATA/models; empty: there is none
-  const int64_t max_bytes;  // of all files under way together
+  const std::string store;           // DATA/models; empty: there is none
+  const int64_t max_bytes;           // of all files under way together
+  const int64_t min_free_bytes = 0;  // of the disk, which no import takes
   std::atomic<int64_t> bytes = 0;
 };
 
@@ -48,6 +49,7 @@ class ImportCall final : public ReadCall<v1::ImportModelRequest, v1::ImportModel
   absl::Status OnStart(v1::ImportModelRequest::Start start);
   absl::Status OnChunk(const std::string& chunk);
   absl::Status TakeRoom();
+  absl::Status CheckDisk() const;
   absl::Status OpenFile();
   absl::StatusOr<std::string> ReadBack();
 

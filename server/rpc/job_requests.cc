@@ -1,10 +1,8 @@
 #include "server/rpc/job_requests.h"
 
 #include <spdlog/spdlog.h>
-#include <sys/statvfs.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <iterator>
 #include <optional>
 #include <utility>
@@ -14,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "model/base/error_reason.h"
+#include "model/base/file.h"
 #include "model/base/sha256.h"
 #include "model/base/status_macros.h"
 #include "model/base/train_options.h"
@@ -39,11 +38,7 @@ absl::Status Exhausted(const char* reason, const std::string& message) {
 // --- to submit ---
 
 absl::Status CheckFreeDisk(const TrainingParts& parts) {
-  struct statvfs disk = {};
-  if (statvfs(parts.jobs.c_str(), &disk) != 0) {
-    return absl::ErrnoToStatus(errno, absl::StrCat("cannot look at '", parts.jobs, "'"));
-  }
-  const auto free = static_cast<int64_t>(disk.f_bavail * disk.f_frsize);
+  DW_ASSIGN_OR_RETURN(const int64_t free, FreeBytes(parts.jobs));
   if (free >= parts.options.min_free_bytes) return absl::OkStatus();
   return Exhausted("DISK_FULL",
                    absl::StrFormat("the disk has %d free bytes; training.min_free_bytes is %d",

@@ -4,20 +4,21 @@
 #include <google/protobuf/util/json_util.h>
 
 #include <cmath>
-#include <filesystem>
-#include <system_error>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "model/base/error_reason.h"
 #include "model/base/status_macros.h"
 #include "training/jobs/child_process.h"
+#include "training/jobs/running_program.h"
 
 namespace deweather {
 namespace {
 
 using google::protobuf::Struct;
 using google::protobuf::Value;
+
+constexpr char kMark[] = "evaluation";  // no job has this id
 
 absl::Status Failed(std::string_view why) {
   return WithReason(absl::InternalError(absl::StrFormat("the evaluation failed: %s", why)),
@@ -102,17 +103,15 @@ absl::Status Compare(const std::vector<Figures>& figures, const Candidate& candi
 
 }  // namespace
 
-absl::StatusOr<std::string> RunTrainInChild(const std::vector<std::string>& arguments,
-                                            const JudgeOptions& options) {
-  std::error_code error;
-  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
-  if (error) return absl::ErrnoToStatus(error.value(), "cannot read /proc/self/exe");
-  RunOptions run;
-  run.child.arguments = {(self.parent_path() / "deweather-train").string()};
-  run.child.arguments.insert(run.child.arguments.end(), arguments.begin(), arguments.end());
-  run.timeout = options.timeout;
-  run.stop = options.stop;
-  return RunToEnd(run);
+RunTrain TrainInChild(const std::string& jobs, const TrainingServiceOptions& training) {
+  return [jobs, training](const std::vector<std::string>& arguments, const JudgeOptions& options) {
+    RunOptions run{.child = TrainProgram(kMark, jobs, training),
+                   .timeout = options.timeout,
+                   .max_memory_bytes = training.max_memory_bytes,
+                   .stop = options.stop};
+    run.child.arguments.insert(run.child.arguments.end(), arguments.begin(), arguments.end());
+    return RunToEnd(run);
+  };
 }
 
 absl::Status Judge(const Candidate& candidate, const JudgeOptions& options,

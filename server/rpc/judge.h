@@ -18,6 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "model/base/server_options.h"
 #include "server/restore/live_models.h"
 
 namespace deweather {
@@ -34,9 +35,9 @@ struct JudgeOptions {
 using RunTrain = std::function<absl::StatusOr<std::string>(
     const std::vector<std::string>& arguments, const JudgeOptions& options)>;
 
-// The one beside this program, in a child that computes when nobody else wants to.
-absl::StatusOr<std::string> RunTrainInChild(const std::vector<std::string>& arguments,
-                                            const JudgeOptions& options);
+// The one beside this program, in a child under the limits of jobs. It is marked as one of JOBS, so that the
+// next life of a server that was killed ends it (training/jobs/earlier_life.h).
+RunTrain TrainInChild(const std::string& jobs, const TrainingServiceOptions& training);
 
 absl::Status Judge(const Candidate& candidate, const JudgeOptions& options,
                    const RunTrain& run_train);

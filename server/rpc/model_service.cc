@@ -26,7 +26,10 @@ absl::StatusOr<v1::Model> Describe(LiveModels& models, const std::string& name) 
   return ToMessage(*status);
 }
 
-absl::StatusOr<v1::ListModelsResponse> List(LiveModels& models, const Page& page) {
+absl::StatusOr<v1::ListModelsResponse> List(LiveModels& models,
+                                            const v1::ListModelsRequest& request) {
+  DW_ASSIGN_OR_RETURN(const Page page,
+                      ToPage(request.page_size(), request.page_token(), kModelList));
   v1::ListModelsResponse response;
   for (const std::string& name : models.Names()) {
     if (name <= page.after) continue;
@@ -94,37 +97,30 @@ void LogSwitch(const char* method, const std::string& caller, const v1::Model& m
 grpc::ServerUnaryReactor* ModelService::ListModels(grpc::CallbackServerContext* context,
                                                    const v1::ListModelsRequest* request,
                                                    v1::ListModelsResponse* response) {
-  const auto call = MakeCall("ListModels", context->peer(), parts_.calls, response);
-  grpc::ServerUnaryReactor* const reactor = call->Reactor();
-  const absl::StatusOr<Page> page = ToPage(request->page_size(), request->page_token(), kModelList);
-  if (page.ok()) {
-    readers_.Post([this, call, page = *page] { call->Answer(List(parts_.models, page)); });
-  } else {
-    call->Answer(page.status());
-  }
-  return reactor;
+  return StartCall("ListModels", context->peer(), call_parts_, readers_, response,
+                   [this, request = *request] { return List(parts_.models, request); });
 }
 
 grpc::ServerUnaryReactor* ModelService::GetModel(grpc::CallbackServerContext* context,
                                                  const v1::GetModelRequest* request,
                                                  v1::Model* response) {
-  const auto call = MakeCall("GetModel", context->peer(), parts_.calls, response);
-  grpc::ServerUnaryReactor* const reactor = call->Reactor();
-  const absl::Status valid = ValidateName("name", request->name());
-  if (valid.ok()) {
-    readers_.Post(
-        [this, call, name = request->name()] { call->Answer(Describe(parts_.models, name)); });
-  } else {
-    call->Answer(valid);
-  }
-  return reactor;
+  return StartCall("GetModel", context->peer(), call_parts_, readers_, response,
+                   [this, name = request->name()]() -> absl::StatusOr<v1::Model> {
+                     DW_RETURN_IF_ERROR(ValidateName("name", name));
+                     return Describe(parts_.models, name);
+                   });
 }
 
 grpc::ServerUnaryReactor* ModelService::PromoteModel(grpc::CallbackServerContext* context,
                                                      const v1::PromoteModelRequest* request,
                                                      v1::Model* response) {
-  return StartSwitch("PromoteModel", context->peer(), response,
-                     [this, request = *request] { return Promote(request); });
+  return StartSwitch(IsMeasured(*request) ? measurer_ : loader_, "PromoteModel", context->peer(),
+                     response, [this, request = *request] { return Promote(request); });
+}
+
+bool ModelService::IsMeasured(const v1::PromoteModelRequest& request) const {
+  return !(request.has_evaluation() ? request.evaluation().dataset() : parts_.promotion.dataset)
+              .empty();
 }
 
 absl::StatusOr<LiveModelInfo> ModelService::Promote(const v1::PromoteModelRequest& request) {
@@ -156,6 +152,10 @@ absl::StatusOr<JudgeOptions> ModelService::Measurement(
     return absl::InvalidArgumentError(absl::StrFormat(
         "evaluation.max_regression_db is %g; it must be in 0..%g", bound, kMaxRegressionDb));
   }
+  if (asked.has_max_regression_db() && options.dataset.empty()) {
+    return absl::InvalidArgumentError(
+        "evaluation.max_regression_db is set, but evaluation.dataset names no data set");
+  }
   if (options.dataset.empty()) return options;
   DW_ASSIGN_OR_RETURN(options.dir, FolderOfPairs(parts_.datasets, options.dataset));
   return options;
@@ -164,25 +164,25 @@ absl::StatusOr<JudgeOptions> ModelService::Measurement(
 grpc::ServerUnaryReactor* ModelService::RollbackModel(grpc::CallbackServerContext* context,
                                                       const v1::RollbackModelRequest* request,
                                                       v1::Model* response) {
-  return StartSwitch("RollbackModel", context->peer(), response, [this, name = request->name()] {
-    return parts_.models.Rollback(name, parts_.pipeline.batch_sizes(), parts_.pipeline.executor(),
-                                  stop_.get_token());
-  });
+  return StartSwitch(loader_, "RollbackModel", context->peer(), response,
+                     [this, name = request->name()] {
+                       return parts_.models.Rollback(name, parts_.pipeline.batch_sizes(),
+                                                     parts_.pipeline.executor(), stop_.get_token());
+                     });
 }
 
 grpc::ServerUnaryReactor* ModelService::DeleteVersion(grpc::CallbackServerContext* context,
                                                       const v1::DeleteVersionRequest* request,
                                                       v1::DeleteVersionResponse* response) {
-  const auto call = MakeCall("DeleteVersion", context->peer(), parts_.calls, response);
-  grpc::ServerUnaryReactor* const reactor = call->Reactor();
-  readers_.Post([this, call, caller = context->peer(), request = *request] {
-    const absl::Status deleted = parts_.models.DeleteVersion(request.name(), request.version());
-    if (!deleted.ok()) return call->Answer(deleted);
-    spdlog::info("DeleteVersion for {}: model {} version {} is deleted", caller, request.name(),
-                 request.version());
-    call->Answer(v1::DeleteVersionResponse());
-  });
-  return reactor;
+  return StartCall(
+      "DeleteVersion", context->peer(), call_parts_, readers_, response,
+      [this, caller = context->peer(),
+       request = *request]() -> absl::StatusOr<v1::DeleteVersionResponse> {
+        DW_RETURN_IF_ERROR(parts_.models.DeleteVersion(request.name(), request.version()));
+        spdlog::info("DeleteVersion for {}: model {} version {} is deleted", caller, request.name(),
+                     request.version());
+        return v1::DeleteVersionResponse();
+      });
 }
 
 BytesReader* ModelService::ImportModel(grpc::CallbackServerContext* context,
@@ -190,19 +190,25 @@ BytesReader* ModelService::ImportModel(grpc::CallbackServerContext* context,
   return std::make_shared<ImportCall>(call_parts_, imports_, importer_, *context, response)->Open();
 }
 
-// Refused here while another is queued: nobody waits in line to be promoted.
-grpc::ServerUnaryReactor* ModelService::StartSwitch(const char* method, const std::string& caller,
-                                                    v1::Model* response, Switch change) {
+absl::Status ModelService::Enter(Lane& lane) {
+  if (call_parts_.open.draining()) return Draining();
+  if (!lane.busy.exchange(true)) return absl::OkStatus();
+  return WithReason(absl::AbortedError("another promotion is under way"), "PROMOTION_RUNNING");
+}
+
+grpc::ServerUnaryReactor* ModelService::StartSwitch(Lane& lane, const char* method,
+                                                    const std::string& caller, v1::Model* response,
+                                                    Switch change) {
   const auto call = MakeCall(method, caller, parts_.calls, response);
   grpc::ServerUnaryReactor* const reactor = call->Reactor();
-  if (switching_.exchange(true)) {
-    call->Answer(
-        WithReason(absl::AbortedError("another promotion is under way"), "PROMOTION_RUNNING"));
+  const absl::Status entered = Enter(lane);
+  if (!entered.ok()) {
+    call->Answer(entered);
     return reactor;
   }
-  loader_.Post([this, call, method, caller, change = std::move(change)] {
+  lane.worker.Post([this, &lane, call, method, caller, change = std::move(change)] {
     const absl::StatusOr<LiveModelInfo> live = change();
-    switching_ = false;
+    lane.busy = false;
     if (!live.ok()) return call->Answer(live.status());
     absl::StatusOr<v1::Model> model = Describe(parts_.models, live->name);
     if (model.ok()) LogSwitch(method, caller, *model);

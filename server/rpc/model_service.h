@@ -1,9 +1,10 @@
 // ModelService on gRPC's callback API. Reactions never block: promotions run on a thread of their
-// own, imports on another, and what reads folders on a third, so that a promotion holds up no list.
+// own, those that are measured first on another, imports on a third, and what reads folders on a fourth,
+// so that a promotion holds up no list, and a measurement no rollback.
 //
-// A call that is cancelled is answered at once; a promotion that it began goes on.
+// A call that is cancelled is answered at once; a promotion that it began goes on, its measurement too.
 //
-// Owns     its three threads
+// Owns     its four threads
 // Threads  thread-safe; called on gRPC's threads
 
 #ifndef DEWEATHER_SERVER_RPC_MODEL_SERVICE_H_
@@ -40,7 +41,8 @@ struct ModelServiceParts {
   JobStore* const jobs = nullptr;      // null: there are no jobs
   Datasets* const datasets = nullptr;  // null: there are none
   const PromotionOptions promotion = {};
-  const RunTrain run_train = RunTrainInChild;  // measures versions
+  const RunTrain run_train = {};     // measures versions
+  const int64_t min_free_bytes = 0;  // of the disk, which imports leave
 };
 
 // The service whose stream's messages are bytes (server/rpc/streaming_call.h says why).
@@ -55,7 +57,7 @@ class ModelService final : public BytesModelService {
   explicit ModelService(const ModelServiceParts& parts)
       : parts_(parts),
         call_parts_{parts.calls, parts.limits, {}},
-        imports_{parts.store, parts.limits.max_model_bytes} {}
+        imports_{parts.store, parts.limits.max_model_bytes, parts.min_free_bytes} {}
 
   // Waits for a promotion under way: the rest of its load and one run of its warm-up, at most.
   // REQUIRES: the server has ended.
@@ -64,7 +66,7 @@ class ModelService final : public BytesModelService {
     stop_.request_stop();
   }
 
-  // Ends a measurement, the imports that have not come whole, and those that come later, with
+  // Ends a measurement, the imports that have not come whole, and all calls that come later, with
   // UNAVAILABLE. Idempotent.
   void BeginDrain() {
     measuring_.request_stop();
@@ -92,10 +94,18 @@ class ModelService final : public BytesModelService {
  private:
   using Switch = std::function<absl::StatusOr<LiveModelInfo>()>;
 
+  // Where promotions run: one is under way, and nobody waits in line.
+  struct Lane {
+    std::atomic<bool> busy = false;
+    WorkerPool worker{1};
+  };
+
+  bool IsMeasured(const v1::PromoteModelRequest& request) const;
   absl::StatusOr<LiveModelInfo> Promote(const v1::PromoteModelRequest& request);
   absl::StatusOr<JudgeOptions> Measurement(const v1::PromoteModelRequest& request) const;
 
-  grpc::ServerUnaryReactor* StartSwitch(const char* method, const std::string& caller,
+  absl::Status Enter(Lane& lane);
+  grpc::ServerUnaryReactor* StartSwitch(Lane& lane, const char* method, const std::string& caller,
                                         v1::Model* response, Switch change);
 
   const ModelServiceParts parts_;
@@ -103,11 +113,11 @@ class ModelService final : public BytesModelService {
   ImportParts imports_;
   std::stop_source stop_;
   std::stop_source measuring_;
-  std::atomic<bool> switching_ = false;  // a promotion or rollback is queued or running
 
   WorkerPool readers_{1};
   WorkerPool importer_{1};
-  WorkerPool loader_{1};  // last, all three: their tasks use all of the above
+  Lane measurer_;
+  Lane loader_;  // last, all four: their tasks use all of the above
 };
 
 }  // namespace deweather

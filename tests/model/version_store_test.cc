@@ -19,6 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using testing::ElementsAre;
+using testing::EndsWith;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
@@ -176,6 +177,9 @@ TEST_F(VersionStoreTest, AnUnknownVersionIsNotFoundAndTheKnownOnesAreNamed) {
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(std::string(status.message()), HasSubstr("0123456789ab"));
   EXPECT_THAT(std::string(status.message()), HasSubstr(version));
+  for (int i = 0; i < 21; ++i) Add(absl::StrCat("weights ", i));
+  EXPECT_THAT(std::string(ReadVersion(models_, "rain", "0123456789ab").status().message()),
+              EndsWith(" and 2 more"));
 }
 
 TEST_F(VersionStoreTest, NamesAndVersionsCannotLeadOut) {

@@ -192,8 +192,49 @@ TEST_F(PromotionTest, AJudgeSeesBothVersionsWarmAndBeforeTheSwap) {
   EXPECT_EQ(seen[1].path, VersionPath(folder_, "tiny", b));
   EXPECT_EQ(seen[1].live_version, a);
   EXPECT_EQ(seen[1].live_path, VersionPath(folder_, "tiny", a));
-  EXPECT_EQ(tasks, 6);  // both have run by then
+  EXPECT_EQ(tasks, 9);  // both have run by then, the live one before its own swap again
   EXPECT_EQ(replica_->Live(), b);
+}
+
+// Nobody waits for a judge; a decision that was made meanwhile stays.
+TEST_F(PromotionTest, AJudgesVerdictIsOfWhatWasLive) {
+  const std::string a = Store("fme"), b = Store("moe"), c = Store("dense");
+  ASSERT_TRUE(replica_->Promote(a).ok());
+  ASSERT_TRUE(replica_->Promote(b).ok());
+  PromotionTerms terms;
+  std::string live = a;
+  const auto expect_changed = [&](const std::function<absl::Status()>& meanwhile) {
+    terms.judge = [&](const Candidate&) { return meanwhile(); };
+    ExpectRefused(replica_->Promote(c, terms).status(), absl::StatusCode::kAborted, "LIVE_CHANGED",
+                  live);
+  };
+  expect_changed([&] { return replica_->Rollback().status(); });
+  terms.canary_percent = 10;
+  live = b;
+  expect_changed([&] { return replica_->Promote(b).status(); });
+  expect_changed([&] { return replica_->Try(a, 5).status(); });
+  EXPECT_EQ(Record().canary, a);
+  terms.judge = [&](const Candidate&) {  // on another server
+    return WriteLive(folder_, "tiny", {.version = a, .previous = b});
+  };
+  EXPECT_EQ(ErrorReason(replica_->Promote(c, terms).status()), "LIVE_CHANGED");
+  EXPECT_EQ(Record().version, a);
+}
+
+TEST_F(PromotionTest, OneIsJudgedAtATimeAndStays) {
+  const std::string a = Store("fme"), b = Store("moe");
+  PromotionTerms second, first;
+  second.judge = [](const Candidate&) { return absl::OkStatus(); };
+  first.judge = [&](const Candidate&) {
+    const absl::Status busy = replica_->Promote(a, second).status();
+    EXPECT_EQ(busy.code(), absl::StatusCode::kAborted);
+    EXPECT_EQ(ErrorReason(busy), "PROMOTION_RUNNING");
+    EXPECT_EQ(ErrorReason(replica_->models.DeleteVersion("tiny", b)), "VERSION_IN_USE");
+    return absl::OkStatus();
+  };
+  ASSERT_TRUE(replica_->Promote(b, first).ok());
+  EXPECT_EQ(replica_->Live(), b);
+  EXPECT_TRUE(replica_->Promote(a, second).ok());
 }
 
 TEST_F(PromotionTest, AJudgesRefusalLeavesWhatIsLive) {
@@ -378,12 +419,11 @@ TEST_F(RetentionTest, TheNewestOfJobsStayAndWhatIsInUse) {
 TEST_F(RetentionTest, APromotionComesFirstAndTheNextTimeDoes) {
   const std::string old = Add("job a", 0), newest = Add("job b", 1), chosen = Store("fme");
   Replica& replica = *replica_;
-  PromotionTerms terms;
-  terms.judge = [&](const Candidate&) {
+  const Executor pruning = [&](const std::function<void()>& task) {
     replica.models.PruneVersions("tiny", 1);
-    return absl::OkStatus();
+    task();
   };
-  ASSERT_TRUE(replica.Promote(chosen, terms).ok());
+  ASSERT_TRUE(replica.models.Promote("tiny", chosen, {1}, pruning).ok());
   EXPECT_THAT(Stored(), ElementsAre(chosen, newest, old));
   replica.models.PruneVersions("tiny", 1);
   EXPECT_THAT(Stored(), ElementsAre(chosen, newest));

@@ -250,6 +250,14 @@ TEST_F(ImportTest, ImportsUnderWayShareTheBudget) {
   ASSERT_TRUE(HappensSoon([&] { return TryImport(file).ok(); }));  // the room was given back
 }
 
+TEST_F(ImportTest, AFullDiskTakesNoImport) {
+  Serve({.min_free_bytes = int64_t{1} << 60});
+  const grpc::Status status = TryImport(Ours());
+  Expect(status, grpc::StatusCode::RESOURCE_EXHAUSTED, "DISK_FULL");
+  EXPECT_THAT(status.error_message(), HasSubstr("min_free_bytes is 1152921504606846976"));
+  EXPECT_THAT(Left(), IsEmpty());
+}
+
 TEST_F(ImportTest, WithoutADataFolderNothingIsImported) {
   Serve({.data_folder = false});
   Expect(TryImport(Ours()), grpc::StatusCode::FAILED_PRECONDITION, "NO_DATA_FOLDER");

@@ -43,6 +43,7 @@ struct ServiceSettings {
   Datasets* datasets = nullptr;
   PromotionOptions promotion = {};
   RunTrain run_train = {};
+  int64_t min_free_bytes = 0;
 };
 
 class ModelServiceTest : public testing::Test {
@@ -70,7 +71,8 @@ class ModelServiceTest : public testing::Test {
                           .jobs = settings.jobs,
                           .datasets = settings.datasets,
                           .promotion = settings.promotion,
-                          .run_train = settings.run_train});
+                          .run_train = settings.run_train,
+                          .min_free_bytes = settings.min_free_bytes});
     auto server = StartRpcServer("127.0.0.1:0", settings.limits,
                                  {{v1::ModelService::service_full_name(), service_.get()}});
     EXPECT_TRUE(server.ok()) << server.status();

@@ -173,6 +173,15 @@ TEST_F(ModelServiceTest, APromotionGoesOnWithoutItsCaller) {
   EXPECT_EQ(models_.Pin("tiny")->info.version, a);
 }
 
+TEST_F(ModelServiceTest, AServerThatDrainsBeginsNothing) {
+  const std::string a = Store("fme");
+  service_->BeginDrain();
+  v1::Model model;
+  Expect(Promote("tiny", a), grpc::StatusCode::UNAVAILABLE, "DRAINING");
+  Expect(Get("identity", &model), grpc::StatusCode::UNAVAILABLE, "DRAINING");
+  EXPECT_FALSE(models_.PinLive("tiny").ok());
+}
+
 TEST_F(ModelServiceTest, AServerThatStopsEndsAPromotion) {
   const std::string a = Store("fme");
   const ExecutorGate gate(pipeline_);

@@ -208,12 +208,47 @@ TEST_F(MeasuredPromotionTest, WhatIsAskedForMustBeThere) {
     Expect(status, grpc::StatusCode::INVALID_ARGUMENT, "INVALID_ARGUMENT");
     EXPECT_THAT(status.error_message(), HasSubstr("evaluation.max_regression_db"));
   }
+  const grpc::Status bound_alone = PromoteB("", 1);
+  Expect(bound_alone, grpc::StatusCode::INVALID_ARGUMENT, "INVALID_ARGUMENT");
+  EXPECT_THAT(bound_alone.error_message(), HasSubstr("evaluation.dataset"));
   report_ = "no JSON";
   Expect(PromoteB("pairs"), grpc::StatusCode::INTERNAL, "EVALUATION_FAILED");
   EXPECT_EQ(Live(), a_);
   settings_.datasets = nullptr;
   Serve(settings_);
   Expect(PromoteB("pairs"), grpc::StatusCode::FAILED_PRECONDITION, "NO_DATA_FOLDER");
+}
+
+TEST_F(MeasuredPromotionTest, AMeasurementHoldsUpNoRollback) {
+  ServeMeasured({});
+  ASSERT_TRUE(Promote("tiny", b_).ok());
+  const std::string c = Store("dense");
+  const Signal begun, go_on;
+  settings_.run_train = [=, this](const std::vector<std::string>&, const JudgeOptions&) {
+    begun.Raise();
+    go_on.Wait();
+    return absl::StatusOr<std::string>(
+        absl::StrFormat(R"({"sets": [{"version": "%s", "psnr_rgb": 1, "input_psnr_rgb": 1},)"
+                        R"( {"version": "%s", "psnr_rgb": 1, "input_psnr_rgb": 1}]})",
+                        b_, c));
+  };
+  Serve(settings_);
+  v1::PromoteModelRequest request;
+  request.set_name("tiny");
+  request.set_version(c);
+  request.mutable_evaluation()->set_dataset("pairs");
+  v1::Model model;
+  auto call = std::async(std::launch::async, [&] {
+    v1::Model ignored;
+    return Promote(request, &ignored);
+  });
+  begun.Wait();
+  EXPECT_TRUE(Rollback("tiny", &model).ok());
+  EXPECT_EQ(model.live_version(), a_);
+  Expect(Promote(request, &model), grpc::StatusCode::ABORTED, "PROMOTION_RUNNING");
+  go_on.Raise();
+  Expect(call.get(), grpc::StatusCode::ABORTED, "LIVE_CHANGED");
+  EXPECT_EQ(Live(), a_);
 }
 
 TEST_F(MeasuredPromotionTest, AServerThatStopsEndsAMeasurement) {
