@@ -64,12 +64,25 @@ JobConfigRules RulesOf(const Datasets& datasets, const JobStore& store, const Li
 absl::StatusOr<std::string> PrepareRun(const JobStore& store, const std::string& jobs,
                                        const JobConfigRules& rules, const Job& job) {
   DW_RETURN_IF_ERROR(TakeOver(store, jobs, job));
-  DW_ASSIGN_OR_RETURN(const v1::TrainConfig config, ParseJobConfig(job.submitted.config, job.id));
+  DW_ASSIGN_OR_RETURN(v1::TrainConfig config, ParseJobConfig(job.submitted.config, job.id));
+  // What a run begins with may be gone when it goes on.
+  if (NewestCheckpoint(jobs, job.id).has_value()) config.clear_init_from();
   return JobConfigText(config, rules, JobRunFolder(jobs, job.id));
 }
 
-absl::StatusOr<std::string> StoreResult(const std::string& models, const Job& job,
-                                        const std::string& path) {
+// A file that no budget has room for is not even read.
+absl::Status CheckSize(const std::string& path, int64_t max_bytes) {
+  std::error_code error;
+  const auto bytes = static_cast<int64_t>(fs::file_size(path, error));
+  if (error) return absl::ErrnoToStatus(error.value(), absl::StrFormat("cannot stat '%s'", path));
+  if (bytes <= max_bytes) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrFormat("it has %d bytes; max_model_bytes is %d", bytes, max_bytes));
+}
+
+absl::StatusOr<std::string> StoreResult(const std::string& models, int64_t max_bytes,
+                                        const Job& job, const std::string& path) {
+  DW_RETURN_IF_ERROR(CheckSize(path, max_bytes));
   DW_ASSIGN_OR_RETURN(std::string file, ReadFile(path));
   DW_ASSIGN_OR_RETURN(const ImportedVersion stored,
                       ImportModel(models, std::move(file), job.submitted.model,
@@ -109,14 +122,17 @@ absl::StatusOr<std::unique_ptr<Training>> Training::Start(const ServerOptions& o
                  .prepare = [&store, jobs, rules = training->rules_](
                                 const Job& job) { return PrepareRun(store, jobs, rules, job); },
                  .collect =
-                     [versions, &models, keep = options.training.keep_versions](
-                         const Job& job, const std::string& path) {
-                       absl::StatusOr<std::string> version = StoreResult(versions, job, path);
+                     [versions, &models, keep = options.training.keep_versions,
+                      max_bytes = options.limits.max_model_bytes](const Job& job,
+                                                                  const std::string& path) {
+                       absl::StatusOr<std::string> version =
+                           StoreResult(versions, max_bytes, job, path);
                        if (version.ok() && keep > 0)
                          models.PruneVersions(job.submitted.model, keep);
                        return version;
                      },
-                 .log = [](const std::string& line) { spdlog::warn("{}", line); }});
+                 .log = [](const std::string& line) { spdlog::warn("{}", line); },
+                 .info = [](const std::string& line) { spdlog::info("{}", line); }});
   return training;
 }
 

@@ -89,11 +89,10 @@ int RunTraining(const std::string& config, const std::string& progress) {
   const TrainSink sink = monitor.Sink([] { return stop_requested != 0; });
   const absl::StatusOr<std::string> model = Train(*options, sink);
   const bool wrong = !monitor.begun() && IsWrongConfiguration(model.status());
-  monitor.Finish(model);
+  const int failure = wrong ? kWrongUsage : kFailure;
+  monitor.Finish(model, absl::IsCancelled(model.status()) ? kStopped : failure);
   if (model.ok()) return 0;
-  if (!absl::IsCancelled(model.status())) {
-    return Fail(model.status(), wrong ? kWrongUsage : kFailure);
-  }
+  if (!absl::IsCancelled(model.status())) return Fail(model.status(), failure);
   const std::string goes_on =
       absl::StrFormat("%s; the same config with 'resume: true' goes on", model.status().message());
   return Fail(absl::CancelledError(goes_on), kStopped);

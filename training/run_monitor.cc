@@ -2,14 +2,18 @@
 
 #include <unistd.h>
 
+#include <filesystem>
 #include <limits>
+#include <system_error>
 #include <type_traits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "training/report/append_file.h"
 #include "training/report/json_lines.h"
+#include "training/run_folder.h"
 
 namespace deweather {
 namespace {
@@ -36,14 +40,15 @@ std::string EvaluationText(int64_t step, const Evaluation& evaluation) {
       evaluation.input.ssim_rgb);
 }
 
-EventRecord EndOf(const absl::StatusOr<std::string>& model, int64_t step) {
+EventRecord EndOf(const absl::StatusOr<std::string>& model, int64_t step, int exit_status) {
   if (model.ok()) return {step, absl::Now(), "finished", {{"model", *model}}};
   const bool stopped = absl::IsCancelled(model.status());
   return {step,
           absl::Now(),
           stopped ? "stopped" : "failed",
           {{"code", absl::StatusCodeToString(model.status().code())},
-           {"message", std::string(model.status().message())}}};
+           {"message", std::string(model.status().message())},
+           {"exit_status", int64_t{exit_status}}}};
 }
 
 }  // namespace
@@ -154,14 +159,26 @@ void RunMonitor::Warned(const std::string& message) {
   Log(EventRecord{bar_.step, absl::Now(), "warning", {{"message", message}}});
 }
 
-void RunMonitor::Finish(const absl::StatusOr<std::string>& model) {
+void RunMonitor::Finish(const absl::StatusOr<std::string>& model, int exit_status) {
   progress_bar_.Clear();
   if (log_ && log_->lost() > 0) {
     Warned(absl::StrCat(log_->lost(), " records of the run could not be written"));
   }
-  Log(EndOf(model, bar_.step));
+  const EventRecord end = EndOf(model, bar_.step, exit_status);
+  Log(end);
   if (log_) log_->Checkpoint();
+  if (!log_ && !model.ok()) LogFailedStart(JsonLine(end));
   if (model.ok() && style_ != ProgressStyle::kJson) Say(absl::StrCat("wrote ", *model));
+}
+
+// Nothing that is there is forgotten for it, and nothing is written where another run is at work.
+void RunMonitor::LogFailedStart(const std::string& line) const {
+  std::error_code error;
+  if (!std::filesystem::is_directory(options_.output_dir, error)) return;
+  if (const auto lock = RunLock::Take(options_.output_dir); lock.ok()) {
+    absl::StatusOr<AppendFile> log = AppendFile::Open(options_.output_dir + "/log.jsonl");
+    if (log.ok()) static_cast<void>(log->Append(line));
+  }
 }
 
 void RunMonitor::Begin(int64_t steps) {

@@ -47,8 +47,9 @@ class RunMonitor {
   // Whether a step was done or a checkpoint read: what was wrong from the start would have been told.
   bool begun() const { return log_.has_value(); }
 
-  // The run is over: tells and logs how.
-  void Finish(const absl::StatusOr<std::string>& model);
+  // The run is over: tells and logs how. `exit_status` is what the program will end with: a launcher may
+  // make another of it.
+  void Finish(const absl::StatusOr<std::string>& model, int exit_status);
 
  private:
   void Progress(const TrainProgress& at);
@@ -57,6 +58,8 @@ class RunMonitor {
   void Resumed(int64_t step, const std::string& checkpoint);
   void Warned(const std::string& message);
   void StepDone(int64_t step);
+
+  void LogFailedStart(const std::string& line) const;
 
   // Begins the log unless it is begun; `steps` are done.
   void Begin(int64_t steps);

@@ -300,6 +300,14 @@ class JobsTest(TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn("jobs.db", done.stderr)
 
+    def test_a_model_beyond_the_budget_is_not_read(self):
+        leave = "mkdir -p ${3%/*}/run; truncate -s 1T ${3%/*}/run/tiny.safetensors"
+        words = " ".join(f'launch: "{word}"' for word in ("sh", "-c", leave, "sh"))
+        with self.start_with_sets(training=words) as server:
+            job = self.submit(server)
+            self.wait_for(server, job, "FAILED")
+            self.assertIn("max_model_bytes is", self.json(server, "jobs", "get", job)["reason"])
+
     def torchrun(self):
         found = os.environ.get("DEWEATHER_TORCHRUN", "")
         if not os.access(found, os.X_OK):

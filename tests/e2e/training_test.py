@@ -152,6 +152,8 @@ class TrainingTest(TestCase):
         shutil.rmtree(self.folder / "clean")
         failed = self.train(status=2)
         self.assertTrue(failed.stderr.startswith("NOT_FOUND: "), failed.stderr)
+        end = self.log()[-1]  # for whoever cannot see the status
+        self.assertEqual((end["event"], end["code"], end["exit_status"]), ("failed", "NOT_FOUND", 2))
 
     def test_json_on_stdout_is_the_log(self):
         done = self.train("--progress", "json", steps=10)

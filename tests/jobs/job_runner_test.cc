@@ -5,11 +5,14 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <csignal>
 #include <deque>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <memory>
+#include <new>
 #include <optional>
 #include <string>
 #include <utility>
@@ -17,12 +20,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "model/base/error_reason.h"
 #include "model/base/file.h"
 #include "model/base/mutex.h"
 #include "tests/new_folder.h"
 #include "training/jobs/job_folder.h"
 #include "training/jobs/job_log.h"
 #include "training/jobs/outcome.h"
+#include "training/jobs/take_over.h"
 
 namespace deweather {
 namespace {
@@ -59,6 +64,11 @@ class FakeProgram {
     MutexLock lock(mutex_);
     obeys_ = false;
   }
+  // Nothing ends it.
+  void Survive() {
+    MutexLock lock(mutex_);
+    survives_ = true;
+  }
   // Another process of it lives on until it is killed.
   void LeaveAnother() {
     MutexLock lock(mutex_);
@@ -82,6 +92,7 @@ class FakeProgram {
   void Signal(int signal) {
     MutexLock lock(mutex_);
     signals_.push_back(signal);
+    if (survives_) return;
     if (signal == SIGKILL) left_ = false;
     if (exit_) return;
     if (signal == SIGKILL) exit_ = ChildExit{.signal = SIGKILL};
@@ -109,6 +120,7 @@ class FakeProgram {
   int64_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   bool obeys_ ABSL_GUARDED_BY(mutex_) = true;
   bool left_ ABSL_GUARDED_BY(mutex_) = false;
+  bool survives_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 RunningProgram Played(const std::shared_ptr<FakeProgram>& fake) {
@@ -132,11 +144,10 @@ class JobRunnerTest : public testing::Test {
     options_.prepare = [](const Job& job) { return absl::StrCat("# of ", job.id, "\n"); };
     options_.collect = [](const Job&, const std::string& path) { return ReadFile(path); };
     options_.launch = [this](const Job& job, const ChildOptions&) { return Launch(job); };
-    options_.log = [this](const std::string& line) {
-      MutexLock lock(mutex_);
-      log_.push_back(line);
-      changed_.NotifyAll();
-    };
+    options_.log = [this](const std::string& line) { Log("warn: " + line); };
+    options_.info = [this](const std::string& line) { Log("info: " + line); };
+    options_.now = [this] { return absl::Now() + absl::Seconds(clock_ahead_s_.load()); };
+    options_.free_bytes = [this] { return free_bytes_.load(); };
   }
 
   void TearDown() override { runner_.reset(); }
@@ -198,11 +209,12 @@ class JobRunnerTest : public testing::Test {
     MutexLock lock(mutex_);
     return started_.at(taken_++);
   }
-  bool AwaitLog(const std::string& text) {
+  bool AwaitLog(const std::string& text, int times = 1) {
     return Await([&] {
       MutexLock lock(mutex_);
-      return std::ranges::any_of(
-          log_, [&](const std::string& line) { return line.find(text) != line.npos; });
+      return times <= std::ranges::count_if(log_, [&](const std::string& line) {
+               return line.find(text) != line.npos;
+             });
     });
   }
 
@@ -213,6 +225,13 @@ class JobRunnerTest : public testing::Test {
   void LeaveLog(const std::string& id, const std::string& text) {
     fs::create_directories(JobRunFolder(jobs_, id));
     std::ofstream(JobRunFolder(jobs_, id) + "/log.jsonl", std::ios::app) << text;
+  }
+  // As the run itself tells of its end.
+  void LeaveEnd(const std::string& id, const std::string& event, const std::string& rest = "") {
+    const std::string time =
+        absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::Now(), absl::UTCTimeZone());
+    LeaveLog(id, absl::StrCat("{\"step\":9,\"time\":\"", time, "\",\"event\":\"", event, "\"", rest,
+                              "}\n"));
   }
   void Finish(const Program& program) {
     LeaveModel(program->job());
@@ -236,10 +255,18 @@ class JobRunnerTest : public testing::Test {
 
   const std::string jobs_ = fs::canonical(NewFolder()).string();
   std::unique_ptr<JobStore> store_;
+  std::atomic<int64_t> clock_ahead_s_ = 0;
+  std::atomic<int64_t> free_bytes_ = std::numeric_limits<int64_t>::max();
+  std::atomic<bool> open_ = false;  // for a test's own use
   JobRunnerOptions options_;
   std::unique_ptr<JobRunner> runner_;
 
  private:
+  void Log(const std::string& line) {
+    MutexLock lock(mutex_);
+    log_.push_back(line);
+    changed_.NotifyAll();
+  }
   absl::StatusOr<RunningProgram> Launch(const Job& job) {
     auto program = std::make_shared<FakeProgram>(job.id);
     MutexLock lock(mutex_);
@@ -280,6 +307,22 @@ TEST_F(JobRunnerTest, JobRunsToItsModel) {
   EXPECT_THAT(program->signals(), IsEmpty());
   EXPECT_THAT(store_->Processes().value(), IsEmpty());
   EXPECT_EQ(runner_->stats().started, 1);
+  EXPECT_TRUE(AwaitLog(absl::StrCat("info: job ", id, " is RUNNING: started")));
+  EXPECT_TRUE(AwaitLog(absl::StrCat("info: job ", id, " is SUCCEEDED: finished")));
+}
+
+// One of two tells no figure.
+TEST_F(JobRunnerTest, PaceIsTheSumOfWhatIsKnown) {
+  options_.training.max_running = 2;
+  StartRunner();
+  for (const char* const pace : {"null", "8"}) {
+    const std::string id = Submit();
+    AwaitProgram();
+    LeaveLog(id, absl::StrCat(R"({"step":1,"time":"2100-01-01T00:00:00Z","loss/all":1,)",
+                              R"("images_per_second":)", pace, "}\n"));
+    ASSERT_TRUE(Await([&] { return Get(id).progress.has_value(); }));
+  }
+  EXPECT_EQ(runner_->stats().images_per_second, 8);
 }
 
 TEST_F(JobRunnerTest, WhatAProgramTellsBecomesEvents) {
@@ -358,6 +401,37 @@ TEST_F(JobRunnerTest, CrashIsFollowedByAnotherAttempt) {
   ASSERT_THAT(states, SizeIs(5));
   EXPECT_EQ(states[2].state, JobState::kQueued);
   EXPECT_EQ(states[2].text, "exit status 1: bad\xef\xbf\xbd luck; failure 1 of 3 at most");
+  EXPECT_TRUE(AwaitLog(absl::StrCat("warn: job ", id, " is QUEUED: exit status 1")));
+}
+
+// torchrun ends with status 1 whatever its program ended with.
+TEST_F(JobRunnerTest, RunItselfSaysWhyItFailed) {
+  StartRunner();
+  const std::string id = Submit();
+  const Program program = AwaitProgram();
+  program->Print("traceback : see https://pytorch.org\n");
+  LeaveEnd(id, "failed", R"(,"code":"INVALID_ARGUMENT","message":"steps is 0","exit_status":2)");
+  program->Exit({.status = 1});
+  EXPECT_EQ(AwaitState(id, JobState::kFailed).reason,
+            "exit status 2: INVALID_ARGUMENT: steps is 0");
+  EXPECT_EQ(Get(id).attempts, 1);
+}
+
+TEST_F(JobRunnerTest, WhatAnEarlierAttemptSaidIsNotThisOnes) {
+  StartRunner();
+  const std::string id = Submit();
+  LeaveLog(id, R"({"step":9,"time":"2020-01-01T00:00:00Z","event":"failed","exit_status":2})"
+               "\n");
+  AwaitProgram()->Exit({.status = 1});
+  Finish(AwaitProgram());
+  EXPECT_EQ(AwaitState(id, JobState::kSucceeded).failures, 1);
+}
+
+TEST_F(JobRunnerTest, StoppedAgainAndAgainWithoutACheckpointFails) {
+  StartRunner();
+  const std::string id = Submit();
+  for (int i = 0; i < 3; ++i) AwaitProgram()->Exit({.status = kStoppedStatus});
+  EXPECT_THAT(AwaitState(id, JobState::kFailed).reason, HasSubstr("before a checkpoint"));
 }
 
 TEST_F(JobRunnerTest, GivesUpAfterMaxFailures) {
@@ -450,19 +524,84 @@ TEST_F(JobRunnerTest, CancelThatComesTooLateSucceeds) {
   program->IgnoreTerm();
   Cancel(id);
   ASSERT_TRUE(Await([&] { return !program->signals().empty(); }));
+  LeaveEnd(id, "finished");
   Finish(program);
   EXPECT_EQ(AwaitState(id, JobState::kSucceeded).model_version, "v1");
 }
 
+TEST_F(JobRunnerTest, CancelComesThroughWhenTheClockWasSetBack) {
+  options_.training.stop_grace = absl::Milliseconds(300);
+  StartRunner();
+  const std::string id = Submit();
+  const Program program = AwaitProgram();
+  program->IgnoreTerm();
+  clock_ahead_s_ = -3600;
+  ASSERT_TRUE(store_->Apply(id, {.action = JobAction::kCancel}, absl::Now()).ok());  // no Wake
+  ASSERT_TRUE(Await([&] { return !program->signals().empty(); }));
+  clock_ahead_s_ = -7200;
+  AwaitState(id, JobState::kCancelled);
+  EXPECT_THAT(program->signals(), ElementsAre(SIGTERM, SIGKILL));
+}
+
+TEST_F(JobRunnerTest, ClockThatWasSetForwardTakesNoTime) {
+  options_.training.max_time = absl::Hours(1);
+  StartRunner();
+  const std::string id = Submit();
+  const Program program = AwaitProgram();
+  clock_ahead_s_ = 360'000;
+  ASSERT_TRUE(Await([&] { return Get(id).disk_bytes > 0; }));
+  LeaveModel(id, std::string(5000, 'x'));
+  ASSERT_TRUE(Await([&] { return Get(id).disk_bytes > 5000; }));  // limits were looked at, too
+  Finish(program);
+  AwaitState(id, JobState::kSucceeded);
+}
+
 // --- start that fails ---
 
-TEST_F(JobRunnerTest, MissingProgramIsNamed) {
+TEST_F(JobRunnerTest, MissingProgramIsNamedAndFailsNoJob) {
   options_.launch = nullptr;
   options_.training.launch = {"/no/such/program"};
+  const std::string first = Submit();
+  for (int i = 0; i < 29; ++i) Submit();
   StartRunner();
-  const Job job = AwaitState(Submit(), JobState::kFailed);
-  EXPECT_THAT(job.reason, HasSubstr("/no/such/program"));
-  EXPECT_EQ(job.attempts, 1);
+  ASSERT_TRUE(Await([&] { return States(first).size() == 3; }));
+  EXPECT_THAT(AwaitState(first, JobState::kQueued).reason, HasSubstr("/no/such/program"));
+  EXPECT_EQ(Get(first).failures, 0);
+  runner_.reset();
+  EXPECT_EQ(store_->CountByState().value()[JobState::kQueued], 30);
+}
+
+TEST_F(JobRunnerTest, DataSetThatIsAwayHoldsUpItsOwnJobAlone) {
+  const std::string first = Submit(), second = Submit();
+  options_.prepare = [&](const Job& job) -> absl::StatusOr<std::string> {
+    if (job.id == second || open_) return "x";
+    return WithReason(absl::FailedPreconditionError("its folder is gone"), "DATASET_UNUSABLE");
+  };
+  options_.training.first_retry = absl::Milliseconds(200);
+  StartRunner();
+  Program program = AwaitProgram();
+  EXPECT_EQ(program->job(), second);
+  Finish(program);
+  AwaitState(second, JobState::kSucceeded);
+  EXPECT_THAT(AwaitState(first, JobState::kQueued).reason, HasSubstr("its folder is gone"));
+  open_ = true;
+  Finish(AwaitProgram());
+  EXPECT_EQ(AwaitState(first, JobState::kSucceeded).failures, 0);
+}
+
+TEST_F(JobRunnerTest, JobThatIsDeletedAsItIsStartedLeavesNoFolder) {
+  options_.prepare = [&](const Job& job) -> absl::StatusOr<std::string> {
+    const JobChange cancel{.action = JobAction::kCancel};
+    EXPECT_TRUE(store_->Apply(job.id, cancel, absl::Now()).ok());
+    RemoveFolder(DeleteJob(*store_, jobs_, job.id).value());
+    fs::create_directories(JobFolder(jobs_, job.id));
+    return "x";
+  };
+  const std::string id = Submit();
+  StartRunner();
+  ASSERT_TRUE(Await([&] { return !store_->Get(id).ok(); }));
+  runner_.reset();
+  EXPECT_FALSE(fs::exists(JobFolder(jobs_, id)));
 }
 
 TEST_F(JobRunnerTest, WhatCannotBePreparedFails) {
@@ -481,7 +620,89 @@ TEST_F(JobRunnerTest, FullDiskStartsNothingAndFailsNothing) {
   EXPECT_EQ(Get(id).state, JobState::kQueued);
 }
 
+TEST_F(JobRunnerTest, NothingIsStartedBelowMinFreeBytes) {
+  options_.training.min_free_bytes = 1000;
+  free_bytes_ = 999;
+  StartRunner();
+  const std::string id = Submit();
+  EXPECT_TRUE(AwaitLog("999 free bytes; min_free_bytes is 1000"));
+  EXPECT_EQ(Get(id).attempts, 0);
+}
+
+TEST_F(JobRunnerTest, CrashOnAFullDiskIsNoFailure) {
+  options_.training.min_free_bytes = 1000;
+  StartRunner();
+  const std::string id = Submit();
+  const Program program = AwaitProgram();
+  free_bytes_ = 999;
+  program->Exit({.status = 1});
+  EXPECT_THAT(AwaitState(id, JobState::kQueued).reason, HasSubstr("full: exit status 1"));
+  EXPECT_EQ(Get(id).failures, 0);
+}
+
+TEST_F(JobRunnerTest, WhatCouldNotBeLoggedIsToldOfInItsPlace) {
+  const std::string id = Submit();
+  fs::create_directories(JobLogPath(jobs_, id));  // no file can be there
+  StartRunner();
+  const Program program = AwaitProgram();
+  program->Print("abc");
+  EXPECT_TRUE(AwaitLog("is lost for now", 2));  // the log's beginning, then this
+  fs::remove(JobLogPath(jobs_, id));
+  program->Print("def");
+  Finish(program);
+  AwaitState(id, JobState::kSucceeded);
+  EXPECT_EQ(ReadLog(JobLogPath(jobs_, id), 0, 100).value().text,
+            "\n[3 bytes could not be written]\ndef");
+}
+
 // --- collecting ---
+
+TEST_F(JobRunnerTest, SlowCollectHoldsUpNobody) {
+  options_.training.max_running = 2;
+  const std::string slow = Submit(1), other = Submit();
+  options_.collect = [&](const Job& job, const std::string& path) {
+    EXPECT_TRUE(job.id != slow || Await([&] { return open_.load(); }));
+    return ReadFile(path);
+  };
+  StartRunner();
+  Finish(AwaitProgram());
+  Finish(AwaitProgram());
+  AwaitState(other, JobState::kSucceeded);
+  Cancel(slow);
+  EXPECT_EQ(Get(slow).state, JobState::kCancelling);
+  open_ = true;
+  AwaitState(slow, JobState::kSucceeded);
+}
+
+TEST_F(JobRunnerTest, CollectThatThrowsIsTriedAgain) {
+  options_.collect = [&](const Job&, const std::string& path) {
+    if (!open_.exchange(true)) throw std::bad_alloc();
+    return ReadFile(path);
+  };
+  StartRunner();
+  const std::string id = Submit();
+  Finish(AwaitProgram());
+  Finish(AwaitProgram());
+  EXPECT_EQ(AwaitState(id, JobState::kSucceeded).failures, 1);
+}
+
+TEST_F(JobRunnerTest, ShutdownWaitsForACollect) {
+  std::atomic<bool> collecting = false;
+  options_.training.stop_grace = options_.kill_patience = absl::ZeroDuration();
+  options_.collect = [&](const Job&, const std::string& path) {
+    collecting = true;
+    EXPECT_TRUE(Await([&] { return open_.load(); }));
+    return ReadFile(path);
+  };
+  StartRunner();
+  const std::string id = Submit();
+  Finish(AwaitProgram());
+  ASSERT_TRUE(Await([&] { return collecting.load(); }));
+  runner_->BeginStop();
+  open_ = true;
+  runner_.reset();
+  EXPECT_EQ(Get(id).state, JobState::kSucceeded);
+}
 
 TEST_F(JobRunnerTest, ModelThatCannotBeStoredFails) {
   options_.collect = [](const Job&, const std::string&) {
@@ -537,10 +758,11 @@ TEST_F(JobRunnerTest, TooLongIsStopped) {
 
 TEST_F(JobRunnerTest, TooMuchDiskIsStopped) {
   options_.training.max_disk_bytes = 1000;
-  options_.training.min_free_bytes = int64_t{1} << 62;
+  options_.training.min_free_bytes = 1000;
   StartRunner();
   const std::string id = Submit();
   const Program program = AwaitProgram();
+  free_bytes_ = 249;
   ASSERT_TRUE(Await([&] { return Get(id).disk_bytes > 0; }));
   LeaveModel(id, std::string(5000, 'x'));
   EXPECT_THAT(AwaitState(id, JobState::kFailed).reason, HasSubstr("max_disk_bytes is 1000"));
@@ -572,6 +794,47 @@ TEST_F(JobRunnerTest, ShutdownQueuesTheJobAgain) {
   StartRunner();
   Finish(AwaitProgram());
   EXPECT_EQ(AwaitState(id, JobState::kSucceeded).attempts, 2);
+}
+
+// A launcher's `trap 'exit 0' TERM`: what it leaves is half trained.
+TEST_F(JobRunnerTest, StatusZeroOfWhoWasToldToStopIsNoSuccess) {
+  StartRunner();
+  const std::string id = Submit();
+  const Program program = AwaitProgram();
+  program->IgnoreTerm();
+  runner_->BeginStop();
+  ASSERT_TRUE(Await([&] { return !program->signals().empty(); }));
+  Finish(program);
+  runner_.reset();
+  EXPECT_EQ(Get(id).state, JobState::kQueued);
+  EXPECT_EQ(Get(id).reason, "the server went down");
+}
+
+TEST_F(JobRunnerTest, ShutdownLeavesWhatNothingEndsToTheNextLife) {
+  options_.training.stop_grace = absl::ZeroDuration();
+  options_.kill_patience = absl::Milliseconds(300);
+  StartRunner();
+  const std::string id = Submit();
+  const Program program = AwaitProgram();
+  program->Survive();
+  runner_.reset();
+  EXPECT_THAT(program->signals(), Contains(SIGKILL));
+  EXPECT_EQ(Get(id).state, JobState::kRunning);
+}
+
+// What a run told before its server was killed comes before the next attempt.
+TEST_F(JobRunnerTest, EventsOfAnEarlierLifeAreToldFirst) {
+  const std::string id = Submit();
+  ASSERT_TRUE(store_->Apply(id, {.action = JobAction::kStart}, absl::Now()).ok());
+  LeaveEnd(id, "checkpoint");
+  StartRunner();
+  Finish(AwaitProgram());
+  AwaitState(id, JobState::kSucceeded);
+  const std::vector<JobEvent> events = store_->Events(id, 0, 100).value();
+  ASSERT_THAT(events, SizeIs(6));
+  EXPECT_EQ(events[2].kind, JobEventKind::kCheckpoint);
+  EXPECT_EQ(events[3].state, JobState::kQueued);
+  EXPECT_TRUE(AwaitLog(absl::StrCat("info: job ", id, " is QUEUED: the server was restarted")));
 }
 
 TEST_F(JobRunnerTest, ShutdownKillsWhoDoesNotStop) {

@@ -67,10 +67,13 @@ TEST(OutcomeTest, WrongConfigurationFailsAtOnce) {
 
 TEST(OutcomeTest, StoppedFromOutsideIsNoFailure) {
   for (const ChildExit exit : {ChildExit{.status = kStoppedStatus}, ChildExit{.signal = SIGTERM}}) {
-    const JobChange change = After(Running(2), {.exit = exit});
+    const JobChange change = After(Running(2), {.exit = exit, .saved = true});
     EXPECT_EQ(change.action, JobAction::kRequeue);
     EXPECT_FALSE(change.failure);
     EXPECT_EQ(change.retry_time, kNow + absl::Seconds(20));  // after its third attempt
+    const JobChange again = After(Running(2), {.exit = exit});
+    EXPECT_EQ(again.action, JobAction::kFail);
+    EXPECT_TRUE(again.failure);
   }
 }
 
@@ -87,33 +90,58 @@ TEST(OutcomeTest, WhatWeEndedIsNoFailure) {
   EXPECT_EQ(limit.reason, "too much");
 }
 
+// Who obeys with status 0 has no result unless it says so.
+TEST(OutcomeTest, ResultOfWhoWasToldToStop) {
+  const StopRequest told = {StopCause::kShutdown, "down"};
+  EXPECT_TRUE(HasResult({}));
+  EXPECT_FALSE(HasResult({.told = told}));
+  EXPECT_TRUE(HasResult({.told = told, .finished = true}));
+  EXPECT_FALSE(HasResult({.exit = {.status = 1}, .told = told, .finished = true}));
+  EXPECT_EQ(After(Running(), {.told = told}).action, JobAction::kRequeue);
+}
+
+TEST(OutcomeTest, FullDiskCountsNoFailure) {
+  for (const JobChange& change :
+       {After(Running(2), {.exit = {.signal = SIGBUS}, .disk_full = true}),
+        After(Running(2), {.exit = {.status = kStoppedStatus}, .disk_full = true}),
+        AfterSuccess(Running(2), absl::ResourceExhaustedError("full"), true, kOptions, kNow)}) {
+    EXPECT_EQ(change.action, JobAction::kRequeue);
+    EXPECT_FALSE(change.failure);
+    EXPECT_THAT(change.reason, StartsWith("the disk of the jobs is full"));
+    EXPECT_EQ(change.retry_time, kNow + absl::Seconds(20));
+  }
+}
+
 TEST(OutcomeTest, StartThatMayGoBetterIsTriedAgain) {
   const JobChange missing =
       AfterFailedStart(Running(), absl::NotFoundError("no 'x'"), kOptions, kNow);
   EXPECT_EQ(missing.action, JobAction::kFail);
   EXPECT_EQ(missing.reason, "cannot be started: NOT_FOUND: no 'x'");
   const JobChange full =
-      AfterFailedStart(Running(), absl::ResourceExhaustedError("processes"), kOptions, kNow);
+      AfterFailedStart(Running(2), absl::ResourceExhaustedError("processes"), kOptions, kNow);
   EXPECT_EQ(full.action, JobAction::kRequeue);
-  EXPECT_TRUE(full.failure);
+  EXPECT_FALSE(full.failure);
+  EXPECT_EQ(full.retry_time, kNow + absl::Seconds(20));
   const absl::Status away =
       WithReason(absl::FailedPreconditionError("its folder is gone"), "DATASET_UNUSABLE");
   for (const absl::Status& status : {away, absl::UnavailableError("the disk is away")}) {
     EXPECT_EQ(AfterFailedStart(Running(), status, kOptions, kNow).action, JobAction::kRequeue);
-    EXPECT_EQ(AfterSuccess(Running(), status, kOptions, kNow).action, JobAction::kRequeue);
+    EXPECT_EQ(AfterSuccess(Running(), status, false, kOptions, kNow).action, JobAction::kRequeue);
   }
 }
 
 TEST(OutcomeTest, SuccessNeedsItsModel) {
-  const JobChange good = AfterSuccess(Running(), std::string("abc"), kOptions, kNow);
+  const JobChange good = AfterSuccess(Running(), std::string("abc"), false, kOptions, kNow);
   EXPECT_EQ(good.action, JobAction::kSucceed);
   EXPECT_EQ(good.model_version, "abc");
-  const JobChange torn = AfterSuccess(Running(), absl::DataLossError("torn"), kOptions, kNow);
+  const JobChange torn =
+      AfterSuccess(Running(), absl::DataLossError("torn"), false, kOptions, kNow);
   EXPECT_EQ(torn.action, JobAction::kFail);
   EXPECT_THAT(torn.reason, HasSubstr("DATA_LOSS: torn"));
   const JobChange full =
-      AfterSuccess(Running(), absl::ResourceExhaustedError("full"), kOptions, kNow);
+      AfterSuccess(Running(), absl::ResourceExhaustedError("full"), false, kOptions, kNow);
   EXPECT_EQ(full.action, JobAction::kRequeue);
+  EXPECT_TRUE(full.failure);
   EXPECT_EQ(full.retry_time, kNow + absl::Seconds(5));
 }
 

@@ -332,5 +332,36 @@ TEST_F(ProgressTailTest, LastProgressIsTold) {
   EXPECT_THAT(Words(tail.Finish(At(2.2))), ElementsAre("progress 2"));
 }
 
+// --- the end of a run ---
+
+TEST_F(ProgressTailTest, EndIsThatOfTheNewestLife) {
+  ProgressTail tail = Tail();
+  Append(Started(0, 1) +
+         Line(5, 2, R"("event":"failed","code":"INTERNAL","message":"no luck","exit_status":1)"));
+  tail.Look(At(3));
+  ASSERT_TRUE(tail.end().has_value());
+  EXPECT_FALSE(tail.end()->finished);
+  EXPECT_EQ(tail.end()->exit_status, 1);
+  EXPECT_EQ(tail.end()->message, "INTERNAL: no luck");
+  EXPECT_EQ(tail.end()->time, At(2));
+  Append(Started(5, 4));
+  tail.Look(At(5));
+  EXPECT_FALSE(tail.end().has_value());
+  Append(Line(10, 6, R"("event":"finished","model":"rain.safetensors")"));
+  tail.Finish(At(7));
+  ASSERT_TRUE(tail.end().has_value());
+  EXPECT_TRUE(tail.end()->finished);
+}
+
+TEST_F(ProgressTailTest, SavedIsWhatIsFurtherThanTheBeginning) {
+  ProgressTail tail = Tail();
+  Append(Started(5, 1) + Line(5, 2, R"("event":"checkpoint")"));
+  tail.Look(At(3));
+  EXPECT_FALSE(tail.saved());
+  Append(Line(6, 4, R"("event":"checkpoint")"));
+  tail.Look(At(5));
+  EXPECT_TRUE(tail.saved());
+}
+
 }  // namespace
 }  // namespace deweather

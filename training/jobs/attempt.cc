@@ -6,6 +6,8 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "model/base/status_macros.h"
 #include "training/jobs/job_folder.h"
 
 namespace deweather {
@@ -19,63 +21,69 @@ bool SaysSomething(std::string_view line) {
                      [](unsigned char c) { return absl::ascii_isalnum(c); });
 }
 
-std::string TailPath(const AttemptOptions& options) {
-  return JobRunFolder(options.jobs, options.id) + "/log.jsonl";
-}
-
 }  // namespace
 
-Attempt::Attempt(AttemptOptions options, RunningProgram program, absl::Time now)
+Attempt::Attempt(AttemptOptions options, RunningProgram program, absl::Time now, absl::Time steady)
     : options_(std::move(options)),
       program_(std::move(program)),
       start_time_(now),
-      tail_(TailPath(options_), options_.told),
-      check_time_(now) {
-  absl::StatusOr<JobLog> log =
-      JobLog::Open(JobLogPath(options_.jobs, options_.id), options_.training.max_log_bytes);
-  if (log.ok()) {
-    log_.emplace(*std::move(log));
-  } else {
-    options_.log(absl::StrCat("job ", options_.id, ": no log: ", log.status().message()));
-  }
+      start_steady_(steady),
+      tail_(ProgressPath(options_.jobs, options_.id), options_.told),
+      check_time_(steady) {
+  Keep("");  // a job that says nothing has a log
 }
 
-std::vector<JobEvent> Attempt::Look(absl::Time now) {
+std::vector<JobEvent> Attempt::Look(absl::Time now, absl::Time steady) {
   if (!exit_) exit_ = program_.poll();
   const bool left = exit_ && program_.left && program_.left();
   gone_ = exit_ && !left;
   ReadOutput();
-  if (gone_) return tail_.Finish(now);
-  if (left) ladder_.Begin(now, options_.training.stop_grace);
-  CheckLimits(now);
-  const int signal = ladder_.Next(exit_.has_value(), now);
+  if (gone_) {
+    Keep("");  // what was lost at the end is told of, too
+    return tail_.Finish(now);
+  }
+  if (left) ladder_.Begin(steady, options_.training.stop_grace);
+  CheckLimits(steady);
+  const int signal = ladder_.Next(exit_.has_value(), steady);
   if (signal != 0) program_.signal(signal);
   return tail_.Look(now);
 }
 
-void Attempt::Stop(StopRequest request, absl::Time now) {
-  StopWithin(options_.training.stop_grace, std::move(request), now);
+void Attempt::Stop(StopRequest request, absl::Time steady) {
+  StopWithin(options_.training.stop_grace, std::move(request), steady);
 }
 
-void Attempt::StopWithin(absl::Duration grace, StopRequest request, absl::Time now) {
+void Attempt::StopWithin(absl::Duration grace, StopRequest request, absl::Time steady) {
   if (!told_) told_ = std::move(request);
-  ladder_.Begin(now, grace);
+  ladder_.Begin(steady, grace);
 }
 
+// What the run itself says of its end comes before what its launcher makes of it. Its log tells
+// milliseconds.
 ProgramEnd Attempt::end() const {
-  return {.exit = *exit_, .told = told_, .last_line = SaysSomething(line_) ? line_ : last_line_};
+  ProgramEnd end{.exit = *exit_,
+                 .told = told_,
+                 .saved = tail_.saved(),
+                 .last_line = SaysSomething(line_) ? line_ : last_line_};
+  const std::optional<RunEnd>& said = tail_.end();
+  if (!said || said->time < start_time_ - absl::Milliseconds(1)) return end;
+  end.finished = said->finished;
+  if (said->exit_status == 0 || end.exit.ok() || end.exit.signal != 0) return end;
+  end.exit.status = said->exit_status;
+  end.last_line = said->message;
+  return end;
 }
 
 // What eats the memory is not asked.
-void Attempt::CheckLimits(absl::Time now) {
-  if (now < check_time_ && check_time_ - now <= kBetweenChecks) return;
-  check_time_ = now + kBetweenChecks;
-  if (auto reason = BeyondTime(now - start_time_, options_.training)) {
-    Stop({StopCause::kLimit, *reason}, now);
+void Attempt::CheckLimits(absl::Time steady) {
+  if (steady < check_time_) return;
+  check_time_ = steady + kBetweenChecks;
+  if (auto reason = BeyondTime(steady - start_steady_, options_.training)) {
+    Stop({StopCause::kLimit, *reason}, steady);
   }
   const int64_t bytes = program_.resident_bytes ? program_.resident_bytes() : 0;
   if (auto reason = BeyondMemory(bytes, options_.training)) {
-    StopWithin(absl::ZeroDuration(), {StopCause::kLimit, *reason}, now);
+    StopWithin(absl::ZeroDuration(), {StopCause::kLimit, *reason}, steady);
   }
 }
 
@@ -91,12 +99,27 @@ void Attempt::ReadOutput() {
 }
 
 void Attempt::Keep(std::string_view text) {
-  if (!log_) return;
-  const absl::Status status = log_->Append(text);
+  const absl::Status status = AppendToLog(text);
   if (status.ok()) return;
-  options_.log(absl::StrCat("job ", options_.id,
-                            ": the rest of what it prints is lost: ", status.message()));
-  log_.reset();
+  if (lost_ == 0) {
+    options_.log(
+        absl::StrCat("job ", options_.id, ": what it prints is lost for now: ", status.message()));
+  }
+  lost_ += std::ssize(text);
+}
+
+// What of the text was written when an error came is counted as lost, too.
+absl::Status Attempt::AppendToLog(std::string_view text) {
+  if (!log_) {
+    DW_ASSIGN_OR_RETURN(JobLog log, JobLog::Open(JobLogPath(options_.jobs, options_.id),
+                                                 options_.training.max_log_bytes));
+    log_.emplace(std::move(log));
+  }
+  if (lost_ > 0) {
+    DW_RETURN_IF_ERROR(log_->Append(absl::StrFormat("\n[%d bytes could not be written]\n", lost_)));
+    lost_ = 0;
+  }
+  return log_->Append(text);
 }
 
 void Attempt::RememberLines(std::string_view text) {

@@ -5,7 +5,7 @@
 //          program that talks faster has to wait
 // Owns     the program until it is gone; destroyed earlier it leaves it alone
 // Threads  thread-compatible
-// Errors   a log that cannot be written is told of once, and the program goes on
+// Errors   what cannot be logged is counted, and told of in its place once it can
 
 #ifndef DEWEATHER_TRAINING_JOBS_ATTEMPT_H_
 #define DEWEATHER_TRAINING_JOBS_ATTEMPT_H_
@@ -40,33 +40,37 @@ struct AttemptOptions {
 
 class Attempt {
  public:
-  Attempt(AttemptOptions options, RunningProgram program, absl::Time now);
+  // `steady`, here and below, is SteadyNow's: all that is a matter of durations goes by it.
+  Attempt(AttemptOptions options, RunningProgram program, absl::Time now, absl::Time steady);
 
   // Looks at the program, and does what is due; returns what it told.
-  std::vector<JobEvent> Look(absl::Time now);
+  std::vector<JobEvent> Look(absl::Time now, absl::Time steady);
 
   // Ends it: the first reason counts.
-  void Stop(StopRequest request, absl::Time now);
+  void Stop(StopRequest request, absl::Time steady);
 
   // None of its processes is left, and the last look read all that it told.
   bool gone() const { return gone_; }
   // REQUIRES: gone().
   ProgramEnd end() const;
 
-  absl::Time start_time() const { return start_time_; }
+  absl::Time start_steady() const { return start_steady_; }
   int64_t images() const { return tail_.images(); }  // that it learnt from
 
  private:
-  void StopWithin(absl::Duration grace, StopRequest request, absl::Time now);
-  void CheckLimits(absl::Time now);
+  void StopWithin(absl::Duration grace, StopRequest request, absl::Time steady);
+  void CheckLimits(absl::Time steady);
   void ReadOutput();
   void Keep(std::string_view text);
+  absl::Status AppendToLog(std::string_view text);
   void RememberLines(std::string_view text);
 
   const AttemptOptions options_;
   const RunningProgram program_;
   const absl::Time start_time_;
+  const absl::Time start_steady_;
   std::optional<JobLog> log_;
+  int64_t lost_ = 0;  // bytes before what it prints next
   ProgressTail tail_;
   std::string line_;       // that it has printed no end of yet
   std::string last_line_;  // before it that says something

@@ -10,10 +10,14 @@
 // Progress     from run/log.jsonl (progress_tail.h)
 // Stop         SIGTERM, after stop_grace SIGKILL, to all that the program started; no state follows before
 //              the last of it is gone
-// End          status 0: `collect` stores the model, then SUCCEEDED. A crash: another attempt after a growing
-//              delay, until max_failures. What is no crash (exit status 2: wrong configuration) fails at once,
-//              as does what is beyond a limit (outcome.h).
-// Full disk    nothing is started until there is room; what a running program tells is kept for a while
+// End          status 0: `collect` stores the model, on a thread of its own, then SUCCEEDED. A crash: another
+//              attempt after a growing delay, until max_failures. What is no crash (exit status 2: wrong
+//              configuration) fails at once, as does what is beyond a limit (outcome.h).
+// No start     a launcher that is missing, a store that fails: nothing is started for a while, and no job
+//              fails; a data set that is away holds up its own job alone
+// Full disk    nothing is started below min_free_bytes, and no crash counts; what a running program tells is
+//              kept for a while
+// Clocks       durations go by one that nobody sets; what the store gets is `now`
 // Owns         its thread, the programs while they run
 // Threads      thread-safe; Wake and the destructor may be called on any thread, under no lock of the store
 // Errors       what goes wrong with a job is in its reason; what goes wrong with the store is logged, and tried
@@ -26,6 +30,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -49,12 +54,18 @@ struct JobRunnerOptions {
   // The text of config.textproto for that job: data sets resolved, `output_dir` and `resume` set. Its error
   // fails the job.
   std::function<absl::StatusOr<std::string>(const Job& job)> prepare = {};
-  // Puts a finished model, by path, where it can be promoted; returns its version.
+  // Puts a finished model, by path, where it can be promoted; returns its version. Called on a thread of its
+  // own, which the runner waits for; what it throws is an error.
   std::function<absl::StatusOr<std::string>(const Job& job, const std::string& path)> collect = {};
   // Starts the program of a job; empty: StartProgram.
   std::function<absl::StatusOr<RunningProgram>(const Job& job, const ChildOptions& child)> launch =
       {};
-  std::function<void(const std::string& line)> log = {};
+  std::function<void(const std::string& line)> log = {};   // trouble, jobs that crash or fail
+  std::function<void(const std::string& line)> info = {};  // what else becomes of jobs
+  std::function<absl::Time()> now = {};                    // empty: absl::Now
+  // That may be written where the jobs are; an error: nobody knows. Empty: asks the file system.
+  std::function<absl::StatusOr<int64_t>()> free_bytes = {};
+  absl::Duration kill_patience = absl::Seconds(10);  // with what even SIGKILL does not end
 };
 
 // What metrics ask for.
@@ -76,7 +87,8 @@ class JobRunner {
   JobRunner(JobStore& store, JobRunnerOptions options);
 
   // Tells the programs to stop, waits for their checkpoints for at most stop_grace, kills what is left; the
-  // jobs are QUEUED then, and go on in the next life.
+  // jobs are QUEUED then, and go on in the next life. What is there kill_patience later is left to that. A
+  // model that is being collected is waited for.
   ~JobRunner();
 
   JobRunner(const JobRunner&) = delete;
@@ -95,33 +107,43 @@ class JobRunner {
   struct Turn {
     bool woken = false;
     bool stopping = false;
+    bool late = false;  // it took too long
+    absl::Time now;
+    absl::Time steady;  // SteadyNow's
   };
 
   void Loop();
   Turn Wait();
   absl::Duration UntilNextRound();
-  void Round(const Turn& turn, absl::Time now);
-  void EndEarlierLife(const Turn& turn, absl::Time now);
+  void Round(const Turn& turn);
+  void EndEarlierLife(const Turn& turn);
 
-  void StartDue(absl::Time now);
-  bool Start(const Job& due, absl::Time now);
+  void StartDue(const Turn& turn);
+  bool Start(const Job& due, const Turn& turn);
+  absl::Status CheckRoom() const;
   absl::Status Prepare(const Job& job) const;
-  void Launch(const Job& job, absl::Time now);
-  bool Hold(const absl::Status& status, absl::Time now);
+  void Launch(Active& active, const Turn& turn);
+  bool Hold(const absl::Status& status, absl::Time steady);
 
-  bool LookAt(Active& active, const Turn& turn, absl::Time now);
-  void FollowCancel(Active& active, absl::Time now);
-  void CheckDisk(Active& active, absl::Time now);
+  bool TryLookAt(Active& active, const Turn& turn);
+  bool LookAt(Active& active, const Turn& turn);
+  bool FollowProgram(Active& active, const Turn& turn);
+  void FollowCancel(Active& active, absl::Time steady);
+  void CheckDisk(Active& active, const Turn& turn);
   int64_t Measure(const Active& active);
   void Hear(Active& active, std::vector<JobEvent> events);
   absl::Status TellStore(Active& active);
 
-  void Conclude(Active& active, absl::Time now);
+  void Conclude(Active& active, const Turn& turn);
   absl::StatusOr<std::string> Collect(const Job& job) const;
-  bool Settle(Active& active, absl::Time now);
+  bool TakeModel(Active& active, absl::Time now);
+  bool Settle(Active& active, const Turn& turn);
   absl::Status Commit(Active& active, absl::Time now);
+  absl::StatusOr<Job> Apply(const std::string& id, JobChange change, absl::Time now);
 
   void Count(Active& active, const std::vector<JobEvent>& events);
+  void CountPace();
+  void TellOf(const Job& job, bool crashed) const;
   void Note(const std::string& what, const absl::Status& status);
 
   JobStore& store_;
@@ -131,9 +153,10 @@ class JobRunner {
   CondVar wake_;
   bool woken_ ABSL_GUARDED_BY(mutex_) = true;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Time late_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
   RunnerStats stats_ ABSL_GUARDED_BY(mutex_);
 
-  // The thread's own.
+  // The thread's own. Times are SteadyNow's.
   EarlierLife earlier_life_;
   bool earlier_life_ended_ = false;
   std::map<std::string, std::unique_ptr<Active>> active_;  // by job

@@ -28,8 +28,8 @@ std::string OneLine(std::string_view text);
 class LineTail {
  public:
   struct Look {
-    bool other_file =
-        false;          // the lines are of another file than those before, from its beginning on
+    // The lines are of another file than those before, from its beginning on.
+    bool other_file = false;
     bool more = false;  // of the file is there already
     std::vector<std::string> lines = {};
   };

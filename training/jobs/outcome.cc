@@ -1,6 +1,7 @@
 #include "training/jobs/outcome.h"
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <utility>
 
@@ -19,14 +20,31 @@ std::string TextOf(const absl::Status& status) {
   return absl::StrCat(absl::StatusCodeToString(status.code()), ": ", status.message());
 }
 
-// It may work later: memory or disk is short, or a folder of pictures is away.
-bool MayPass(const absl::Status& status) {
-  return absl::IsResourceExhausted(status) || absl::IsUnavailable(status) ||
-         ErrorReason(status) == "DATASET_UNUSABLE";
+// What the job says is wrong, not what it is run with.
+bool IsOfTheJob(const absl::Status& status) {
+  if (ErrorReason(status) == "DATASET_UNUSABLE") return false;  // its folder may come back
+  return absl::IsInvalidArgument(status) || absl::IsNotFound(status) ||
+         absl::IsFailedPrecondition(status) || absl::IsAlreadyExists(status) ||
+         absl::IsOutOfRange(status) || absl::IsDataLoss(status);
 }
 
 JobChange Fail(std::string reason) {
   return {.action = JobAction::kFail, .reason = std::move(reason)};
+}
+
+// Another attempt, for what the job cannot help.
+JobChange Later(const Job& job, std::string reason, const TrainingServiceOptions& options,
+                absl::Time now) {
+  return {.action = JobAction::kRequeue,
+          .reason = std::move(reason),
+          .retry_time = now + RetryDelay(job.attempts, options.first_retry)};
+}
+
+// A full disk breaks no job.
+JobChange AfterTrouble(const Job& job, const std::string& what, bool disk_full,
+                       const TrainingServiceOptions& options, absl::Time now) {
+  if (!disk_full) return AfterFailure(job, what, options, now);
+  return Later(job, absl::StrCat("the disk of the jobs is full: ", what), options, now);
 }
 
 // Somebody else sent SIGTERM: an operator, or a cluster that takes the machine back.
@@ -35,6 +53,12 @@ bool WasStopped(const ChildExit& exit) {
 }
 
 }  // namespace
+
+absl::Time SteadyNow() {
+  return absl::UnixEpoch() + absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
+}
+
+bool HasResult(const ProgramEnd& end) { return end.exit.ok() && (!end.told || end.finished); }
 
 absl::Duration RetryDelay(int tries, absl::Duration first) {
   absl::Duration delay = first;
@@ -57,6 +81,7 @@ JobChange AfterFailure(const Job& job, const std::string& what,
   return change;
 }
 
+// Whoever stops it again and again before it has saved anything does not let it get on.
 JobChange AfterExit(const Job& job, const ProgramEnd& end, const TrainingServiceOptions& options,
                     absl::Time now) {
   if (end.told && end.told->cause == StopCause::kLimit) return Fail(end.told->reason);
@@ -64,25 +89,25 @@ JobChange AfterExit(const Job& job, const ProgramEnd& end, const TrainingService
   const std::string what =
       absl::StrCat(Describe(end.exit), end.last_line.empty() ? "" : ": ", end.last_line);
   if (end.exit.signal == 0 && end.exit.status == kWrongUsageStatus) return Fail(what);
-  if (!WasStopped(end.exit)) return AfterFailure(job, what, options, now);
-  return {.action = JobAction::kRequeue,
-          .reason = "stopped from outside",
-          .retry_time = now + RetryDelay(job.attempts, options.first_retry)};
+  if (!WasStopped(end.exit)) return AfterTrouble(job, what, end.disk_full, options, now);
+  if (end.saved) return Later(job, "stopped from outside", options, now);
+  return AfterTrouble(job, "stopped from outside before a checkpoint", end.disk_full, options, now);
 }
 
 JobChange AfterFailedStart(const Job& job, const absl::Status& status,
                            const TrainingServiceOptions& options, absl::Time now) {
   const std::string what = absl::StrCat("cannot be started: ", TextOf(status));
-  return MayPass(status) ? AfterFailure(job, what, options, now) : Fail(what);
+  return IsOfTheJob(status) ? Fail(what) : Later(job, what, options, now);
 }
 
-JobChange AfterSuccess(const Job& job, const absl::StatusOr<std::string>& version,
+JobChange AfterSuccess(const Job& job, const absl::StatusOr<std::string>& version, bool disk_full,
                        const TrainingServiceOptions& options, absl::Time now) {
   if (version.ok()) {
     return {.action = JobAction::kSucceed, .reason = "finished", .model_version = *version};
   }
   const std::string what = absl::StrCat("its model cannot be stored: ", TextOf(version.status()));
-  return MayPass(version.status()) ? AfterFailure(job, what, options, now) : Fail(what);
+  if (IsOfTheJob(version.status())) return Fail(what);
+  return AfterTrouble(job, what, disk_full, options, now);
 }
 
 JobChange InState(const Job& job, JobChange change) {
@@ -120,7 +145,7 @@ void StopLadder::Begin(absl::Time now, absl::Duration grace) {
 int StopLadder::Next(bool leader_ended, absl::Time now) {
   if (!begun()) return 0;
   if (now >= *kill_time_) {
-    if (now - killed_ < kBetweenKills && now >= killed_) return 0;
+    if (now - killed_ < kBetweenKills) return 0;
     killed_ = now;
     return SIGKILL;
   }

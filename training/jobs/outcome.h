@@ -1,5 +1,6 @@
 // What becomes of a job when its program is gone, and how a program is brought to its end: decisions alone.
 //
+// Times    of a StopLadder are SteadyNow's
 // Threads  values and pure functions; a StopLadder is thread-compatible
 
 #ifndef DEWEATHER_TRAINING_JOBS_OUTCOME_H_
@@ -17,6 +18,9 @@
 #include "training/jobs/job_store.h"
 
 namespace deweather {
+
+// Time by a clock that nobody sets, for durations.
+absl::Time SteadyNow();
 
 // Exit statuses of deweather-train (its --help): what it was told makes no sense; it was told to stop, wrote
 // a checkpoint and goes on when it is started again.
@@ -38,8 +42,14 @@ struct StopRequest {
 struct ProgramEnd {
   ChildExit exit = {};
   std::optional<StopRequest> told = {};  // to stop; nothing: nobody did
-  std::string last_line = {};            // that it printed
+  bool finished = false;                 // it said that it did all of its steps
+  bool saved = false;                    // a checkpoint that is further than where it began
+  bool disk_full = false;
+  std::string last_line = {};  // that it printed, or why it failed in its own words
 };
+
+// Whether it left its result. Who was told to stop and exits with status 0 may just obey.
+bool HasResult(const ProgramEnd& end);
 
 // Until the next attempt after `tries` that failed, >= 1: doubled with each, at most 10 minutes.
 absl::Duration RetryDelay(int tries, absl::Duration first);
@@ -47,14 +57,15 @@ absl::Duration RetryDelay(int tries, absl::Duration first);
 // A crash: another attempt, until max_failures.
 JobChange AfterFailure(const Job& job, const std::string& what,
                        const TrainingServiceOptions& options, absl::Time now);
-// REQUIRES: !end.exit.ok().
+// REQUIRES: !HasResult(end).
 JobChange AfterExit(const Job& job, const ProgramEnd& end, const TrainingServiceOptions& options,
                     absl::Time now);
-// The program could not be started. Where memory is short, or a data set away, it may work later.
+// The program could not be started. What the job says may be wrong: it fails; else it is tried again later,
+// as often as need be: a data set is away, a launcher missing.
 JobChange AfterFailedStart(const Job& job, const absl::Status& status,
                            const TrainingServiceOptions& options, absl::Time now);
 // The program finished; `version` is of its model, or why that cannot be had. A full disk may be emptied.
-JobChange AfterSuccess(const Job& job, const absl::StatusOr<std::string>& version,
+JobChange AfterSuccess(const Job& job, const absl::StatusOr<std::string>& version, bool disk_full,
                        const TrainingServiceOptions& options, absl::Time now);
 
 // The same for a job that may have been cancelled meanwhile: what has not succeeded is CANCELLED then.

@@ -5,6 +5,9 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "training/jobs/job_folder.h"
+
 namespace deweather {
 namespace {
 
@@ -14,6 +17,7 @@ constexpr absl::Duration kBetweenProgress = absl::Seconds(1);
 constexpr absl::Duration kLongestRun = absl::Hours(24 * 365 * 100);
 constexpr int64_t kMaxStep = 1'000'000'000;
 constexpr int64_t kMaxImagesPerLine = 1'000'000'000'000;
+constexpr int64_t kMaxExitStatus = 255;
 constexpr size_t kMaxFigures = 256;
 constexpr size_t kMaxNameBytes = 128;
 constexpr int kMaxLooks = 256;  // at the end
@@ -45,7 +49,9 @@ struct ProgressTail::Record {
   int64_t step = 0;
   absl::Time time = absl::InfinitePast();
   std::string event = {};  // empty: figures
+  std::string code = {};
   std::string message = {};
+  int64_t exit_status = -1;
   int64_t steps = -1;
   int64_t images_per_step = -1;
   std::map<std::string, double> figures = {};
@@ -59,6 +65,10 @@ struct ProgressTail::Record {
     return first != figures.end() && first->first.starts_with(kEvaluationStem);
   }
 };
+
+std::string ProgressPath(const std::string& jobs, const std::string& id) {
+  return JobRunFolder(jobs, id) + "/log.jsonl";
+}
 
 Told ToldOf(const Job& job, const std::vector<JobEvent>& events) {
   Told told{.step = job.submitted.resumed_from.empty() ? -1 : std::numeric_limits<int64_t>::max(),
@@ -97,7 +107,9 @@ bool ProgressTail::ReadMore(absl::Time now, std::vector<JobEvent>& events) {
     const std::optional<Record> record = Parse(line, now);
     if (!record) continue;
     if (record->event == "started") BeginLife(*record);
+    EndLife(*record);
     const bool fresh = IsNew(*record);
+    if (fresh && record->event == "checkpoint" && record->step > begin_step_) saved_ = true;
     CountImages(*record, fresh);
     std::optional<JobEvent> event = ToEvent(*record);
     if (event && fresh) Tell(*std::move(event), events);
@@ -117,7 +129,9 @@ std::optional<ProgressTail::Record> ProgressTail::Parse(std::string_view line, a
   }
   record.time = std::min(record.time, now);
   record.event = Text(object, "event");
+  record.code = Text(object, "code");
   record.message = Text(object, "message");
+  record.exit_status = Integer(object, "exit_status", kMaxExitStatus);
   record.steps = Integer(object, "steps", kMaxStep);
   record.images_per_step = Integer(object, "images_per_step", kMaxStep);
   for (const auto& [name, value] : object.items()) {
@@ -143,6 +157,17 @@ void ProgressTail::BeginLife(const Record& record) {
   images_per_step_ = std::max<int64_t>(record.images_per_step, 0);
   begin_step_ = counted_step_ = record.step;
   begin_time_ = record.time;
+  saved_ = false;
+  end_.reset();
+}
+
+// A run that failed before its first step tells no beginning.
+void ProgressTail::EndLife(const Record& record) {
+  if (record.event == "finished") end_ = RunEnd{.time = record.time, .finished = true};
+  if (record.event != "failed" && record.event != "stopped") return;
+  end_ = RunEnd{.time = record.time,
+                .exit_status = static_cast<int>(std::max<int64_t>(record.exit_status, 0)),
+                .message = absl::StrCat(record.code, ": ", record.message)};
 }
 
 void ProgressTail::CountImages(const Record& record, bool fresh) {

@@ -33,6 +33,17 @@ struct Told {
 // By the job's last events. What a job took over of another's log is not its own.
 Told ToldOf(const Job& job, const std::vector<JobEvent>& events);
 
+// The log of a job's run.
+std::string ProgressPath(const std::string& jobs, const std::string& id);
+
+// How the run says that it ended.
+struct RunEnd {
+  absl::Time time = absl::InfinitePast();
+  bool finished = false;     // all of its steps
+  int exit_status = 0;       // otherwise, as no launcher tells it; 0: not told
+  std::string message = {};  // why
+};
+
 class ProgressTail {
  public:
   ProgressTail(const std::string& path, Told told) : tail_(path), told_(told) {}
@@ -46,6 +57,11 @@ class ProgressTail {
   // That the run learnt from since the first look.
   int64_t images() const { return images_; }
 
+  // Of the newest life that the log tells of.
+  const std::optional<RunEnd>& end() const { return end_; }
+  // Whether it saved a checkpoint further than where it began.
+  bool saved() const { return saved_; }
+
  private:
   struct Record;
 
@@ -54,6 +70,7 @@ class ProgressTail {
   bool IsNew(const Record& record);
   std::optional<JobEvent> ToEvent(const Record& record);
   void BeginLife(const Record& record);
+  void EndLife(const Record& record);
   JobProgress ToProgress(const Record& record);
   JobEvaluation ToEvaluation(const Record& record);
   std::optional<absl::Duration> Remaining(const Record& record) const;
@@ -73,6 +90,8 @@ class ProgressTail {
   absl::Time begin_time_ = absl::InfiniteFuture();
   int64_t counted_step_ = 0;
   int64_t images_ = 0;
+  bool saved_ = false;
+  std::optional<RunEnd> end_;
   JobEvaluation evaluation_;
 
   std::optional<JobEvent> held_;  // progress, until it is due
