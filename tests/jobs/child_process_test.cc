@@ -207,6 +207,17 @@ TEST(ChildProcess, NamesAProgramThatCannotBeStarted) {
   EXPECT_TRUE(absl::IsInvalidArgument(ChildProcess::Start({}).status()));
 }
 
+TEST(IsProgram, IsWhatStartFinds) {
+  const std::string text = NewFolder() + "/text";
+  ASSERT_TRUE(WriteFileAtomically(text, "no program").ok());
+  for (const char* program : {"sh", "/bin/sh"}) EXPECT_TRUE(IsProgram(program)) << program;
+  for (const std::string& other :
+       {text, std::string("no-program-of-that-name"), std::string("/bin"),
+        std::string("/nowhere/sh"), std::string()}) {
+    EXPECT_FALSE(IsProgram(other)) << other;
+  }
+}
+
 TEST(ChildProcess, NamesAFolderThatIsNotThere) {
   ChildOptions options = Shell(":");
   options.folder = "/nowhere";

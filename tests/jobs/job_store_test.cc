@@ -694,6 +694,8 @@ TEST_F(JobStoreTest, AFullDiskRefusesWhatIsNewAndBreaksNothing) {
               StatusCode::kResourceExhausted, "DISK_FULL");
   EXPECT_EQ(store_->Get(id)->state, JobState::kRunning);
   EXPECT_THAT(List({}), ElementsAre(id));
+  ExpectError(JobStore::Open(folder_ + "/other.db").status(), StatusCode::kResourceExhausted,
+              "DISK_FULL", "other.db");
   disk_full = false;
   Apply(id, {.action = JobAction::kSucceed});
   Open();

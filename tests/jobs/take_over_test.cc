@@ -1,7 +1,10 @@
 #include "training/jobs/take_over.h"
 
 #include <gtest/gtest.h>
+#include <sqlite3.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -125,6 +128,50 @@ TEST_F(TakeOverTest, OnlyAJobThatHasEndedIsDeleted) {
   EXPECT_TRUE(fs::exists(left));
   RemoveFolder(left);
   EXPECT_FALSE(fs::exists(left));
+}
+
+// A disk that is full for SQLite while this file is there.
+std::string filling;
+
+ssize_t WriteUnlessFull(int file, const void* bytes, size_t count, off_t offset) {
+  if (!fs::exists(filling)) return pwrite(file, bytes, count, offset);
+  errno = ENOSPC;
+  return -1;
+}
+
+class FullDiskTest : public TakeOverTest {
+ protected:
+  ~FullDiskTest() override { Replace(nullptr); }
+  void FillWith(const std::string& path) {
+    filling = path;
+    Replace(reinterpret_cast<sqlite3_syscall_ptr>(WriteUnlessFull));
+  }
+  static void Replace(sqlite3_syscall_ptr call) {
+    sqlite3_vfs* const vfs = sqlite3_vfs_find(nullptr);
+    for (const char* name : {"pwrite", "pwrite64"}) vfs->xSetSystemCall(vfs, name, call);
+  }
+};
+
+TEST_F(FullDiskTest, AJobThatFillsTheDiskIsDeleted) {
+  const std::string job = Failed(), swept = Failed();
+  FillWith(jobs_ + "/.deleted-" + job + "/" + kCheckpoint);
+  ASSERT_TRUE(DeleteJob(*store_, jobs_, job).ok());
+  EXPECT_TRUE(absl::IsNotFound(store_->Get(job).status()));
+  fs::rename(JobFolder(jobs_, swept), jobs_ + "/.deleted-" + swept);
+  FillWith(jobs_ + "/.deleted-" + swept + "/" + kCheckpoint);
+  ASSERT_TRUE(SweepDeleted(*store_, jobs_).ok());
+  EXPECT_TRUE(absl::IsNotFound(store_->Get(swept).status()));
+}
+
+TEST_F(FullDiskTest, ADeletionThatMakesTooLittleRoomIsFinishedLater) {
+  const std::string job = Failed();
+  FillWith(jobs_);
+  EXPECT_EQ(ErrorReason(DeleteJob(*store_, jobs_, job).status()), "DISK_FULL");
+  EXPECT_TRUE(store_->Get(job).ok());
+  FillWith("none");
+  ASSERT_TRUE(SweepDeleted(*store_, jobs_).ok());
+  EXPECT_TRUE(absl::IsNotFound(store_->Get(job).status()));
+  EXPECT_FALSE(fs::exists(jobs_ + "/.deleted-" + job));
 }
 
 TEST_F(TakeOverTest, AKillWithinADeletionLeavesNothing) {

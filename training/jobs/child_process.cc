@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <string_view>
@@ -379,6 +380,17 @@ std::string Describe(const ChildExit& exit) {
   const char* name = sigdescr_np(exit.signal);
   return absl::StrFormat("killed by signal %d (%s)", exit.signal,
                          name == nullptr ? "no name" : name);
+}
+
+bool IsProgram(const std::string& program) {
+  const char* const path = std::getenv("PATH");
+  std::vector<std::string> folders = absl::StrSplit(path == nullptr ? "/bin:/usr/bin" : path, ':');
+  if (program.find('/') != program.npos) folders = {""};
+  return std::any_of(folders.begin(), folders.end(), [&](const std::string& folder) {
+    const std::string file = (fs::path(folder) / program).string();
+    std::error_code ignored;
+    return fs::is_regular_file(file, ignored) && access(file.c_str(), X_OK) == 0;
+  });
 }
 
 absl::StatusOr<ChildProcess> ChildProcess::Start(const ChildOptions& options) {

@@ -83,6 +83,9 @@ struct RunOptions {
 // in any case.
 absl::StatusOr<std::string> RunToEnd(const RunOptions& options);
 
+// Whether Start finds it, by its path or in PATH, and may start it.
+bool IsProgram(const std::string& program);
+
 class ChildProcess {
  public:
   static absl::StatusOr<ChildProcess> Start(const ChildOptions& options);

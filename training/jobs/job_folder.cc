@@ -29,8 +29,6 @@ namespace fs = std::filesystem;
 // As training/run_folder.h lays the folder of a run out.
 constexpr std::string_view kCheckpoints = "run/checkpoints/";
 constexpr std::string_view kCheckpointPrefix = "step-";
-constexpr std::string_view kWeights = ".safetensors";
-constexpr std::string_view kPartial = ".partial.";
 
 constexpr size_t kMostArtifacts = 10000;  // a program may write what it likes
 constexpr int kMostLevels = 8;
@@ -42,9 +40,9 @@ bool IsRegular(const std::string& path, struct stat* info) {
 // The step of "run/checkpoints/step-000000010.safetensors".
 std::optional<int64_t> StepOf(std::string_view name) {
   const std::string_view begin = kCheckpoints;
-  if (!name.starts_with(begin) || !name.ends_with(kWeights)) return std::nullopt;
+  if (!name.starts_with(begin) || !name.ends_with(kWeightsExtension)) return std::nullopt;
   name.remove_prefix(begin.size());
-  name.remove_suffix(kWeights.size());
+  name.remove_suffix(kWeightsExtension.size());
   if (!name.starts_with(kCheckpointPrefix)) return std::nullopt;
   name.remove_prefix(kCheckpointPrefix.size());
   int64_t step = 0;
@@ -58,7 +56,7 @@ ArtifactKind KindOf(const std::string& name) {
   const std::string file = path.filename().string(), folder = path.parent_path().string();
   const std::string extension = path.extension().string();
   if (StepOf(name)) return ArtifactKind::kCheckpoint;
-  if (folder == "run" && extension == kWeights) return ArtifactKind::kModel;
+  if (folder == "run" && extension == kWeightsExtension) return ArtifactKind::kModel;
   if (name == "config.textproto") return ArtifactKind::kConfig;
   if (name == "log.txt" || name == "log.txt.1" || extension == ".jsonl" ||
       file.starts_with("events.out.tfevents.")) {
@@ -70,7 +68,7 @@ ArtifactKind KindOf(const std::string& name) {
 
 // A part of an artifact's name: not hidden, and nothing in the making.
 bool IsShown(std::string_view part) {
-  return !part.empty() && part.front() != '.' && part.find(kPartial) == part.npos;
+  return !part.empty() && part.front() != '.' && part.find(kPartialMark) == part.npos;
 }
 
 absl::Status Unknown(const std::string& id, const std::string& name) {
@@ -207,8 +205,8 @@ std::optional<std::string> NewestCheckpoint(const std::string& jobs, const std::
 std::optional<std::string> ResultModel(const std::string& jobs, const std::string& id,
                                        const std::string& model) {
   for (const std::string_view end : {"-best", ""}) {
-    std::string path =
-        absl::StrCat(JobRunFolder(jobs, id), "/", model, std::string(end), std::string(kWeights));
+    std::string path = absl::StrCat(JobRunFolder(jobs, id), "/", model, std::string(end),
+                                    std::string(kWeightsExtension));
     struct stat info = {};
     if (IsRegular(path, &info)) return path;
   }

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -21,6 +22,10 @@
 #include "absl/time/time.h"
 
 namespace deweather {
+
+// As training/run_folder.h names weights, and files in the making.
+inline constexpr std::string_view kWeightsExtension = ".safetensors";
+inline constexpr std::string_view kPartialMark = ".partial.";
 
 std::string JobStorePath(const std::string& jobs);
 std::string JobFolder(const std::string& jobs, const std::string& id);
@@ -31,7 +36,8 @@ std::string JobRunFolder(const std::string& jobs, const std::string& id);
 enum class ArtifactKind { kOther, kCheckpoint, kModel, kLog, kPicture, kConfig };
 
 struct Artifact {
-  std::string name = {};  // a path within the job's folder: "run/checkpoints/step-000001000.safetensors"
+  // A path within the job's folder: "run/checkpoints/step-000001000.safetensors".
+  std::string name = {};
   ArtifactKind kind = ArtifactKind::kOther;
   int64_t bytes = 0;
   absl::Time update_time = absl::InfinitePast();
@@ -40,8 +46,7 @@ struct Artifact {
 
 // The newest checkpoint first, then models, then the others by name. Links, locks and files in the making
 // are none. Empty: there is no folder yet.
-absl::StatusOr<std::vector<Artifact>> ListArtifacts(const std::string& jobs,
-                                                    const std::string& id);
+absl::StatusOr<std::vector<Artifact>> ListArtifacts(const std::string& jobs, const std::string& id);
 
 // Opens one of them for reading: the descriptor is the caller's. What it reads is one file even if it
 // is replaced meanwhile.

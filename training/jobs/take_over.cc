@@ -19,7 +19,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kDeleted = ".deleted-";
-constexpr std::string_view kWeights = ".safetensors";
 
 // Between who takes a run over and who deletes it. Folders are the process's, whatever the store.
 Mutex& FoldersMutex() {
@@ -41,7 +40,7 @@ std::string DeletedPath(const std::string& jobs, const std::string& id) {
 // Files that are replaced but never changed are linked, those that grow are copied.
 absl::Status TakeFile(const fs::path& from, const fs::path& to) {
   std::error_code error;
-  if (from.extension() == kWeights) {
+  if (from.extension() == kWeightsExtension) {
     fs::create_hard_link(from, to, error);
     if (!error) return absl::OkStatus();  // else: a disk without links
   }
@@ -54,8 +53,8 @@ bool IsTaken(const fs::path& file) {
   std::error_code error;
   if (!fs::is_regular_file(fs::symlink_status(file, error))) return false;
   const std::string name = file.filename().string();
-  const bool whole = name.find(".partial.") == std::string::npos;
-  return whole && (name.ends_with(kWeights) || name == "log.jsonl" ||
+  const bool whole = name.find(kPartialMark) == std::string::npos;
+  return whole && (name.ends_with(kWeightsExtension) || name == "log.jsonl" ||
                    name.starts_with("events.out.tfevents."));
 }
 
@@ -111,6 +110,21 @@ absl::Status CheckEnded(const JobStore& store, const std::string& id) {
                     "JOB_STATE");
 }
 
+void EmptyFolder(const std::string& path) {
+  std::error_code ignored;
+  for (fs::directory_iterator entry(path, ignored), end; entry != end; entry.increment(ignored)) {
+    RemoveFolder(entry->path().string());
+  }
+}
+
+// The job whose folder is at `deleted`. To write down that it is gone takes room, which it may hold itself.
+absl::Status DeleteRow(JobStore& store, const std::string& id, const std::string& deleted) {
+  const absl::Status status = store.Delete(id);
+  if (ErrorReason(status) != "DISK_FULL") return status;
+  EmptyFolder(deleted);
+  return store.Delete(id);
+}
+
 }  // namespace
 
 absl::Status TakeOver(const JobStore& store, const std::string& jobs, const Job& job) {
@@ -128,8 +142,8 @@ absl::Status TakeOver(const JobStore& store, const std::string& jobs, const Job&
   return TakeRun(jobs, from, job.id);
 }
 
-// The folder goes first: a job without one is deleted by the next start, a folder without its job would
-// lie there for ever.
+// The folder goes first: a job whose folder is renamed is deleted by the next start, a folder without its job
+// would lie there for ever. One that was emptied is not given back.
 absl::StatusOr<std::string> DeleteJob(JobStore& store, const std::string& jobs,
                                       const std::string& id) {
   MutexLock lock(FoldersMutex());
@@ -137,9 +151,10 @@ absl::StatusOr<std::string> DeleteJob(JobStore& store, const std::string& jobs,
   const std::string folder = JobFolder(jobs, id);
   std::string deleted = DeletedPath(jobs, id);
   DW_RETURN_IF_ERROR(RenameIfThere(folder, deleted));
-  const absl::Status status = store.Delete(id);
+  const absl::Status status = DeleteRow(store, id, deleted);
   if (status.ok()) return deleted;
-  static_cast<void>(RenameIfThere(deleted, folder));
+  const bool emptied = ErrorReason(status) == "DISK_FULL";
+  if (!emptied) static_cast<void>(RenameIfThere(deleted, folder));
   return status;
 }
 
@@ -158,7 +173,7 @@ absl::Status SweepDeleted(JobStore& store, const std::string& jobs) {
   }
   DW_RETURN_IF_ERROR(ErrorOf(error, "list", jobs));
   for (const std::string& id : ids) {
-    const absl::Status status = store.Delete(id);
+    const absl::Status status = DeleteRow(store, id, DeletedPath(jobs, id));
     if (!status.ok() && !absl::IsNotFound(status)) return status;
     RemoveFolder(DeletedPath(jobs, id));
   }

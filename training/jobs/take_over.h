@@ -5,7 +5,8 @@
 // to it: a kill at any instant leaves all of it or nothing, and the next attempt begins again. Who resumes
 // a job takes over at once, and the runner again before each attempt: from then on the other may be deleted.
 //
-// A folder that is renamed is deleted: what a crash leaves of the deletion is finished at the next start.
+// A folder that is renamed is deleted: what a crash, or a disk without room to note it, leaves of the deletion
+// is finished at the next start.
 //
 // Layout   JOBS/ID/.take-over/  a run in the making
 //          JOBS/.deleted-ID/    the folder of a deleted job, until it is removed
@@ -28,8 +29,9 @@ namespace deweather {
 // alone. FAILED_PRECONDITION: the other was deleted before.
 absl::Status TakeOver(const JobStore& store, const std::string& jobs, const Job& job);
 
-// Deletes a job and its folder, which still is to be removed from the path that is returned.
-// JobStore::Delete's errors.
+// Deletes a job and its folder, which still is to be removed from the path that is returned. Where the disk
+// is full the folder is emptied first, and DISK_FULL means that not even this made enough room: to be tried
+// again. JobStore::Delete's errors.
 absl::StatusOr<std::string> DeleteJob(JobStore& store, const std::string& jobs,
                                       const std::string& id);
 
