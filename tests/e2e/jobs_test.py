@@ -4,7 +4,11 @@ import hashlib
 import json
 import os
 import pathlib
+import re
+import signal
 import subprocess
+import tempfile
+import threading
 import unittest
 
 from harness import BIN, Server, TestCase, encode, main, noise, np, program, smooth, wait_until
@@ -26,7 +30,7 @@ evaluate { pairs_dir: "rainy" every_steps: 20 }
 %(more)s
 """
 SERVER = """
-drain { delay {} }
+drain { delay {} timeout { seconds: %(drain_s)d } }
 training { first_retry {} stop_grace { seconds: 20 } %(training)s }
 %(more)s
 """
@@ -52,6 +56,12 @@ def runs(job_id):
     return found
 
 
+def is_pending(process, which):
+    """Whether a stopped process has been sent this signal."""
+    status = pathlib.Path(f"/proc/{process}/status").read_text()
+    return int(re.search(r"ShdPnd:\s*(\w+)", status)[1], 16) >> (which - 1) & 1
+
+
 @unittest.skipUnless((BIN / "deweather-train").exists(), "deweather-train is not built")
 class JobsTest(TestCase):
     def setUp(self):
@@ -63,9 +73,9 @@ class JobsTest(TestCase):
             picture(self.folder / f"rainy/input/{i}.png", i, shift=30)
             picture(self.folder / f"rainy/gt/{i}.png", i)
 
-    def start(self, training="", more="", **options):
+    def start(self, training="", more="", drain_s=30, **options):
         return Server("--model", "identity", "--data-dir", str(self.data), "--precision", "f32",
-                      config=SERVER % {"training": training, "more": more}, **options)
+                      config=SERVER % {"training": training, "more": more, "drain_s": drain_s}, **options)
 
     def start_with_sets(self, **options):
         """The sets are the server's own."""
@@ -77,6 +87,11 @@ class JobsTest(TestCase):
         path = self.folder / "job.textproto"
         path.write_text(CONFIG % {"steps": steps, "more": more})
         return path
+
+    def config_file(self, text):
+        path = self.folder / "server.textproto"
+        path.write_text(text)
+        return str(path)
 
     def client(self, server, *args, status=0, **options):
         return self.run_program("deweather", *args, "--server", server.address, status=status, **options)
@@ -194,6 +209,38 @@ class JobsTest(TestCase):
             self.assertEqual(self.refused(server, "jobs", "cancel", job),
                              ("FAILED_PRECONDITION", "JOB_STATE"))
 
+    def test_an_evaluation_of_an_earlier_life_is_ended(self):
+        with self.start_with_sets() as server:
+            live, other = (self.made_by(server, self.submit(server, steps=steps)) for steps in (10, 20))
+            self.json(server, "models", "promote", "tiny", live)
+            with server.client() as caller:
+                request = caller.message("deweather.v1.PromoteModelRequest")(
+                    name="tiny", version=other, evaluation={"dataset": "rainy"})
+                call = caller.method("deweather.v1.ModelService", "PromoteModel").future(request, timeout=60)
+                wait_until(lambda: runs("evaluation"), 60)
+                [child] = runs("evaluation")
+                server.process.kill()
+                server.process.wait()
+                os.kill(child, signal.SIGSTOP)  # so that it does not end by itself
+                call.cancel()
+        with self.start_with_sets():
+            wait_until(lambda: is_pending(child, signal.SIGTERM), 60)
+            os.kill(child, signal.SIGCONT)
+            wait_until(lambda: runs("evaluation") == [], 60)
+
+    def test_a_job_goes_on_without_what_it_began_with(self):
+        with self.start_with_sets() as server:
+            first = self.submit(server, steps=10)
+            self.wait_for(server, first, "SUCCEEDED")
+            job = self.submit(server, steps=400, more=f'init_from: "job:{first}"')
+            wait_until(lambda: (self.json(server, "jobs", "get", job).get("progress") or {}).get("step", 0) >= 10)
+            self.json(server, "jobs", "delete", first)
+            (self.folder / "rainy").rename(self.folder / "away")
+            os.kill(runs(job)[0], signal.SIGKILL)
+            wait_until(lambda: self.json(server, "jobs", "get", job)["failures"] >= 1)
+            (self.folder / "away").rename(self.folder / "rainy")
+            self.wait_for(server, job, "SUCCEEDED")
+
     def test_a_cancelled_job_is_resumed_by_another(self):
         with self.start_with_sets() as server:
             job = self.submit(server, steps=60, more="")
@@ -274,11 +321,52 @@ class JobsTest(TestCase):
             self.assertEqual(self.refused(server, "jobs", "list"), ("FAILED_PRECONDITION", "NO_DATA_FOLDER"))
 
     def test_two_servers_share_a_folder_and_one_runs_its_jobs(self):
-        with self.start_with_sets() as first, self.start_with_sets() as second:
+        with self.start_with_sets() as first, self.start_with_sets(drain_s=0) as second:
             self.assertEqual(self.refused(second, "jobs", "list"), ("FAILED_PRECONDITION", "JOBS_ELSEWHERE"))
             self.assertEqual(self.json(first, "jobs", "list")["jobs"], [])
             with second.client() as caller:
                 caller.restore(encode(smooth(32, 32)))
+
+    def test_a_server_waits_for_the_jobs_of_the_one_that_it_replaces(self):
+        with self.start_with_sets() as old:
+            job = self.submit(old, steps=100000)
+            self.wait_for(old, job, "RUNNING")
+            threading.Timer(1, old.process.terminate).start()
+            with self.start_with_sets() as new:
+                self.assertEqual(old.process.wait(30), 0)
+                self.wait_for(new, job, "RUNNING")
+                self.assertIn("waiting up to 30s for the jobs", new.errors())
+
+    def test_a_server_that_waits_for_jobs_can_be_stopped(self):
+        with self.start_with_sets(), tempfile.TemporaryFile("w+") as log:
+            waiting = subprocess.Popen(
+                [program("deweather-server"), "--model", "identity", "--data-dir", str(self.data), "--listen",
+                 "127.0.0.1:0", "--metrics-listen", "", "--config", self.config_file("drain { delay {} }")],
+                stdout=subprocess.PIPE, stderr=log, text=True)
+            def said():
+                log.seek(0)
+                return log.read()
+            wait_until(lambda: "for the jobs" in said(), 30)
+            waiting.terminate()
+            waiting.communicate(timeout=10)
+            self.assertEqual(waiting.returncode, 0)
+
+    def test_a_full_disk_keeps_no_server_from_restoring(self):
+        mount = ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o size=20k none "$0" && exec "$@"', str(self.data)]
+        if subprocess.run([*mount, "true"], check=False, capture_output=True).returncode:
+            self.skipTest("no disk can be mounted here")
+        with self.start(command=[*mount, program("deweather-server")]) as server:
+            self.assertEqual(self.refused(server, "jobs", "list"), ("RESOURCE_EXHAUSTED", "DISK_FULL"))
+            self.assertIn("jobs.db", server.errors())
+            with server.client() as caller:
+                caller.restore(encode(smooth(32, 32)))
+
+    def test_programs_are_waited_for_whatever_was_inherited(self):
+        ignoring = ["sh", "-c", "trap '' CHLD; exec \"$@\"", "sh", program("deweather-server")]
+        with self.start_with_sets(command=ignoring) as server:
+            job = self.submit(server, steps=2)
+            self.client(server, "jobs", "watch", job)
+            self.assertEqual(self.state(server, job), "SUCCEEDED")
 
     def test_metrics_tell_of_jobs(self):
         with self.start_with_sets() as server:
@@ -331,6 +419,13 @@ class JobsTest(TestCase):
             self.json(server, "jobs", "cancel", long)
             wait_until(lambda: runs(long) == [], 10)
             self.wait_for(server, long, "CANCELLED")
+            # Its status is 1 whatever the rank's was: the run itself says that trying again makes no sense.
+            (self.folder / "rainy/gt/0.png").unlink()
+            wrong = self.submit(server)
+            self.wait_for(server, wrong, "FAILED")
+            done = self.json(server, "jobs", "get", wrong)
+            self.assertIn("0.png", done["reason"])
+            self.assertEqual(done["attempts"], 1)
 
 
 if __name__ == "__main__":
