@@ -29,8 +29,8 @@ struct DatasetPlan {
   std::vector<std::string> hidden;  // files and folders on this machine that stay there
 };
 
-// All that lies in `folder` but what is hidden: names that begin with a dot. KIND_UNSPECIFIED is KIND_PAIRS if
-// it holds input/ or gt/, else KIND_CLEAN.
+// All that lies in `folder` but what is hidden: names that begin with a dot. KIND_UNSPECIFIED is KIND_PAIRS
+// if it holds input/ or gt/, else KIND_CLEAN.
 absl::StatusOr<DatasetPlan> PlanDataset(const std::string& folder, v1::Dataset::Kind kind);
 
 }  // namespace deweather

@@ -30,8 +30,8 @@ struct JobsFlags {
 };
 
 // Each prints what the server says: tables for people, one JSON object with `json`. Exit status: 0,
-// or after one line on stderr 1, or 2 for wrong usage. Submit and Resume ask again while the server is away, up
-// to the timeout, and make one job; with `watch` they go on as RunJobsWatch, in JSON lines.
+// or after one line on stderr 1, or 2 for wrong usage. Submit and Resume ask again while the server is
+// away, up to the timeout, and make one job; with `watch` they go on as RunJobsWatch, in JSON lines.
 int RunJobsSubmit(const JobsFlags& flags);
 int RunJobsList(const JobsFlags& flags);
 int RunJobsGet(const JobsFlags& flags);
@@ -40,7 +40,8 @@ int RunJobsResume(const JobsFlags& flags);
 int RunJobsDelete(const JobsFlags& flags);
 int RunJobsCheckpoints(const JobsFlags& flags);
 
-// INVALID_ARGUMENT: "FILE:LINE: what is wrong", a label that is no K=V or a second one of K; else ReadFile's errors.
+// INVALID_ARGUMENT: "FILE:LINE: what is wrong", a label that is no K=V or a second one of K; else
+// ReadFile's errors.
 absl::StatusOr<v1::SubmitJobRequest> SubmissionOf(const JobsFlags& flags);
 
 // INVALID_ARGUMENT: a state that is none, a label that is no K=V, a negative limit.

@@ -1,5 +1,5 @@
-// A file that arrives in pieces, over several runs of the program if need be. Its name holds the whole file or
-// none: what has arrived lies in FILE.part, and FILE.part.sha256 says of which file that is the beginning.
+// A file that arrives in pieces, over several runs of the program if need be. Its name holds the whole file
+// or none: what has arrived lies in FILE.part, and FILE.part.sha256 says of which file that is the beginning.
 
 #ifndef DEWEATHER_CLIENT_PART_FILE_H_
 #define DEWEATHER_CLIENT_PART_FILE_H_

@@ -1,10 +1,11 @@
 // What /metrics says of training jobs, read from their store and runner at each scrape.
 //
-// Series   deweather_training_jobs{state}; deweather_training_images_total; deweather_training_attempts_total;
-//          deweather_training_crashes_total; deweather_training_queue_seconds_total and
-//          deweather_training_run_seconds_total, of those that were started and that ended;
-//          deweather_training_images_per_second; deweather_training_loss{term} of the job that told last,
-//          at most kMostTerms; deweather_training_evaluation{figure} of the job that was measured last, likewise
+// Series   deweather_training_jobs{state}; deweather_training_images_total;
+//          deweather_training_attempts_total; deweather_training_crashes_total;
+//          deweather_training_queue_seconds_total and deweather_training_run_seconds_total, of those that
+//          were started and that ended; deweather_training_images_per_second; deweather_training_loss{term}
+//          of the job that told last, at most kMostTerms; deweather_training_evaluation{figure} of the job
+//          that was measured last, likewise
 // Threads  thread-safe
 
 #ifndef DEWEATHER_SERVER_TRAINING_METRICS_H_

@@ -28,8 +28,8 @@ std::vector<std::string> SidesOf(DatasetKind kind);
 // NAME as in model/base/name.h that has the extension of a picture.
 absl::Status CheckPicturePath(DatasetKind kind, const std::string& path);
 
-// What identifies a picture of a data set: partners differ in their side alone, "gt/a" and "input/a"; of clean
-// pictures all of the path.
+// What identifies a picture of a data set: partners differ in their side alone, "gt/a" and "input/a"; of
+// clean pictures all of the path.
 std::string PictureKey(DatasetKind kind, const std::string& path);
 
 // The pictures of a folder, counted as training's loader sees them. `problem`: why it would refuse them.

@@ -1,8 +1,8 @@
 // The data sets of a server, by name: folders that its configuration names, and what callers uploaded.
 // A data set is immutable and appears whole; a caller's names never become paths unchecked.
 //
-// Layout   DATASETS/NAME/{input,gt}/FILE or DATASETS/NAME/FILE; DATASETS/NAME/dataset.json: {"kind", "pictures",
-//          "bytes", "created_time"}
+// Layout   DATASETS/NAME/{input,gt}/FILE or DATASETS/NAME/FILE; DATASETS/NAME/dataset.json: {"kind",
+//          "pictures", "bytes", "created_time"}
 //          DATASETS/.tmp-*  an upload under way; what a crash left is removed by the next Open
 //          DATASETS is DATA/datasets of a data folder. One process at a time has it open: JobStore's lock.
 //          A registered folder hides an upload of its name.

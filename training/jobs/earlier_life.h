@@ -38,8 +38,8 @@ class EarlierLife {
         stop_grace_(stop_grace),
         changed_(std::move(changed)) {}
 
-  // Does what is due; `steady` is SteadyNow's. True: no program is left, and jobs that ran are QUEUED, those that were being cancelled
-  // CANCELLED. REQUIRES: no program of this life runs.
+  // Does what is due; `steady` is SteadyNow's. True: no program is left, and jobs that ran are QUEUED,
+  // those that were being cancelled CANCELLED. REQUIRES: no program of this life runs.
   absl::StatusOr<bool> Look(absl::Time now, absl::Time steady);
 
  private:

@@ -5,8 +5,8 @@
 // to it: a kill at any instant leaves all of it or nothing, and the next attempt begins again. Who resumes
 // a job takes over at once, and the runner again before each attempt: from then on the other may be deleted.
 //
-// A folder that is renamed is deleted: what a crash, or a disk without room to note it, leaves of the deletion
-// is finished at the next start.
+// A folder that is renamed is deleted: what a crash, or a disk without room to note it, leaves of the
+// deletion is finished at the next start.
 //
 // Layout   JOBS/ID/.take-over/  a run in the making
 //          JOBS/.deleted-ID/    the folder of a deleted job, until it is removed
@@ -25,8 +25,8 @@
 
 namespace deweather {
 
-// Sees that `job` has the run of the one that it goes on from, if there is such a one; a run that has begun is left
-// alone. FAILED_PRECONDITION: the other was deleted before.
+// Sees that `job` has the run of the one that it goes on from, if there is such a one; a run that has begun
+// is left alone. FAILED_PRECONDITION: the other was deleted before.
 absl::Status TakeOver(const JobStore& store, const std::string& jobs, const Job& job);
 
 // Deletes a job and its folder, which still is to be removed from the path that is returned. Where the disk
