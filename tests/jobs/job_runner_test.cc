@@ -209,13 +209,14 @@ class JobRunnerTest : public testing::Test {
     MutexLock lock(mutex_);
     return started_.at(taken_++);
   }
+  std::vector<std::string> log_of(const std::string& text) const {
+    MutexLock lock(mutex_);
+    std::vector<std::string> lines = log_;
+    std::erase_if(lines, [&](const std::string& line) { return line.find(text) == line.npos; });
+    return lines;
+  }
   bool AwaitLog(const std::string& text, int times = 1) {
-    return Await([&] {
-      MutexLock lock(mutex_);
-      return times <= std::ranges::count_if(log_, [&](const std::string& line) {
-               return line.find(text) != line.npos;
-             });
-    });
+    return Await([&] { return std::ssize(log_of(text)) >= times; });
   }
 
   void LeaveModel(const std::string& id, const std::string& text = "v1") {
@@ -561,6 +562,7 @@ TEST_F(JobRunnerTest, ClockThatWasSetForwardTakesNoTime) {
 TEST_F(JobRunnerTest, MissingProgramIsNamedAndFailsNoJob) {
   options_.launch = nullptr;
   options_.training.launch = {"/no/such/program"};
+  options_.training.max_running = 2;
   const std::string first = Submit();
   for (int i = 0; i < 29; ++i) Submit();
   StartRunner();
@@ -568,6 +570,8 @@ TEST_F(JobRunnerTest, MissingProgramIsNamedAndFailsNoJob) {
   EXPECT_THAT(AwaitState(first, JobState::kQueued).reason, HasSubstr("/no/such/program"));
   EXPECT_EQ(Get(first).failures, 0);
   runner_.reset();
+  const std::vector<Job> others = store_->List({.limit = 29}).value();
+  for (const Job& job : others) EXPECT_EQ(job.attempts, 0);
   EXPECT_EQ(store_->CountByState().value()[JobState::kQueued], 30);
 }
 
@@ -607,9 +611,12 @@ TEST_F(JobRunnerTest, JobThatIsDeletedAsItIsStartedLeavesNoFolder) {
 TEST_F(JobRunnerTest, WhatCannotBePreparedFails) {
   options_.prepare = [](const Job&) { return absl::NotFoundError("data set 'x' is gone"); };
   StartRunner();
-  const Job job = AwaitState(Submit(), JobState::kFailed);
-  EXPECT_THAT(job.reason, HasSubstr("data set 'x' is gone"));
-  EXPECT_EQ(job.attempts, 0);
+  const std::string first = Submit(), second = Submit();
+  for (const std::string& id : {first, second}) {
+    const Job job = AwaitState(id, JobState::kFailed);
+    EXPECT_THAT(job.reason, HasSubstr("data set 'x' is gone"));
+    EXPECT_EQ(job.attempts, 0);
+  }
 }
 
 TEST_F(JobRunnerTest, FullDiskStartsNothingAndFailsNothing) {

@@ -171,9 +171,8 @@ absl::Duration JobRunner::UntilNextRound() {
   const absl::Time now = options_.now();
   const absl::StatusOr<absl::Time> retry = store_.NextRetry(now);
   const absl::Duration next = retry.ok() ? *retry - now : kRetry;
-  const absl::Duration held = hold_until_ - SteadyNow();
-  const bool holds = held > absl::ZeroDuration();
-  return std::clamp(holds ? std::min(next, held) : next, kLook, kLongestWait);
+  const bool held = hold_until_ != absl::InfinitePast();
+  return std::clamp(held ? std::min(next, hold_until_ - SteadyNow()) : next, kLook, kLongestWait);
 }
 
 void JobRunner::Round(const Turn& turn) {
@@ -197,6 +196,7 @@ void JobRunner::EndEarlierLife(const Turn& turn) {
 
 void JobRunner::StartDue(const Turn& turn) {
   if (turn.steady < hold_until_) return;
+  hold_until_ = absl::InfinitePast();
   while (std::ssize(active_) < options_.training.max_running) {
     const absl::StatusOr<std::optional<Job>> due = store_.NextDue(turn.now);
     if (due.ok() && !due->has_value()) return;
@@ -211,13 +211,12 @@ bool JobRunner::Start(const Job& due, const Turn& turn) {
   const absl::Status ready = Prepare(due);
   if (HoldsAll(ready)) return Hold(ready, turn.steady);
   JobChange change{.action = JobAction::kStart, .reason = ReasonOfStart(due)};
-  const JobChange failed = AfterFailedStart(due, ready, options_.training, turn.now);
-  if (!ready.ok() && failed.action == JobAction::kFail) change = failed;
+  if (IsOfTheJob(ready)) change = AfterFailedStart(due, ready, options_.training, turn.now);
   const absl::StatusOr<Job> job = Apply(due.id, change, turn.now);
   if (absl::IsNotFound(job.status())) RemoveFolder(JobFolder(options_.jobs, due.id));
   if (absl::IsFailedPrecondition(job.status()) || absl::IsNotFound(job.status())) return true;
   if (!job.ok()) return Hold(job.status(), turn.steady);
-  if (change.action == JobAction::kFail) return false;
+  if (IsOfTheJob(ready)) return HoldFor(kLook, turn.steady);
   Active& active = *active_.emplace(job->id, std::make_unique<Active>(*job)).first->second;
   if (!ready.ok()) {
     active.change = AfterFailedStart(*job, ready, options_.training, turn.now);
@@ -228,8 +227,7 @@ bool JobRunner::Start(const Job& due, const Turn& turn) {
     ++stats_.started;
     stats_.queue_wait_sum += QueueWait(due, turn.now);
   }
-  Launch(active, turn);
-  return true;
+  return Launch(active, turn);
 }
 
 absl::Status JobRunner::CheckRoom() const {
@@ -247,7 +245,7 @@ absl::Status JobRunner::Prepare(const Job& job) const {
 }
 
 // A program that could not be recorded is found by its environment.
-void JobRunner::Launch(Active& active, const Turn& turn) {
+bool JobRunner::Launch(Active& active, const Turn& turn) {
   const Job& job = active.job;
   const ChildOptions child = ProgramOf(job.id, options_.jobs, options_.training);
   absl::StatusOr<RunningProgram> program =
@@ -255,8 +253,7 @@ void JobRunner::Launch(Active& active, const Turn& turn) {
   if (!program.ok()) {
     const absl::Status status = OurTrouble(program.status());
     active.change = AfterFailedStart(job, status, options_.training, turn.now);
-    Hold(status, turn.steady);
-    return;
+    return Hold(status, turn.steady);
   }
   const ProcessIdentity& process = program->identity;
   Note("a program", store_.SetProcess({job.id, process.pid, process.start_ticks, process.boot_id}));
@@ -268,12 +265,17 @@ void JobRunner::Launch(Active& active, const Turn& turn) {
                          *std::move(program), turn.now, turn.steady);
   active.first_bytes = Measure(active);
   active.measure_time = turn.steady + active.measure_wait;
+  return true;
 }
 
 // Nothing is started for a while.
 bool JobRunner::Hold(const absl::Status& status, absl::Time steady) {
   Note("no job can be started", status);
-  hold_until_ = steady + kHold;
+  return HoldFor(kHold, steady);
+}
+
+bool JobRunner::HoldFor(absl::Duration time, absl::Time steady) {
+  hold_until_ = steady + time;
   return false;
 }
 

@@ -122,8 +122,9 @@ class JobRunner {
   bool Start(const Job& due, const Turn& turn);
   absl::Status CheckRoom() const;
   absl::Status Prepare(const Job& job) const;
-  void Launch(Active& active, const Turn& turn);
+  bool Launch(Active& active, const Turn& turn);
   bool Hold(const absl::Status& status, absl::Time steady);
+  bool HoldFor(absl::Duration time, absl::Time steady);
 
   bool TryLookAt(Active& active, const Turn& turn);
   bool LookAt(Active& active, const Turn& turn);

@@ -20,14 +20,6 @@ std::string TextOf(const absl::Status& status) {
   return absl::StrCat(absl::StatusCodeToString(status.code()), ": ", status.message());
 }
 
-// What the job says is wrong, not what it is run with.
-bool IsOfTheJob(const absl::Status& status) {
-  if (ErrorReason(status) == "DATASET_UNUSABLE") return false;  // its folder may come back
-  return absl::IsInvalidArgument(status) || absl::IsNotFound(status) ||
-         absl::IsFailedPrecondition(status) || absl::IsAlreadyExists(status) ||
-         absl::IsOutOfRange(status) || absl::IsDataLoss(status);
-}
-
 JobChange Fail(std::string reason) {
   return {.action = JobAction::kFail, .reason = std::move(reason)};
 }
@@ -59,6 +51,13 @@ absl::Time SteadyNow() {
 }
 
 bool HasResult(const ProgramEnd& end) { return end.exit.ok() && (!end.told || end.finished); }
+
+bool IsOfTheJob(const absl::Status& status) {
+  if (ErrorReason(status) == "DATASET_UNUSABLE") return false;  // its folder may come back
+  return absl::IsInvalidArgument(status) || absl::IsNotFound(status) ||
+         absl::IsFailedPrecondition(status) || absl::IsAlreadyExists(status) ||
+         absl::IsOutOfRange(status) || absl::IsDataLoss(status);
+}
 
 absl::Duration RetryDelay(int tries, absl::Duration first) {
   absl::Duration delay = first;

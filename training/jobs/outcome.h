@@ -51,6 +51,9 @@ struct ProgramEnd {
 // Whether it left its result. Who was told to stop and exits with status 0 may just obey.
 bool HasResult(const ProgramEnd& end);
 
+// Whether what the job says is wrong, not what it is run with: trying again makes no sense.
+bool IsOfTheJob(const absl::Status& status);
+
 // Until the next attempt after `tries` that failed, >= 1: doubled with each, at most 10 minutes.
 absl::Duration RetryDelay(int tries, absl::Duration first);
 
