@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -19,6 +20,7 @@
 #include "model/base/server_options.h"
 #include "model/base/status_macros.h"
 #include "proto/config/config.h"
+#include "training/jobs/child_process.h"
 
 namespace deweather {
 namespace {
@@ -68,6 +70,11 @@ absl::StatusOr<ServerOptions> OptionsOf(const CommandLine& line) {
   if (!options.data_dir.empty() && !std::filesystem::is_directory(options.data_dir, ignored)) {
     return absl::InvalidArgumentError(
         absl::StrFormat("data_dir is '%s'; there is no such folder", options.data_dir));
+  }
+  const std::vector<std::string>& launch = options.training.launch;
+  if (!launch.empty() && !IsProgram(launch[0])) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("training.launch begins with '%s'; there is no such program", launch[0]));
   }
   return options;
 }

@@ -59,6 +59,9 @@ constexpr char kShippedModel[] = "deweather-small";
 // How soon a version that another server, or an import, made live is followed.
 constexpr absl::Duration kFollowInterval = absl::Seconds(2);
 
+// Between two looks at whether another server has given the jobs away.
+constexpr absl::Duration kAwaitJobs = absl::Milliseconds(100);
+
 // For the last replies of a server whose device failed.
 constexpr absl::Duration kLastReplies = absl::Seconds(5);
 
@@ -209,11 +212,41 @@ std::jthread Repeat(absl::Duration interval, std::function<void(std::stop_token)
   });
 }
 
-// Of servers that share a data folder, the first runs its jobs.
+// WaitForStop will not wait.
+bool IsToldToStop() {
+  sigset_t pending;
+  sigpending(&pending);
+  return sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1;
+}
+
+// A server that this one is to replace keeps the jobs until it has drained: it gets as long as this one
+// would take for that.
+absl::StatusOr<std::unique_ptr<Training>> StartTraining(const ServerOptions& options,
+                                                        LiveModels& models) {
+  const auto elsewhere = [](const auto& training) {
+    return ErrorReason(training.status()) == "JOBS_ELSEWHERE";
+  };
+  const absl::Duration patience = options.drain.delay + options.drain.timeout;
+  const absl::Time deadline = absl::Now() + patience;
+  auto training = Training::Start(options, models);
+  if (elsewhere(training)) {
+    spdlog::info("waiting up to {} for the jobs: {}", absl::FormatDuration(patience),
+                 std::string(training.status().message()));
+  }
+  while (elsewhere(training) && absl::Now() < deadline && !IsToldToStop()) {
+    absl::SleepFor(kAwaitJobs);
+    training = Training::Start(options, models);
+  }
+  return training;
+}
+
+// Of servers that share a data folder, the first runs its jobs; a full disk keeps nobody from restoring.
 bool IsServedWithout(const absl::Status& no_jobs) {
   const std::string reason = ErrorReason(no_jobs);
-  if (reason == "JOBS_ELSEWHERE") spdlog::warn("{}", std::string(no_jobs.message()));
-  return reason == "NO_DATA_FOLDER" || reason == "JOBS_ELSEWHERE";
+  if (reason == "NO_DATA_FOLDER") return true;
+  if (reason != "JOBS_ELSEWHERE" && reason != "DISK_FULL") return false;
+  spdlog::warn("this server runs no jobs: {}", std::string(no_jobs.message()));
+  return true;
 }
 
 // What answers over gRPC.
@@ -275,6 +308,7 @@ void BlockStopSignals() {
   const sigset_t stop = StopSignals();
   pthread_sigmask(SIG_BLOCK, &stop, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGCHLD, SIG_DFL);  // if it is ignored no program can be waited for
 }
 
 absl::Status Serve(const ServerOptions& options, const DecorateRun& decorate_run) {
@@ -301,7 +335,7 @@ absl::Status Serve(const ServerOptions& options, const DecorateRun& decorate_run
     models.Follow(pipeline.batch_sizes(), pipeline.executor(), stop);
   });
 
-  const absl::StatusOr<std::unique_ptr<Training>> training = Training::Start(options, models);
+  const absl::StatusOr<std::unique_ptr<Training>> training = StartTraining(options, models);
   if (!training.ok() && !IsServedWithout(training.status())) return training.status();
   const std::shared_ptr<prometheus::Collectable> training_metrics =
       training.ok() ? TrainingMetrics((*training)->store(), (*training)->runner()) : nullptr;

@@ -23,8 +23,8 @@ namespace deweather {
 class Training {
  public:
   // Opens what lies in options.data_dir, and goes on with its jobs. `models` must outlive the result.
-  // JobStore::Open's errors. FAILED_PRECONDITION where a server is to serve without jobs: NO_DATA_FOLDER
-  // there is none; JOBS_ELSEWHERE another server runs the folder's jobs.
+  // JobStore::Open's errors. A server is to serve without jobs where their reason is NO_DATA_FOLDER, there is
+  // none; JOBS_ELSEWHERE, another server runs the folder's jobs; or DISK_FULL.
   static absl::StatusOr<std::unique_ptr<Training>> Start(const ServerOptions& options,
                                                          LiveModels& models);
 

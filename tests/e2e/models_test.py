@@ -22,9 +22,9 @@ class ModelsTest(TestCase):
         self.assertEqual(words[:3], ["model", "tiny", "version"])
         return words[3]
 
-    def start(self, *args):
+    def start(self, *args, **options):
         return Server("--model", "identity", "--data-dir", str(self.folder), "--precision", "f32",
-                      *args)
+                      *args, **options)
 
     def models(self, server, *args, status=0):
         done = self.run_program("deweather", "models", *args, "--server", server.address, "--json",
@@ -91,7 +91,8 @@ class ModelsTest(TestCase):
                 self.assertIn("may go on: deweather models get tiny", error["message"])
 
     def test_two_servers_share_a_folder(self):
-        with self.start() as one, self.start() as other:
+        at_once = "drain { delay {} timeout {} }"  # no wait for the first one's jobs
+        with self.start() as one, self.start(config=at_once) as other:
             self.models(one, "promote", "tiny", self.first)
             self.eventually(other, self.first)
             self.models(other, "promote", "tiny", self.second)

@@ -41,6 +41,12 @@ class StartTest(TestCase):
         self.assertIn("no field named", self.refuses(2, "--config", self.config("colour: 3")))
         self.refuses(2, "--config", self.folder / "none.textproto")
 
+    def test_a_launcher_that_is_not_there(self):
+        path = self.config("training { launch: 'no-such-program' launch: 'deweather-train' }")
+        self.assertIn("'no-such-program'", self.refuses(2, "--check-config", "--config", path))
+        path = self.config("training { launch: 'nice' launch: 'deweather-train' }")
+        self.run_program("deweather-server", "--check-config", "--config", path)
+
     def test_wrong_flags(self):
         for args in [("--listen", "here"), ("--device", "gpu"), ("--precision", "f64"),
                      ("--data-dir", "/no/such/folder")]:
