@@ -36,7 +36,8 @@ using RunTrain = std::function<absl::StatusOr<std::string>(
     const std::vector<std::string>& arguments, const JudgeOptions& options)>;
 
 // The one beside this program, in a child under the limits of jobs. It is marked as one of JOBS, so that the
-// next life of a server that was killed ends it (training/jobs/earlier_life.h).
+// next life of a server that was killed ends it (training/jobs/earlier_life.h); one that begins while programs
+// of an earlier life are being ended goes with them.
 RunTrain TrainInChild(const std::string& jobs, const TrainingServiceOptions& training);
 
 absl::Status Judge(const Candidate& candidate, const JudgeOptions& options,

@@ -56,7 +56,7 @@ absl::StatusOr<Wanted> VersionOf(const JobStore& jobs, const std::string& id,
   if (job.state != JobState::kSucceeded || job.model_version.empty()) {
     return WithReason(
         absl::FailedPreconditionError(absl::StrFormat(
-            "job %s is %s; only one that SUCCEEDED has a model to promote", id, Name(job.state))),
+            "job %s is %s and has made no version that could be promoted", id, Name(job.state))),
         "JOB_STATE");
   }
   const std::string& model = job.submitted.model;
