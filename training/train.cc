@@ -270,7 +270,7 @@ class Run {
     absl::Status done = stopped ? Stopped() : absl::OkStatus();
     if (measure) done = Measure();
     absl::Status saved;
-    if (due || Over() || !done.ok()) saved = Save();
+    if (due || Over() || !done.ok()) saved = SaveAndTell();
     TellEvaluation();
     DW_RETURN_IF_ERROR(done.ok() ? Tolerate(saved) : saved);
     return done.ok() ? ShowBest() : done;
@@ -290,7 +290,11 @@ class Run {
         AddCheckpoint(options_.output_dir, state_.step, bytes, options_.keep_checkpoints, torn_));
     torn_.clear();
     checkpoint_ = CheckpointPath(options_.output_dir, state_.step);
-    DW_RETURN_IF_ERROR(SaveModel(ModelPath(options_.output_dir, options_.name)));
+    return SaveModel(ModelPath(options_.output_dir, options_.name));
+  }
+
+  absl::Status SaveAndTell() {
+    DW_RETURN_IF_ERROR(Save());
     TellEvaluation();
     if (sink_.saved) sink_.saved(state_.step, checkpoint_);
     return absl::OkStatus();
@@ -304,7 +308,7 @@ class Run {
 
   // What was learned so far outlives pictures that cannot be read.
   absl::Status SaveAfter(const absl::Status& failure) {
-    const absl::Status saved = state_.step > 0 ? Save() : absl::OkStatus();
+    const absl::Status saved = state_.step > 0 ? SaveAndTell() : absl::OkStatus();
     if (!saved.ok()) Warn(absl::StrCat("no checkpoint: ", saved.message()));
     return failure;
   }

@@ -61,7 +61,7 @@ struct TrainSink {
   std::function<void(const TrainProgress&)> progress = nullptr;
   // Once for each set, which the evaluation names; after the checkpoint that remembers it, if one is due.
   std::function<void(int64_t step, const Evaluation&)> evaluated = nullptr;
-  // Before an evaluation and again after it, where a checkpoint is due.
+  // Once a checkpoint; of a step that is evaluated, after that, as the one that remembers it replaces it.
   std::function<void(int64_t step, const std::string& checkpoint)> saved = nullptr;
   // Something that the run goes on after: one line.
   std::function<void(const std::string& message)> warned = nullptr;

@@ -18,10 +18,10 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "model/base/sha256.h"
 #include "model/base/status_macros.h"
 #include "model/checkpoint.h"
 #include "model/parameters.h"
-#include "model/base/sha256.h"
 #include "model/torch_errors.h"
 
 namespace deweather {
@@ -178,8 +178,9 @@ absl::StatusOr<TrainState> BeginState(const TrainOptions& options) {
   }
   DW_ASSIGN_OR_RETURN(Checkpoint checkpoint, LoadCheckpoint(options.init_from));
   if (!SameNetwork(checkpoint.config, options.model)) {
-    return absl::InvalidArgumentError(absl::StrFormat(
-        "init_from '%s' holds another network than `model` describes", options.init_from));
+    return absl::InvalidArgumentError(
+        absl::StrFormat("init_from is '%s', which is another network than `model` describes",
+                        checkpoint.config.name));
   }
   return FromWeights(std::move(checkpoint.parameters));
 }

@@ -45,7 +45,7 @@ struct TrainState {
 };
 
 // Of a run that has not begun: random weights, or those of options.init_from.
-// INVALID_ARGUMENT when init_from holds another network, naming the file.
+// INVALID_ARGUMENT when init_from holds another network, naming the model.
 absl::StatusOr<TrainState> BeginState(const TrainOptions& options);
 
 // One AdamW step from the weights' gradients [Loshchilov & Hutter 2019], then the average; clears the

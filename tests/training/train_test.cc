@@ -177,7 +177,7 @@ TEST(TrainTest, StartsFromACheckpoint) {
   options.model.embed_dim = 24;
   const auto other = BeginState(options);
   EXPECT_EQ(other.status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(Message(other.status()), HasSubstr(model));
+  EXPECT_THAT(Message(other.status()), HasSubstr("init_from is 'tiny', which is another network"));
 }
 
 TEST(TrainTest, TornCheckpointIsPassedOver) {
@@ -507,8 +507,11 @@ std::function<void(int64_t, const Evaluation&)> Note(std::vector<std::string>& n
 TEST(TrainTest, EvaluatesEverySetWhileItTrains) {
   const TrainOptions options = Measured(NewFolder());
   std::vector<std::string> notes;
-  ASSERT_TRUE(Train(options, {.evaluated = Note(notes)}).ok());
-  EXPECT_THAT(notes, ElementsAre("4a", "4b", "6a", "6b"));
+  const auto saved = [&](int64_t step, const auto&) {
+    notes.push_back(std::to_string(step) + " saved");
+  };
+  ASSERT_TRUE(Train(options, {.evaluated = Note(notes), .saved = saved}).ok());
+  EXPECT_THAT(notes, ElementsAre("4a", "4b", "4 saved", "5 saved", "6a", "6b", "6 saved"));
 }
 
 TEST(TrainTest, EvaluationThatAStopPreventedIsMadeUpFor) {
