@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdio>
 #include <filesystem>
 
 namespace deweather {
@@ -52,6 +53,34 @@ TEST(FileTest, ErrorsNameThePath) {
   EXPECT_EQ(ReadFile(folder).status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(WriteFileAtomically(folder + "/no/file", "x").message()),
               testing::HasSubstr(folder + "/no/file"));
+}
+
+TEST(FileTest, FoldersAreMadeWithThoseAbove) {
+  const std::string folder = NewFolder("made") + "/a/b";
+  ASSERT_TRUE(MakeFolder(folder).ok());
+  EXPECT_TRUE(MakeFolder(folder).ok());  // again
+  EXPECT_TRUE(fs::is_directory(folder));
+  EXPECT_GT(FreeBytes(folder).value(), 0);
+  EXPECT_EQ(FreeBytes(folder + "/none").status().code(), absl::StatusCode::kNotFound);
+  ASSERT_TRUE(WriteFileAtomically(folder + "/file", "").ok());
+  EXPECT_THAT(std::string(MakeFolder(folder + "/file/c").message()),
+              testing::HasSubstr(folder + "/file/c"));
+}
+
+TEST(FileTest, OpenFilesAreWrittenAndReadInPart) {
+  const std::string path = NewFolder("open") + "/file";
+  ASSERT_TRUE(WriteFileAtomically(path, "").ok());
+  std::FILE* const file = std::fopen(path.c_str(), "r+");
+  ASSERT_NE(file, nullptr);
+  int64_t written = 1;
+  EXPECT_TRUE(WriteAll(fileno(file), "0123456789", path, &written).ok());
+  EXPECT_EQ(written, 11);
+  EXPECT_EQ(ReadAt(fileno(file), 3, 4), "3456");
+  EXPECT_EQ(ReadAt(fileno(file), 8, 4), "89");
+  EXPECT_EQ(ReadAt(fileno(file), 20, 4), "");
+  EXPECT_EQ(ReadAt(-1, 0, 4), "");
+  EXPECT_FALSE(WriteAll(-1, "x", path).ok());
+  std::fclose(file);
 }
 
 TEST(FileTest, ReadsWhatHasNoSize) {  // as a pipe or a file of /proc
