@@ -8,7 +8,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_join.h"
 #include "model/base/error_reason.h"
 #include "model/base/file.h"
 #include "model/base/name.h"
@@ -64,17 +63,6 @@ absl::StatusOr<std::string> Absolute(const std::string& path) {
   return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot tell where '", path, "' is"));
 }
 
-// For messages: the first of them.
-std::string Names(std::vector<std::string> names) {
-  constexpr size_t kShown = 20;
-  if (names.empty()) return "none";
-  std::sort(names.begin(), names.end());
-  if (names.size() <= kShown) return absl::StrJoin(names, ", ");
-  const size_t more = names.size() - kShown;
-  names.resize(kShown);
-  return absl::StrCat(absl::StrJoin(names, ", "), " and ", more, " more");
-}
-
 }  // namespace
 
 Dataset Datasets::State::Registered(const std::string& name, const std::string& dir,
@@ -102,9 +90,10 @@ absl::StatusOr<Dataset> Datasets::State::Get(const std::string& name, absl::Time
   const auto found = uploaded.find(name);
   if (found != uploaded.end()) return found->second;
   for (const auto& [other, dataset] : uploaded) known.push_back(other);
-  return WithReason(absl::NotFoundError(absl::StrFormat("no data set '%s'; known: %s", name,
-                                                        Names(std::move(known)))),
-                    "UNKNOWN_DATASET");
+  std::sort(known.begin(), known.end());
+  return WithReason(
+      absl::NotFoundError(absl::StrFormat("no data set '%s'; known: %s", name, ShownNames(known))),
+      "UNKNOWN_DATASET");
 }
 
 absl::Status Datasets::State::TakeName(const std::string& name) {
