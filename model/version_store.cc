@@ -216,6 +216,10 @@ absl::Status Write(const std::string& models, const VersionManifest& manifest,
   const absl::Cleanup remove = [&folder] { RemoveAll(folder); };
   DW_RETURN_IF_ERROR(WriteFileAtomically(absl::StrCat(folder, "/", kWeights), checkpoint));
   DW_RETURN_IF_ERROR(WriteFileAtomically(absl::StrCat(folder, "/", kManifest), ToText(manifest)));
+  // A whole one never makes way, not even for a moment: others read it.
+  if (ReadVersion(models, manifest.name, manifest.version).ok()) {
+    return absl::AlreadyExistsError("somebody else has put it there");
+  }
   return MoveIntoPlace(folder, VersionFolder(models, manifest.name, manifest.version));
 }
 
