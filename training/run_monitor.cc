@@ -167,11 +167,12 @@ void RunMonitor::Finish(const absl::StatusOr<std::string>& model, int exit_statu
   const EventRecord end = EndOf(model, bar_.step, exit_status);
   Log(end);
   if (log_) log_->Checkpoint();
-  if (!log_ && !model.ok()) LogFailedStart(JsonLine(end));
+  if (!log_ && !model.ok() && options_.resume) LogFailedStart(JsonLine(end));
   if (model.ok() && style_ != ProgressStyle::kJson) Say(absl::StrCat("wrote ", *model));
 }
 
-// Nothing that is there is forgotten for it, and nothing is written where another run is at work.
+// For runs that resume: the folder of any other may be another's. Nothing that is there is forgotten for it,
+// and nothing is written where another run is at work.
 void RunMonitor::LogFailedStart(const std::string& line) const {
   std::error_code error;
   if (!std::filesystem::is_directory(options_.output_dir, error)) return;
