@@ -45,7 +45,9 @@ absl::StatusOr<const Batch*> Loader::Next() {
   const MutexLock lock(mutex_);
   const size_t place = Place(next_);
   while (made_[place] < batch_ && failure_.ok()) ready_.Wait(mutex_);
-  if (made_[place] < batch_) return failure_;
+  // A batch that another thread completes after that is lost: an end is an end.
+  ended_ = ended_ || made_[place] < batch_;
+  if (ended_) return failure_;
   // The batch before this one comes back; its place is the one of pass next_ + prefetch_.
   made_[Place(next_ + prefetch_)] = 0;
   ++next_;

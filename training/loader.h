@@ -67,6 +67,7 @@ class Loader {
   int64_t claimed_ ABSL_GUARDED_BY(mutex_);        // crops of the run that are made or being made
   int64_t next_ ABSL_GUARDED_BY(mutex_);           // pass that Next hands out
   absl::Status failure_ ABSL_GUARDED_BY(mutex_);
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;  // Next has returned the failure
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
 
   std::vector<std::thread> threads_;  // last: they use all of the above

@@ -149,7 +149,7 @@ class TrainingTest(TestCase):
 
     def test_wrong_configuration_has_a_status_of_its_own(self):
         shutil.rmtree(self.folder / "clean")
-        failed = self.train(status=2)
+        failed = self.train(status=2, resume=True)
         self.assertTrue(failed.stderr.startswith("NOT_FOUND: "), failed.stderr)
         end = self.log()[-1]  # for whoever cannot see the status
         self.assertEqual((end["event"], end["code"], end["exit_status"]), ("failed", "NOT_FOUND", 2))
