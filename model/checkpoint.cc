@@ -14,9 +14,9 @@
 #include "absl/strings/str_join.h"
 #include "model/base/annotate.h"
 #include "model/base/file.h"
+#include "model/base/sha256.h"
 #include "model/base/status_macros.h"
 #include "model/parameters.h"
-#include "model/base/sha256.h"
 #include "model/torch_errors.h"
 
 namespace deweather {

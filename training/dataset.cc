@@ -8,10 +8,10 @@
 
 #include "absl/strings/str_format.h"
 #include "model/base/file.h"
+#include "model/base/sha256.h"
 #include "model/base/status_macros.h"
 #include "model/image/codec.h"
 #include "model/image/tiling.h"
-#include "model/base/sha256.h"
 #include "training/augment.h"
 #include "training/tools.h"
 

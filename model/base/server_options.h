@@ -58,21 +58,21 @@ struct BatchingOptions {
 };
 
 struct TrainingServiceOptions {
-  int max_running = 1;     // jobs at a time
-  int max_queued = 10000;  // more are refused
-  int max_failures = 3;    // crashes of a job's program after which it fails
+  int max_running = 1;                            // jobs at a time
+  int max_queued = 10000;                         // more are refused
+  int max_failures = 3;                           // crashes of a job's program after which it fails
   absl::Duration first_retry = absl::Seconds(5);  // after a crash; doubled each time, up to 10 min
   absl::Duration stop_grace = absl::Seconds(30);  // for a checkpoint, before a program is killed
   std::vector<std::string> launch = {};  // what a job's arguments follow; empty: deweather-train
   bool idle = true;                      // programs compute when nobody else wants to
   int niceness = 10;
-  int threads = 0;                             // that a run computes with, at most; 0: its own choice
-  std::string gpu = {};                        // CUDA_VISIBLE_DEVICES of programs; empty: ours
+  int threads = 0;       // that a run computes with, at most; 0: its own choice
+  std::string gpu = {};  // CUDA_VISIBLE_DEVICES of programs; empty: ours
   int64_t max_memory_bytes = int64_t{8} << 30;  // resident, of a job's processes; 0: no limit
   absl::Duration max_time = absl::InfiniteDuration();  // of an attempt
   int64_t max_log_bytes = int64_t{16} << 20;           // of what a program printed
   int64_t max_disk_bytes = int64_t{64} << 30;          // of all jobs' folders
-  int64_t min_free_bytes = int64_t{1} << 30;  // of the disk, below which no job is taken
+  int64_t min_free_bytes = int64_t{1} << 30;           // of the disk, below which no job is taken
   int keep_versions = 0;  // of one model, the newest that jobs made; 0: all
 
   friend bool operator==(const TrainingServiceOptions&, const TrainingServiceOptions&) = default;
@@ -90,7 +90,7 @@ struct DatasetOptions {
   int64_t max_bytes = int64_t{16} << 30;  // of all uploads
   int64_t max_files = 100'000;            // of one
   int64_t max_file_bytes = int64_t{64} << 20;
-  int64_t max_image_pixels = 200'000'000;  // of a picture in it
+  int64_t max_image_pixels = 200'000'000;     // of a picture in it
   int64_t min_free_bytes = int64_t{1} << 30;  // of the disk, below which no upload goes on
 
   friend bool operator==(const DatasetOptions&, const DatasetOptions&) = default;
@@ -98,8 +98,8 @@ struct DatasetOptions {
 
 // What a new version has to show before it goes live, where the caller asks for nothing else.
 struct PromotionOptions {
-  std::string dataset = {};          // pairs that it is measured on; empty: none
-  double max_regression_db = 0.1;    // of PSNR-RGB against the live version, [0, 100]
+  std::string dataset = {};                    // pairs that it is measured on; empty: none
+  double max_regression_db = 0.1;              // of PSNR-RGB against the live version, [0, 100]
   absl::Duration timeout = absl::Minutes(30);  // of the measurement
 
   friend bool operator==(const PromotionOptions&, const PromotionOptions&) = default;

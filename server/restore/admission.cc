@@ -5,8 +5,8 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
-#include "model/base/status_macros.h"
 #include "model/base/error_reason.h"
+#include "model/base/status_macros.h"
 
 namespace deweather {
 namespace {

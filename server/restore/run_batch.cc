@@ -10,10 +10,10 @@
 
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "model/base/error_reason.h"
 #include "model/base/status_macros.h"
 #include "model/restorer.h"
 #include "model/torch_errors.h"
-#include "model/base/error_reason.h"
 
 namespace deweather {
 namespace {

@@ -51,7 +51,8 @@ class Patience {
 // cancel; gRPC calls OnDone when that and every other reaction is over.
 class RestoreCall final : public grpc::ServerUnaryReactor {
  public:
-  RestoreCall(RestorationParts& parts, grpc::CallbackServerContext& context, v1::RestoreResponse* response)
+  RestoreCall(RestorationParts& parts, grpc::CallbackServerContext& context,
+              v1::RestoreResponse* response)
       : place_(parts.calls),
         caller_(context.peer()),
         max_idle_(parts.limits.max_stream_idle),

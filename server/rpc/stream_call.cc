@@ -4,8 +4,8 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
-#include "model/base/status_macros.h"
 #include "model/base/error_reason.h"
+#include "model/base/status_macros.h"
 #include "server/rpc/convert.h"
 
 namespace deweather {

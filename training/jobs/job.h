@@ -22,9 +22,9 @@ namespace deweather {
 
 enum class JobState { kQueued, kRunning, kCancelling, kSucceeded, kFailed, kCancelled };
 
-inline constexpr std::array kJobStates = {JobState::kQueued,    JobState::kRunning,
+inline constexpr std::array kJobStates = {JobState::kQueued,     JobState::kRunning,
                                           JobState::kCancelling, JobState::kSucceeded,
-                                          JobState::kFailed,    JobState::kCancelled};
+                                          JobState::kFailed,     JobState::kCancelled};
 
 // What moves a job from one state to the next.
 enum class JobAction {
@@ -57,12 +57,12 @@ bool IsJobId(std::string_view text);
 
 // What a caller submits, checked by whoever knows configurations.
 struct NewJob {
-  std::string model = {};         // name of the model that it makes
-  std::string config = {};        // a TrainConfig in text format, as submitted: data sets by name
+  std::string model = {};   // name of the model that it makes
+  std::string config = {};  // a TrainConfig in text format, as submitted: data sets by name
   std::map<std::string, std::string> labels = {};
-  int priority = 0;               // [-100, 100]
-  std::string resumed_from = {};  // id of the job that it goes on from; empty: none
-  std::string request_id = {};    // empty: none; the same id is the same job
+  int priority = 0;                 // [-100, 100]
+  std::string resumed_from = {};    // id of the job that it goes on from; empty: none
+  std::string request_id = {};      // empty: none; the same id is the same job
   std::string request_digest = {};  // of the request, to tell a repetition from another request
 };
 
@@ -72,7 +72,7 @@ absl::Status Validate(const NewJob& job);
 struct JobProgress {
   int64_t step = 0;
   int64_t steps = 0;
-  double loss = 0;                          // NaN: all steps since the line before were skipped
+  double loss = 0;                           // NaN: all steps since the line before were skipped
   std::map<std::string, double> terms = {};  // "loss/rain", "balance"
   double images_per_second = 0;
   double learning_rate = 0;
