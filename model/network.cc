@@ -162,7 +162,9 @@ Network BindNetwork(const ModelConfig& config, const Parameters& parameters) {
   return network;
 }
 
-NetworkOutput Forward(const Network& network, const at::Tensor& pictures) {
+NetworkOutput Forward(const Network& network, const at::Tensor& pictures,
+                      const PassOptions& options) {
+  (void)options;
   const ModelConfig& config = network.config;
   NetworkOutput output;
   at::Tensor x = Embed(network, ApplyHead(network, pictures));  // [B,n,D]

@@ -171,13 +171,14 @@ absl::StatusOr<Restorer> MakeRestorer(const Checkpoint& checkpoint, const LoadOp
                         return Ready(checkpoint, device, dtype);
                       }));
   Restorer restorer;
-  restorer.spec = {.name = config.name,
-                   .version = checkpoint.version,
-                   .tile = config.tile(),
-                   .routing = {RoutingUnit::kToken, config.routed() ? config.depth : 0,
-                               config.experts, config.kept},
-                   .device = device.str(),
-                   .precision = dtype == at::kFloat ? "f32" : "bf16"};
+  restorer.spec.name = config.name;
+  restorer.spec.version = checkpoint.version;
+  restorer.spec.tile = config.tile();
+  restorer.spec.routing = {RoutingUnit::kToken, config.routed() ? config.depth : 0, config.experts,
+                           config.kept, config.experts_by_block};
+  restorer.spec.device = device.str();
+  restorer.spec.precision = dtype == at::kFloat ? "f32" : "bf16";
+  restorer.spec.tasks = config.tasks;
   restorer.forward = [loaded](const at::Tensor& tiles, const ForwardOptions& forward) {
     return CatchTorch("the model failed", [&]() -> absl::StatusOr<Restored> {
       DW_RETURN_IF_ERROR(CheckShape(tiles, loaded->multiple));

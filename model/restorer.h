@@ -6,8 +6,10 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "model/base/load_options.h"
@@ -20,9 +22,10 @@ enum class RoutingUnit { kToken, kImage };
 
 struct RoutingSpec {
   RoutingUnit unit = RoutingUnit::kToken;
-  int layers = 0;   // layers with a router; 0: nothing is routed
-  int experts = 0;  // E, the same in every layer
-  int kept = 0;     // K of the E experts work on each unit
+  int layers = 0;                          // layers with a router; 0: nothing is routed
+  int experts = 0;                         // E, of the largest layer where they differ
+  int kept = 0;                            // K of the E experts work on each unit
+  std::vector<int> experts_by_layer = {};  // where they differ; empty: `experts` in each
 };
 
 struct RestorerSpec {
@@ -30,12 +33,17 @@ struct RestorerSpec {
   std::string version;  // first 12 hex digits of the SHA-256 over the checkpoint, or "builtin"
   TileSpec tile;
   RoutingSpec routing;
-  std::string device = {};     // that it computes on, as "cpu" or "cuda:0"
-  std::string precision = {};  // that it computes in, "f32" or "bf16"
+  std::string device = {};              // that it computes on, as "cpu" or "cuda:0"
+  std::string precision = {};           // that it computes in, "f32" or "bf16"
+  std::vector<std::string> tasks = {};  // that have a gate of their own; empty: one gate for all
 };
 
 struct ForwardOptions {
-  bool expert_map = false;  // fill Restored::expert_map
+  bool expert_map = false;   // fill Restored::expert_map
+  bool uncertainty = false;  // fill Restored::uncertainty; changes nothing else
+  bool calibrated = false;   // gates of M passes, after the network's calibration; for measuring it
+  std::vector<uint64_t> keys = {};  // [B], for either: what a tile's passes are a function of
+  std::vector<int> tasks = {};      // [B], into spec.tasks; REQUIRED if that is not empty
 };
 
 // Everything is on the CPU. L layers, E experts, p the patch side.
@@ -45,11 +53,15 @@ struct Restored {
   at::Tensor gate;        // [B,L,E] f64: sum of the gate weights of the kept experts
   at::Tensor entropy;     // [B,L] f64: mean over units of the router's entropy over all E, / ln E
   at::Tensor expert_map;  // [B,H/p,W/p] u8: each token's heaviest expert, last layer; or undefined
+  // [B,L,H/p,W/p] f32: sum over a token's kept experts (of the pass without dropout) of the standard
+  // deviation of their probabilities over M passes [Eq. 10]; or undefined
+  at::Tensor uncertainty;
 };
 
 // Shapes   tiles [B,3,H,W] f32 in [0,1], NCHW-contiguous; H and W multiples of spec.tile.multiple_px
 // Threads  `forward` is thread-compatible: one executor calls it
-// Errors   INVALID_ARGUMENT wrong shape; INTERNAL Torch failed; RESOURCE_EXHAUSTED out of memory.
+// Errors   INVALID_ARGUMENT wrong shape, a task that is missing or unknown; FAILED_PRECONDITION uncertainty of
+//          a network that routes nothing; INTERNAL Torch failed; RESOURCE_EXHAUSTED out of memory.
 //          Never throws. Finite output is the caller's to check, tile by tile.
 struct Restorer {
   RestorerSpec spec;

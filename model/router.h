@@ -14,6 +14,8 @@ struct Gates {
   at::Tensor logits;   // [N,E] f32
   at::Tensor kept;     // [N,K] i64, heaviest first
   at::Tensor weights;  // [N,K] f32, differentiable
+  // [N,E] f32, differentiable: of the probabilities over M passes with dropout; undefined: none were run.
+  at::Tensor variance = {};
 };
 
 // Math     released: keep the K largest of W x + b, softmax over the kept ones

@@ -45,7 +45,7 @@ PassLoss LearnFrom(const TrainOptions& options, const Batch& batch, TrainState& 
     losses = losses + options.frequency_weight * FrequencyLoss(output.pictures, truth);
   }
   const at::Tensor weighted = (Weights(batch) * losses).mean();
-  const at::Tensor balance = BalanceLoss(output.gates);
+  const at::Tensor balance = BalanceLoss(options.balance, output.gates, KeptCounts(output.gates));
   const at::Tensor total = weighted + options.balance_weight * balance;
   PassLoss loss{total.item<double>(), weighted.item<double>(), balance.item<double>(),
                 ToVector(losses)};

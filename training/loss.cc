@@ -11,12 +11,22 @@
 #include <ATen/ops/view_as_real.h>
 #include <ATen/ops/zeros.h>
 
+#include <cstddef>
+#include <functional>
+
 namespace deweather {
 
 namespace {
 
 // Mean over all but the first dimension.
 at::Tensor MeanOfEach(const at::Tensor& values) { return values.flatten(1).mean(1); }
+
+at::Tensor MeanOverLayers(const std::vector<Gates>& gates,
+                          const std::function<at::Tensor(size_t layer)>& of_layer) {
+  at::Tensor sum = at::zeros({}, at::kFloat);
+  for (size_t layer = 0; layer < gates.size(); ++layer) sum = sum + of_layer(layer);
+  return gates.empty() ? sum : sum / static_cast<double>(gates.size());
+}
 
 }  // namespace
 
@@ -40,16 +50,37 @@ at::Tensor FrequencyLoss(const at::Tensor& restored, const at::Tensor& truth) {
   return MeanOfEach(at::view_as_real(spectrum).abs()) * 2;  // the real and the imaginary part
 }
 
-at::Tensor BalanceLoss(const std::vector<Gates>& gates) {
-  at::Tensor sum = at::zeros({}, at::kFloat);
+std::vector<at::Tensor> KeptCounts(const std::vector<Gates>& gates) {
+  std::vector<at::Tensor> counts;
   for (const Gates& layer : gates) {
-    const int64_t experts = layer.logits.size(1);
-    const at::Tensor share = at::bincount(layer.kept.flatten(), {}, experts).to(at::kFloat) /
-                             static_cast<double>(layer.kept.numel());      // f [E]
-    const at::Tensor probability = at::softmax(layer.logits, -1).mean(0);  // P [E]
-    sum = sum + static_cast<double>(experts) * (share * probability).sum();
+    counts.push_back(
+        at::bincount(layer.kept.flatten(), {}, layer.logits.size(1)).to(at::kFloat));  // [E]
   }
-  return gates.empty() ? sum : sum / static_cast<double>(gates.size());
+  return counts;
+}
+
+at::Tensor BalanceLoss(BalanceKind kind, const std::vector<Gates>& gates,
+                       const std::vector<at::Tensor>& counts) {
+  const auto of_layer = [&](size_t layer) {
+    const at::Tensor probability = at::softmax(gates[layer].logits, -1);  // r [N,E]
+    const auto experts = static_cast<double>(probability.size(1));
+    if (kind == BalanceKind::kPaper) {
+      return experts * probability.gather(1, gates[layer].kept).sum(1).mean();
+    }
+    const at::Tensor share = counts[layer] / counts[layer].sum();  // f [E]
+    return experts * (share * probability.mean(0)).sum();
+  };
+  return MeanOverLayers(gates, of_layer);
+}
+
+at::Tensor UncertaintyLoss(const std::vector<Gates>& gates) {
+  const auto of_layer = [&](size_t layer) {
+    const at::Tensor& variance = gates[layer].variance;  // [N,E]
+    if (!variance.defined()) return at::zeros({}, gates[layer].logits.options());
+    const at::Tensor kept = variance.gather(1, gates[layer].kept);  // [N,K]
+    return static_cast<double>(variance.size(1)) * kept.sum(1).mean();
+  };
+  return MeanOverLayers(gates, of_layer);
 }
 
 }  // namespace deweather

@@ -24,11 +24,21 @@ at::Tensor TaskLoss(LossKind kind, const at::Tensor& restored, const at::Tensor&
 // Shapes   as above
 at::Tensor FrequencyLoss(const at::Tensor& restored, const at::Tensor& truth);
 
-// How unevenly the tokens of a batch are spread over the experts; 1 when evenly.
-// Math     mean over layers of E sum_i f_i P_i [Lepikhin et al. 2020, GShard]; f_i: share of the kept
-//          places that are expert i's, P_i: mean over tokens of the softmax over all experts
-// Deviates from the paper's Eq. 8, which over kept gates sums to a constant.
-at::Tensor BalanceLoss(const std::vector<Gates>& gates);
+// Of each layer, how many kept places are expert i's: [E] f32, by layer. What ranks add up.
+std::vector<at::Tensor> KeptCounts(const std::vector<Gates>& gates);
+
+// How unevenly the tokens of a batch are spread over the experts; mean over layers.
+// Math     gshard: E sum_i f_i P_i [Lepikhin et al. 2020, GShard]; 1 when evenly. f_i: share of the kept
+//          places that are expert i's, as `counts` say; P_i: mean over tokens of the softmax over all
+//          paper: E/N sum_n sum_i v_i(x_n) r_i(x_n) [Eq. 8 and 9]; v_i = 1 for kept experts, r the softmax
+//          over all experts: over the kept ones it would sum to 1 and have no gradient
+// Shapes   counts: KeptCounts(gates), or their sum over ranks
+at::Tensor BalanceLoss(BalanceKind kind, const std::vector<Gates>& gates,
+                       const std::vector<at::Tensor>& counts);
+
+// How unsure the routers are of the experts they keep; mean over layers. 0 where no passes were run.
+// Math     E/N sum_n sum_i sigma^2_i(x_n) v_i(x_n)                             [Eq. 10 and 11]
+at::Tensor UncertaintyLoss(const std::vector<Gates>& gates);
 
 }  // namespace deweather
 

@@ -22,6 +22,10 @@ constexpr std::array<Names<FirstExpert>, 2> kFirstExperts = {
     {{FirstExpert::kModulate, "modulate"}, {FirstExpert::kGelu, "gelu"}}};
 constexpr std::array<Names<Gate>, 2> kGates = {
     {{Gate::kReleased, "released"}, {Gate::kPaper, "paper"}}};
+constexpr std::array<Names<Calibration>, 3> kCalibrations = {
+    {{Calibration::kNone, "none"},
+     {Calibration::kPaper, "paper"},
+     {Calibration::kConfidence, "confidence"}}};
 
 template <typename T, size_t N>
 std::string_view NameIn(const std::array<Names<T>, N>& names, T value) {
@@ -98,6 +102,7 @@ std::string_view Name(ExpertKind kind) { return NameIn(kExpertKinds, kind); }
 std::string_view Name(Stem stem) { return NameIn(kStems, stem); }
 std::string_view Name(FirstExpert first_expert) { return NameIn(kFirstExperts, first_expert); }
 std::string_view Name(Gate gate) { return NameIn(kGates, gate); }
+std::string_view Name(Calibration calibration) { return NameIn(kCalibrations, calibration); }
 
 absl::StatusOr<ExpertKind> ParseExpertKind(std::string_view name) {
   return ParseIn(kExpertKinds, "expert kind", name);
@@ -107,5 +112,8 @@ absl::StatusOr<FirstExpert> ParseFirstExpert(std::string_view name) {
   return ParseIn(kFirstExperts, "first_expert", name);
 }
 absl::StatusOr<Gate> ParseGate(std::string_view name) { return ParseIn(kGates, "gate", name); }
+absl::StatusOr<Calibration> ParseCalibration(std::string_view name) {
+  return ParseIn(kCalibrations, "calibration", name);
+}
 
 }  // namespace deweather

@@ -5,6 +5,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -33,6 +34,13 @@ enum class Gate {
   kPaper,     // Eq. 1: softmax over all E, keep the K largest, not renormalised
 };
 
+// What becomes of the gates in training, of M passes of the router with dropout (Eq. 7); router.h.
+enum class Calibration {
+  kNone,        // nothing: one pass without dropout
+  kPaper,       // Eq. 7 as printed
+  kConfidence,  // what the router is sure of weighs more
+};
+
 inline constexpr int kMaxExperts = 256;  // an expert map holds bytes
 
 // Defaults are the paper's size with E = 16, K = 4.
@@ -52,12 +60,25 @@ struct ModelConfig {
   Stem stem = Stem::kStar;
   FirstExpert first_expert = FirstExpert::kModulate;
   Gate gate = Gate::kReleased;
-  bool residual = false;  // output = input + tail, instead of sigmoid(tail)
-  int tile_px = 256;      // preferred tile, see TileSpec
+  // E of each block, where they differ: a pyramid [Rajbhandari et al. 2022, DeepSpeed-MoE]. `experts` is then
+  // the largest of them. Empty: `experts` in each.
+  std::vector<int> experts_by_block = {};
+  bool residual_ffn = false;  // ffn: one network more works on every token, weight 1 [the same]
+  // Each has a gate of its own in every block [Ma et al. 2018, MMoE; Fan et al. 2022, M3ViT]. Empty: one
+  // gate for all.
+  std::vector<std::string> tasks = {};
+  Calibration calibration = Calibration::kNone;
+  int router_passes = 5;        // M
+  double router_dropout = 0.1;  // p, of the router's input in those passes
+  bool residual = false;        // output = input + tail, instead of sigmoid(tail)
+  int tile_px = 256;            // preferred tile, see TileSpec
   int overlap_px = 32;
 
   TileSpec tile() const { return {patch, tile_px, overlap_px, false}; }
   bool routed() const { return kind != ExpertKind::kDense; }
+  int experts_of(int block) const {
+    return experts_by_block.empty() ? experts : experts_by_block[static_cast<size_t>(block)];
+  }
 
   friend bool operator==(const ModelConfig&, const ModelConfig&) = default;
 };
@@ -67,15 +88,17 @@ struct ModelConfig {
 absl::Status Validate(const ModelConfig& config);
 
 // The names in configurations, checkpoints and flags: dense|ffn|fme, star|none, modulate|gelu,
-// released|paper. Parsing an unknown name is INVALID_ARGUMENT that lists the known ones.
+// released|paper, none|paper|confidence. Parsing an unknown name is INVALID_ARGUMENT that lists the known ones.
 std::string_view Name(ExpertKind kind);
 std::string_view Name(Stem stem);
 std::string_view Name(FirstExpert first_expert);
 std::string_view Name(Gate gate);
+std::string_view Name(Calibration calibration);
 absl::StatusOr<ExpertKind> ParseExpertKind(std::string_view name);
 absl::StatusOr<Stem> ParseStem(std::string_view name);
 absl::StatusOr<FirstExpert> ParseFirstExpert(std::string_view name);
 absl::StatusOr<Gate> ParseGate(std::string_view name);
+absl::StatusOr<Calibration> ParseCalibration(std::string_view name);
 
 }  // namespace deweather
 

@@ -42,6 +42,15 @@ struct DataOptions {
   int max_unreadable = 10;         // pictures that are skipped before the run stops
 };
 
+// What spreads tokens over the experts (training/loss.h).
+enum class BalanceKind { kGshard, kPaper };
+
+// A teacher, whose pictures are learned from beside the truth.
+struct DistillOptions {
+  std::string teacher = {};  // path of a checkpoint; empty: none
+  double weight = 1;         // of the loss against its pictures
+};
+
 enum class LossKind { kSmoothL1, kL1, kCharbonnier, kLogMse };
 
 struct OptimizerOptions {  // AdamW
@@ -66,17 +75,22 @@ struct TrainOptions {
   std::string name = "model";
   ModelConfig model;
   DataOptions data;
-  int batch = 16;      // crops in one pass
+  int batch = 16;      // crops in one pass of one rank
   int accumulate = 1;  // passes whose gradients make one step
   int64_t steps = 10000;
   absl::Duration max_time = absl::InfiniteDuration();  // stops early, after a checkpoint
   OptimizerOptions optimizer;
   LossKind loss = LossKind::kSmoothL1;
-  double frequency_weight = 0;   // of FrequencyLoss beside it; 0: not computed
-  double balance_weight = 0.01;  // lambda 1, of BalanceLoss; 0: the experts are left alone
-  double ema_decay = 0.999;      // 0: the weights themselves are kept
+  double frequency_weight = 0;  // of FrequencyLoss beside it; 0: not computed
+  BalanceKind balance = BalanceKind::kGshard;
+  double balance_weight = 0.01;   // lambda 1, of BalanceLoss; 0: the experts are left alone
+  double uncertainty_weight = 0;  // lambda 2, of UncertaintyLoss; 0: not computed
+  DistillOptions distill;
+  double ema_decay = 0.999;  // 0: the weights themselves are kept
   TrainPrecision precision = TrainPrecision::kF32;
   uint64_t seed = 0;
+  std::string device = "auto";  // as LoadOptions::device; a rank of several takes its own GPU
+  absl::Duration rank_timeout = absl::Seconds(600);  // of waiting for another rank
   int threads = 0;  // of Torch; 0: one per processor; loader_threads come on top
   int64_t checkpoint_every_steps = 1000;
   int keep_checkpoints = 2;  // the newest; the best model is kept beside them
