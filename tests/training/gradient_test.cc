@@ -58,9 +58,12 @@ TEST(GradientTest, BalanceLoss) {
     layer.logits = Uniform({12, 5}, -2, 2, generator).requires_grad_();
     layer.kept = std::get<1>(layer.logits.detach().topk(2, -1));
   }
-  const auto f = [&] { return BalanceLoss(gates); };
-  f().backward();
-  for (const Gates& layer : gates) ExpectGradient(f, layer.logits, "logits", generator, 8);
+  for (const BalanceKind kind : {BalanceKind::kGshard, BalanceKind::kPaper}) {
+    const auto f = [&] { return BalanceLoss(kind, gates, KeptCounts(gates)); };
+    for (Gates& layer : gates) layer.logits.mutable_grad() = at::Tensor();
+    f().backward();
+    for (const Gates& layer : gates) ExpectGradient(f, layer.logits, "logits", generator, 8);
+  }
 }
 
 // --- networks ---
@@ -131,7 +134,7 @@ TEST_P(NetworkGradientTest, OfEveryTensor) {
   const auto f = [&] {
     const NetworkOutput output = Forward(network, pictures);
     return TaskLoss(LossKind::kSmoothL1, output.pictures, truth).sum() +
-           0.1 * BalanceLoss(output.gates);
+           0.1 * BalanceLoss(BalanceKind::kGshard, output.gates, KeptCounts(output.gates));
   };
   const at::Tensor loss = f();
   ASSERT_EQ(loss.scalar_type(), at::kDouble);
