@@ -21,6 +21,16 @@ at::Tensor Apply(const FeedForward& ffn, const at::Tensor& x) {
   return deweather::Apply(ffn.down, at::gelu(deweather::Apply(ffn.up, x)));
 }
 
+// FFN(LN(x))
+at::Tensor ApplyDense(const ExpertLayer& layer, const at::Tensor& x) {
+  return Apply(layer.ffn, Apply(layer.norm, x));
+}
+
+// By expert of the block, of which there are as many as logits.
+TokenOrder Sort(const Gates& gates) {
+  return SortTokens(gates.kept, static_cast<int>(gates.logits.size(1)));
+}
+
 // Fewer rows than this take other kernels of the BLAS, which add up in another order.
 constexpr int64_t kLeastRows = 32;
 
@@ -74,7 +84,7 @@ at::Tensor Modulation(const ModelConfig& config, const ExpertLayer& layer, const
 
 at::Tensor ApplyFme(const ModelConfig& config, const ExpertLayer& layer, const at::Tensor& x,
                     const Gates& gates) {
-  const TokenOrder order = SortTokens(gates.kept, config.experts);
+  const TokenOrder order = Sort(gates);
   const at::Tensor s = ApplyStem(config, layer, Apply(layer.norm, x));  // [N,D]
   const at::Tensor modulation = Modulation(config, layer, s, order);    // [R,2D]
   return Apply(layer.ffn, ModulateAndMix(s, modulation, gates.weights, order));
@@ -88,11 +98,10 @@ at::Tensor NormaliseRows(const Norm& norm, const at::Tensor& rows,
          norm.bias.index_select(0, expert_of_row);
 }
 
-at::Tensor ApplyFfn(const ModelConfig& config, const ExpertLayer& layer, const at::Tensor& x,
-                    const Gates& gates) {
-  const TokenOrder order = SortTokens(gates.kept, config.experts);
+at::Tensor ApplyFfn(const ExpertLayer& layer, const at::Tensor& x, const Gates& gates) {
+  const TokenOrder order = Sort(gates);
   const at::Tensor expert = gates.kept.flatten().index_select(0, order.source);  // [R]
-  at::Tensor rows = NormaliseRows(layer.norm, x.index_select(0, order.token), expert);
+  at::Tensor rows = NormaliseRows(layer.expert_norms, x.index_select(0, order.token), expert);
   rows = at::gelu(GroupedLinear(layer.up, rows, order.begin));                       // [R,4D]
   rows = GroupedLinear(layer.down, rows, order.begin);                               // [R,D]
   const at::Tensor weights = gates.weights.flatten().index_select(0, order.source);  // [R]
@@ -106,9 +115,10 @@ at::Tensor ApplyExperts(const ModelConfig& config, const ExpertLayer& layer, con
                         const Gates& gates) {
   switch (config.kind) {
     case ExpertKind::kDense:
-      return Apply(layer.ffn, Apply(layer.norm, x));
+      return ApplyDense(layer, x);
     case ExpertKind::kFfn:
-      return ApplyFfn(config, layer, x, gates);
+      return config.residual_ffn ? ApplyDense(layer, x) + ApplyFfn(layer, x, gates)
+                                 : ApplyFfn(layer, x, gates);
     case ExpertKind::kFme:
       return ApplyFme(config, layer, x, gates);
   }

@@ -42,21 +42,21 @@ class Binder {
   ResBlock GetResBlock(const std::string& name) const {
     return {Get<Conv>(name + ".conv0"), Get<Conv>(name + ".conv1")};
   }
-  ExpertLayer GetExperts(const std::string& block, ExpertKind kind) const {
-    const std::string norm = kind == ExpertKind::kFfn ? ".experts.norm" : ".ffn_norm";
+  ExpertLayer GetExperts(const std::string& block) const {
     return {.router = Get<Linear>(block + ".router"),
-            .norm = Get<Norm>(block + norm),
+            .norm = Get<Norm>(block + ".ffn_norm"),
             .stem_a = Get<Linear>(block + ".stem.a"),
             .stem_b = Get<Linear>(block + ".stem.b"),
             .modulate = Get<StackedLinear>(block + ".experts.modulate"),
+            .expert_norms = Get<Norm>(block + ".experts.norm"),
             .up = Get<StackedLinear>(block + ".experts.up"),
             .down = Get<StackedLinear>(block + ".experts.down"),
             .ffn = {Get<Linear>(block + ".ffn.up"), Get<Linear>(block + ".ffn.down")}};
   }
-  Block GetBlock(const std::string& block, ExpertKind kind) const {
+  Block GetBlock(const std::string& block) const {
     return {{Get<Norm>(block + ".attention_norm"), Get<Linear>(block + ".attention.qkv"),
              Get<Linear>(block + ".attention.out")},
-            GetExperts(block, kind)};
+            GetExperts(block)};
   }
 
  private:
@@ -75,14 +75,13 @@ at::Tensor Attend(const ModelConfig& config, const Attention& layer, const at::T
                               {batch, tokens, int64_t{config.heads} * config.head_dim}));
 }
 
-at::Tensor ApplyBlock(const ModelConfig& config, const Block& block, at::Tensor x,
-                      std::vector<Gates>& gates) {
+at::Tensor ApplyBlock(const ModelConfig& config, const Block& block, int layer, at::Tensor x,
+                      const PassOptions& options, std::vector<Gates>& gates) {
   x = x + Attend(config, block.attention, x);  // [B,n,D]
   const at::Tensor tokens = x.flatten(0, 1);   // [N,D]
   Gates routed;
   if (config.routed()) {
-    routed = Route(tokens, block.experts.router.weight, block.experts.router.bias, config.gate,
-                   config.kept);
+    routed = Route(config, block.experts.router, tokens, layer, options);
     gates.push_back(routed);
   }
   return x + ApplyExperts(config, block.experts, tokens, routed).view_as(x);
@@ -157,18 +156,19 @@ Network BindNetwork(const ModelConfig& config, const Parameters& parameters) {
                   .tail_block1 = bind.GetResBlock("tail.block1"),
                   .tail_conv1 = bind.Get<Conv>("tail.conv1")};
   for (int block = 0; block < config.depth; ++block) {
-    network.blocks.push_back(bind.GetBlock(absl::StrCat("blocks.", block), config.kind));
+    network.blocks.push_back(bind.GetBlock(absl::StrCat("blocks.", block)));
   }
   return network;
 }
 
 NetworkOutput Forward(const Network& network, const at::Tensor& pictures,
                       const PassOptions& options) {
-  (void)options;
   const ModelConfig& config = network.config;
   NetworkOutput output;
   at::Tensor x = Embed(network, ApplyHead(network, pictures));  // [B,n,D]
-  for (const Block& block : network.blocks) x = ApplyBlock(config, block, x, output.gates);
+  for (int layer = 0; layer < config.depth; ++layer) {
+    x = ApplyBlock(config, network.blocks[layer], layer, x, options, output.gates);
+  }
   const at::Tensor features =
       Expand(network, x, pictures.size(2) / config.patch, pictures.size(3) / config.patch);
   const at::Tensor tail = ApplyTail(network, features).to(pictures.scalar_type());  // [B,3,H,W]

@@ -1,5 +1,6 @@
 #include "model/parameters.h"
 
+#include <algorithm>
 #include <functional>
 #include <numeric>
 #include <utility>
@@ -16,10 +17,10 @@ class Collector {
     Weight(name, {out, in}, in);
     if (bias) Bias(name, {out}, in);
   }
-  // `experts` linear layers of one shape, stacked.
-  void StackedLinear(const std::string& name, int64_t experts, int64_t out, int64_t in) {
-    Weight(name, {experts, out, in}, in);
-    Bias(name, {experts, out}, in);
+  // `count` linear layers of one shape, stacked.
+  void StackedLinear(const std::string& name, int64_t count, int64_t out, int64_t in) {
+    Weight(name, {count, out, in}, in);
+    Bias(name, {count, out}, in);
   }
   void Conv(const std::string& name, int64_t out, int64_t in, int64_t side) {
     Weight(name, {out, in, side, side}, in * side * side);
@@ -51,40 +52,75 @@ class Collector {
   std::vector<ParameterSpec> specs_;
 };
 
-void CollectFeedForward(const ModelConfig& config, const std::string& name, Collector& out) {
+void CollectFeedForward(const ModelConfig& config, const std::string& block, Collector& out) {
   const int64_t width = config.embed_dim;
-  out.Linear(name + ".up", width * config.mlp_ratio, width);
-  out.Linear(name + ".down", width, width * config.mlp_ratio);
+  out.Linear(block + ".ffn.up", width * config.mlp_ratio, width);
+  out.Linear(block + ".ffn.down", width, width * config.mlp_ratio);
 }
 
-void CollectExperts(const ModelConfig& config, const std::string& block, Collector& out) {
+// With tasks, a gate for each.
+void CollectRouter(const ModelConfig& config, const std::string& block, int64_t experts,
+                   Collector& out) {
+  const std::string name = block + ".router";
+  if (config.tasks.empty()) return out.Linear(name, experts, config.embed_dim);
+  out.StackedLinear(name, std::ssize(config.tasks), experts, config.embed_dim);
+}
+
+void CollectFfn(const ModelConfig& config, const std::string& block, int64_t experts,
+                Collector& out) {
   const int64_t width = config.embed_dim;
   const int64_t hidden = width * config.mlp_ratio;
-  if (config.routed()) out.Linear(block + ".router", config.experts, width);
-  if (config.kind == ExpertKind::kFfn) {
-    out.Norm(block + ".experts.norm", {config.experts, width});
-    out.StackedLinear(block + ".experts.up", config.experts, hidden, width);
-    out.StackedLinear(block + ".experts.down", config.experts, width, hidden);
-    return;
-  }
+  out.Norm(block + ".experts.norm", {experts, width});
+  out.StackedLinear(block + ".experts.up", experts, hidden, width);
+  out.StackedLinear(block + ".experts.down", experts, width, hidden);
+  if (!config.residual_ffn) return;
   out.Norm(block + ".ffn_norm", {width});
-  if (config.kind == ExpertKind::kFme) {
-    if (config.stem == Stem::kStar) {
-      out.Linear(block + ".stem.a", width, width);
-      out.Linear(block + ".stem.b", width, width);
-    }
-    const int64_t modulating = config.experts - (config.first_expert == FirstExpert::kGelu ? 1 : 0);
-    out.StackedLinear(block + ".experts.modulate", modulating, 2 * width, width);
-  }
-  CollectFeedForward(config, block + ".ffn", out);
+  CollectFeedForward(config, block, out);
 }
 
-void CollectBlock(const ModelConfig& config, const std::string& block, Collector& out) {
+void CollectFme(const ModelConfig& config, const std::string& block, int64_t experts,
+                Collector& out) {
+  const int64_t width = config.embed_dim;
+  out.Norm(block + ".ffn_norm", {width});
+  if (config.stem == Stem::kStar) {
+    out.Linear(block + ".stem.a", width, width);
+    out.Linear(block + ".stem.b", width, width);
+  }
+  const int64_t modulating = experts - (config.first_expert == FirstExpert::kGelu ? 1 : 0);
+  out.StackedLinear(block + ".experts.modulate", modulating, 2 * width, width);
+  CollectFeedForward(config, block, out);
+}
+
+void CollectExperts(const ModelConfig& config, const std::string& block, int64_t experts,
+                    Collector& out) {
+  if (config.routed()) CollectRouter(config, block, experts, out);
+  switch (config.kind) {
+    case ExpertKind::kDense:
+      out.Norm(block + ".ffn_norm", {config.embed_dim});
+      return CollectFeedForward(config, block, out);
+    case ExpertKind::kFfn:
+      return CollectFfn(config, block, experts, out);
+    case ExpertKind::kFme:
+      return CollectFme(config, block, experts, out);
+  }
+}
+
+void CollectBlock(const ModelConfig& config, int index, Collector& out) {
+  const std::string block = absl::StrCat("blocks.", index);
   const int64_t inner = int64_t{config.heads} * config.head_dim;
   out.Norm(block + ".attention_norm", {config.embed_dim});
   out.Linear(block + ".attention.qkv", 3 * inner, config.embed_dim, /*bias=*/false);
   out.Linear(block + ".attention.out", config.embed_dim, inner);
-  CollectExperts(config, block, out);
+  CollectExperts(config, block, config.experts_of(index), out);
+}
+
+// How many multiply-accumulates a token or pixel costs: of stacked experts the kept ones work on it, of the
+// tasks' gates one.
+int64_t MacsOfOne(const ModelConfig& config, const ParameterSpec& spec) {
+  if (spec.shape.size() != 3) return spec.elements();
+  const bool router = spec.name.ends_with(".router.weight");
+  const int64_t used = router ? 1 : std::min<int64_t>(config.kept, spec.shape[0]);
+  return used * spec.shape[1] * spec.shape[2];
 }
 
 }  // namespace
@@ -103,7 +139,7 @@ std::vector<ParameterSpec> ListParameters(const ModelConfig& config) {
   out.Conv("embed.conv", config.embed_dim, head, config.patch);
   out.Norm("embed.norm", {config.embed_dim});
   for (int block = 0; block < config.depth; ++block) {
-    CollectBlock(config, absl::StrCat("blocks.", block), out);
+    CollectBlock(config, block, out);
   }
   out.Linear("expand", tail * config.patch * config.patch, config.embed_dim);
   out.ResBlock("tail.block0", tail);
@@ -127,10 +163,8 @@ Macs CountMacs(const ModelConfig& config, int64_t height, int64_t width) {
   for (const ParameterSpec& spec : ListParameters(config)) {
     const bool weight = spec.name.ends_with(".weight") && !spec.name.ends_with("norm.weight");
     if (!weight) continue;
-    const bool stacked = spec.name.find(".experts.") != std::string::npos;
     const bool per_pixel = spec.shape.size() == 4 && spec.name != "embed.conv.weight";
-    const int64_t once = stacked ? spec.elements() / spec.shape[0] * config.kept : spec.elements();
-    macs.layers += once * (per_pixel ? pixels : tokens);
+    macs.layers += MacsOfOne(config, spec) * (per_pixel ? pixels : tokens);
   }
   macs.attention = 2 * int64_t{config.depth} * config.heads * config.head_dim * tokens * tokens;
   return macs;

@@ -29,7 +29,8 @@ std::vector<ParameterSpec> ListParameters(const ModelConfig& config);
 int64_t CountParameters(const ModelConfig& config);
 
 // Multiply-accumulates for one picture of height x width px (multiples of the patch), as the paper's
-// tables count them: convolutions and linear layers, of which only the kept experts' are computed.
+// tables count them: convolutions and linear layers; of the experts only the kept ones, of the tasks'
+// gates one.
 struct Macs {
   int64_t layers = 0;     // convolutions and linear layers
   int64_t attention = 0;  // the products q k^T and (softmax) v, which the paper leaves out
