@@ -4,6 +4,7 @@
 #include <ATen/ops/isfinite.h>
 
 #include <array>
+#include <charconv>
 #include <cstring>
 #include <functional>
 #include <set>
@@ -12,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "model/base/annotate.h"
 #include "model/base/file.h"
 #include "model/base/sha256.h"
@@ -44,6 +46,36 @@ constexpr std::array<IntegerField, 12> kIntegerFields = {{
     {"overlap", &ModelConfig::overlap_px},
 }};
 
+// What came later stands only in the files of networks that have it: those of the others are what they were.
+constexpr char kExpertsByBlock[] = "experts_by_block";
+constexpr char kResidualFfn[] = "residual_ffn";
+constexpr char kTasks[] = "tasks";
+constexpr char kCalibration[] = "calibration";
+constexpr char kRouterPasses[] = "router_passes";
+constexpr char kRouterDropout[] = "router_dropout";
+
+// The shortest text that reads back as the same number.
+std::string Shortest(double value) {
+  std::array<char, 32> text;
+  return {text.data(), std::to_chars(text.data(), text.data() + text.size(), value).ptr};
+}
+
+void AddLater(const ModelConfig& config, Metadata& metadata) {
+  const ModelConfig plain;
+  if (!config.experts_by_block.empty()) {
+    metadata[kExpertsByBlock] = absl::StrJoin(config.experts_by_block, ",");
+  }
+  if (config.residual_ffn) metadata[kResidualFfn] = "true";
+  if (!config.tasks.empty()) metadata[kTasks] = absl::StrJoin(config.tasks, ",");
+  if (config.calibration != plain.calibration) metadata[kCalibration] = Name(config.calibration);
+  if (config.router_passes != plain.router_passes) {
+    metadata[kRouterPasses] = absl::StrCat(config.router_passes);
+  }
+  if (config.router_dropout != plain.router_dropout) {
+    metadata[kRouterDropout] = Shortest(config.router_dropout);
+  }
+}
+
 Metadata ToMetadata(const ModelConfig& config) {
   Metadata metadata = {{"format", std::string(kFormat)},
                        {"name", config.name},
@@ -55,6 +87,7 @@ Metadata ToMetadata(const ModelConfig& config) {
   for (const IntegerField& field : kIntegerFields) {
     metadata[field.name] = absl::StrCat(config.*field.member);
   }
+  AddLater(config, metadata);
   return metadata;
 }
 
@@ -64,12 +97,58 @@ absl::StatusOr<std::string> Field(const Metadata& metadata, const std::string& n
   return absl::InvalidArgumentError(absl::StrFormat("the metadata has no '%s'", name));
 }
 
+absl::Status Unreadable(const std::string& name, const std::string& text, std::string_view wanted) {
+  return absl::InvalidArgumentError(
+      absl::StrFormat("metadata '%s' is '%s'; it must be %s", name, text, wanted));
+}
+
 absl::StatusOr<bool> BoolField(const Metadata& metadata, const std::string& name) {
   DW_ASSIGN_OR_RETURN(const std::string text, Field(metadata, name));
   bool value = false;
   if (absl::SimpleAtob(text, &value)) return value;
-  return absl::InvalidArgumentError(
-      absl::StrFormat("metadata '%s' is '%s'; it must be true or false", name, text));
+  return Unreadable(name, text, "true or false");
+}
+
+absl::Status ReadIntegers(const Metadata& metadata, ModelConfig& config) {
+  for (const IntegerField& field : kIntegerFields) {
+    DW_ASSIGN_OR_RETURN(const std::string text, Field(metadata, field.name));
+    if (!absl::SimpleAtoi(text, &(config.*field.member))) {
+      return Unreadable(field.name, text, "an integer");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadExpertsByBlock(const std::string& text, ModelConfig& config) {
+  for (const absl::string_view number : absl::StrSplit(text, ',')) {
+    if (!absl::SimpleAtoi(number, &config.experts_by_block.emplace_back())) {
+      return Unreadable(kExpertsByBlock, text, "integers with commas between them");
+    }
+  }
+  return absl::OkStatus();
+}
+
+// What is absent stays at its default.
+absl::Status ReadLater(const Metadata& metadata, ModelConfig& config) {
+  const auto has = [&metadata](const char* name) { return metadata.contains(name); };
+  if (has(kExpertsByBlock)) {
+    DW_RETURN_IF_ERROR(ReadExpertsByBlock(metadata.at(kExpertsByBlock), config));
+  }
+  if (has(kResidualFfn)) {
+    DW_ASSIGN_OR_RETURN(config.residual_ffn, BoolField(metadata, kResidualFfn));
+  }
+  if (has(kTasks)) config.tasks = absl::StrSplit(metadata.at(kTasks), ',');
+  if (has(kCalibration)) {
+    DW_ASSIGN_OR_RETURN(config.calibration, ParseCalibration(metadata.at(kCalibration)));
+  }
+  if (has(kRouterPasses) && !absl::SimpleAtoi(metadata.at(kRouterPasses), &config.router_passes)) {
+    return Unreadable(kRouterPasses, metadata.at(kRouterPasses), "an integer");
+  }
+  if (has(kRouterDropout) &&
+      !absl::SimpleAtod(metadata.at(kRouterDropout), &config.router_dropout)) {
+    return Unreadable(kRouterDropout, metadata.at(kRouterDropout), "a number");
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CheckAgainst(const ParameterSpec& spec, const SafetensorView& view) {
@@ -134,13 +213,7 @@ absl::StatusOr<ModelConfig> ConfigFromMetadata(const Metadata& metadata) {
         absl::StrFormat("format is '%s'; this program reads '%s'", format, kFormat));
   }
   ModelConfig config;
-  for (const IntegerField& field : kIntegerFields) {
-    DW_ASSIGN_OR_RETURN(const std::string text, Field(metadata, field.name));
-    if (!absl::SimpleAtoi(text, &(config.*field.member))) {
-      return absl::InvalidArgumentError(
-          absl::StrFormat("metadata '%s' is '%s'; it must be an integer", field.name, text));
-    }
-  }
+  DW_RETURN_IF_ERROR(ReadIntegers(metadata, config));
   DW_ASSIGN_OR_RETURN(config.name, Field(metadata, "name"));
   DW_ASSIGN_OR_RETURN(const std::string kind, Field(metadata, "family"));
   DW_ASSIGN_OR_RETURN(config.kind, ParseExpertKind(kind));
@@ -151,6 +224,7 @@ absl::StatusOr<ModelConfig> ConfigFromMetadata(const Metadata& metadata) {
   DW_ASSIGN_OR_RETURN(const std::string gate, Field(metadata, "gate"));
   DW_ASSIGN_OR_RETURN(config.gate, ParseGate(gate));
   DW_ASSIGN_OR_RETURN(config.residual, BoolField(metadata, "residual"));
+  DW_RETURN_IF_ERROR(ReadLater(metadata, config));
   DW_RETURN_IF_ERROR(Validate(config));
   return config;
 }

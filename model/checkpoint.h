@@ -1,7 +1,9 @@
 // A network on disk: a safetensors file whose metadata is its configuration.
 //
 // Format   metadata `format` = "deweather-1", `name`, and the fields of ModelConfig by their names
-//          (family for kind, img nowhere: the network takes any multiple of the patch);
+//          (family for kind, img nowhere: the network takes any multiple of the patch); lists have commas
+//          between; experts_by_block, residual_ffn, tasks, calibration, router_passes and router_dropout
+//          only where they are not the default;
 //          tensors are those of ListParameters(config), F32 as we write them; BF16, F16 and F64
 //          are read too
 // Errors   NOT_FOUND no such file · DATA_LOSS not a whole safetensors file (safetensors.h) ·

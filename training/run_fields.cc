@@ -16,8 +16,8 @@ namespace {
 
 using Fields = std::map<std::string, std::string>;
 
-constexpr std::array<std::string_view, 5> kMayChange = {"data.pictures", "init_from", "max_time",
-                                                        "steps", "threads"};
+constexpr std::array<std::string_view, 6> kMayChange = {
+    "data.pictures", "distill.teacher", "init_from", "max_time", "steps", "threads"};
 
 // The shortest text that reads back as the same number.
 template <typename T>
@@ -45,6 +45,8 @@ std::string Text(LossKind value) {
   }
   return "";  // unreachable
 }
+
+std::string Text(BalanceKind value) { return value == BalanceKind::kPaper ? "paper" : "gshard"; }
 
 void DescribeModel(const ModelConfig& model, Fields& fields) {
   fields["model.kind"] = Text(Name(model.kind));
@@ -96,6 +98,29 @@ void DescribeOptimizer(const OptimizerOptions& optimizer, Fields& fields) {
   fields["optimizer.clip_norm"] = Text(optimizer.clip_norm);
 }
 
+// What came later: a checkpoint from before is of a run that had the defaults.
+Fields DescribeLater(const TrainOptions& options) {
+  const ModelConfig& model = options.model;
+  return {{"model.experts_by_block", absl::StrJoin(model.experts_by_block, ",")},
+          {"model.residual_ffn", Text(model.residual_ffn)},
+          {"model.tasks", absl::StrJoin(model.tasks, ",")},
+          {"model.calibration", Text(Name(model.calibration))},
+          {"model.router_passes", Text(model.router_passes)},
+          {"model.router_dropout", Text(model.router_dropout)},
+          {"balance", Text(options.balance)},
+          {"uncertainty_weight", Text(options.uncertainty_weight)},
+          {"distill.teacher", Text(options.distill.teacher)},
+          {"distill.weight", Text(options.distill.weight)}};
+}
+
+// With gates of tasks, which of them learns from what.
+void DescribeGates(const TrainOptions& options, Fields& fields) {
+  if (options.model.tasks.empty()) return;
+  for (size_t i = 0; i < options.data.pairs.size(); ++i) {
+    fields[absl::StrFormat("data.pairs[%d].task", i)] = Text(options.data.pairs[i].task);
+  }
+}
+
 // A folder may have been moved: data.pictures tells whether it holds the same.
 bool IsFolder(std::string_view field) {
   return field.starts_with("data.") && (field.ends_with(".dir") || field.ends_with("_dir"));
@@ -106,9 +131,12 @@ bool MayChange(std::string_view field) {
          std::find(kMayChange.begin(), kMayChange.end(), field) != kMayChange.end();
 }
 
-std::string ValueIn(const Fields& fields, const std::string& name) {
-  const auto found = fields.find(name);
-  return found == fields.end() ? "absent" : "'" + found->second + "'";
+std::string ValueIn(const Fields& fields, const Fields& defaults, const std::string& name) {
+  for (const Fields* source : {&fields, &defaults}) {
+    const auto found = source->find(name);
+    if (found != source->end()) return absl::StrCat("'", found->second, "'");
+  }
+  return "absent";
 }
 
 std::string Difference(const std::string& field, const std::string& was, const std::string& is) {
@@ -136,6 +164,11 @@ std::map<std::string, std::string> DescribeRun(const TrainOptions& options) {
   fields["seed"] = Text(options.seed);
   fields["threads"] = Text(options.threads);
   fields["init_from"] = Text(options.init_from);
+  DescribeGates(options, fields);
+  const Fields defaults = DescribeLater({});
+  for (const auto& [name, value] : DescribeLater(options)) {
+    if (value != defaults.at(name)) fields[name] = value;
+  }
   return fields;
 }
 
@@ -143,8 +176,9 @@ absl::StatusOr<std::vector<std::string>> CompareRuns(const Fields& before, const
   std::vector<std::string> allowed, refused;
   Fields names = before;
   names.insert(now.begin(), now.end());
+  const Fields defaults = DescribeLater({});
   for (const auto& [name, value] : names) {
-    const std::string was = ValueIn(before, name), is = ValueIn(now, name);
+    const std::string was = ValueIn(before, defaults, name), is = ValueIn(now, defaults, name);
     if (was == is) continue;
     (MayChange(name) ? allowed : refused).push_back(Difference(name, was, is));
   }

@@ -13,15 +13,17 @@
 
 namespace deweather {
 
-// By the names of a TrainConfig. Not among them, as they change no weight: output_dir, resume, the tasks
-// of pairs, how much is loaded ahead, kept or skipped, and when to log, save and measure.
+// By the names of a TrainConfig. Not among them, as they change no weight: output_dir, resume, device,
+// rank_timeout, the tasks of pairs where the model has none, how much is loaded ahead, kept or skipped, and
+// when to log, save and measure. What came later, from model.experts_by_block on, is among them only where
+// it is not the default: checkpoints from before have none of it.
 // REQUIRES: options.threads is what the run computes with, not 0.
 std::map<std::string, std::string> DescribeRun(const TrainOptions& options);
 
 // FAILED_PRECONDITION, naming each field with its old and its new value, if the two are not the same
 // run. Returns a line for each difference that a run may go on with: `steps` and `max_time`, which bend
 // the schedule; `threads`, which changes how sums are rounded; other pictures in the folders; folders of
-// data and init_from, which may have been moved.
+// data, init_from and distill.teacher, which may have been moved.
 absl::StatusOr<std::vector<std::string>> CompareRuns(
     const std::map<std::string, std::string>& before,
     const std::map<std::string, std::string>& now);

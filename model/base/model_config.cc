@@ -1,7 +1,8 @@
 #include "model/base/model_config.h"
 
+#include <algorithm>
 #include <array>
-#include <span>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_format.h"
@@ -53,18 +54,90 @@ absl::Status CheckRange(std::string_view field, int value, int low, int high) {
       absl::StrFormat("model.%s is %d; it must be in [%d, %d]", field, value, low, high));
 }
 
-absl::Status ValidateExperts(const ModelConfig& config) {
-  if (!config.routed()) {
-    DW_RETURN_IF_ERROR(CheckRange("experts of a dense network", config.experts, 0, 0));
-    return CheckRange("kept of a dense network", config.kept, 0, 0);
+absl::Status Refuse(std::string_view field, std::string_view value, std::string_view why) {
+  return absl::InvalidArgumentError(absl::StrFormat("model.%s is %s; %s", field, value, why));
+}
+
+// What only a router has.
+absl::Status ValidateDense(const ModelConfig& config) {
+  constexpr std::string_view kWhy = "a dense network has no router";
+  if (!config.experts_by_block.empty()) {
+    return Refuse("experts_by_block", absl::StrJoin(config.experts_by_block, ","), kWhy);
   }
-  DW_RETURN_IF_ERROR(CheckRange("experts", config.experts, 1, kMaxExperts));
-  DW_RETURN_IF_ERROR(CheckRange("kept", config.kept, 1, config.experts));
+  if (!config.tasks.empty()) return Refuse("tasks", ShownNames(config.tasks), kWhy);
+  if (config.calibration != Calibration::kNone) {
+    return Refuse("calibration", Name(config.calibration), kWhy);
+  }
+  DW_RETURN_IF_ERROR(CheckRange("experts of a dense network", config.experts, 0, 0));
+  return CheckRange("kept of a dense network", config.kept, 0, 0);
+}
+
+absl::Status ValidateExpertsByBlock(const ModelConfig& config) {
+  const std::vector<int>& experts = config.experts_by_block;
+  if (experts.empty()) return absl::OkStatus();
+  if (experts.size() != static_cast<size_t>(config.depth)) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "model.experts_by_block has %d numbers; it must have one for each of %d blocks",
+        experts.size(), config.depth));
+  }
+  for (size_t i = 0; i < experts.size(); ++i) {
+    DW_RETURN_IF_ERROR(CheckRange(absl::StrFormat("experts_by_block[%d]", i), experts[i],
+                                  config.kept, kMaxExperts));
+  }
+  const int largest = *std::max_element(experts.begin(), experts.end());
+  if (largest == config.experts) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrFormat("model.experts is %d; it must be the largest of experts_by_block, %d",
+                      config.experts, largest));
+}
+
+absl::Status ValidateTasks(const std::vector<std::string>& tasks) {
+  constexpr size_t kMaxTasks = 64;
+  if (tasks.size() > kMaxTasks) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "model.tasks has %d names; it must have at most %d", tasks.size(), kMaxTasks));
+  }
+  std::set<std::string_view> seen;
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    const std::string field = absl::StrFormat("model.tasks[%d]", i);
+    DW_RETURN_IF_ERROR(ValidateName(field, tasks[i]));
+    if (!seen.insert(tasks[i]).second) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("%s is '%s'; it must be named once", field, tasks[i]));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ValidatePasses(const ModelConfig& config) {
+  DW_RETURN_IF_ERROR(CheckRange("router_passes", config.router_passes, 2, 64));
+  const double dropout = config.router_dropout;
+  if (dropout >= 0 && dropout <= 0.9) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrFormat("model.router_dropout is %.10g; it must be in [0, 0.9]", dropout));
+}
+
+absl::Status ValidateKind(const ModelConfig& config) {
+  if (config.residual_ffn && config.kind != ExpertKind::kFfn) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "model.residual_ffn is true, which belongs to ffn experts; model.kind is %s",
+        Name(config.kind)));
+  }
   if (config.kind == ExpertKind::kFfn && config.first_expert != FirstExpert::kModulate) {
     return absl::InvalidArgumentError(
         "model.first_expert is gelu, which belongs to fme experts; model.kind is ffn");
   }
   return absl::OkStatus();
+}
+
+absl::Status ValidateExperts(const ModelConfig& config) {
+  DW_RETURN_IF_ERROR(ValidateKind(config));
+  DW_RETURN_IF_ERROR(ValidatePasses(config));
+  if (!config.routed()) return ValidateDense(config);
+  DW_RETURN_IF_ERROR(CheckRange("experts", config.experts, 1, kMaxExperts));
+  DW_RETURN_IF_ERROR(CheckRange("kept", config.kept, 1, config.experts));
+  DW_RETURN_IF_ERROR(ValidateExpertsByBlock(config));
+  return ValidateTasks(config.tasks);
 }
 
 }  // namespace

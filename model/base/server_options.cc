@@ -8,6 +8,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_format.h"
+#include "model/base/device_name.h"
 #include "model/base/name.h"
 #include "model/base/status_macros.h"
 
@@ -46,16 +47,6 @@ absl::Status CheckAddress(std::string_view field, std::string_view address) {
   }
   return absl::InvalidArgumentError(absl::StrFormat(
       "%s is '%s'; it must be HOST:PORT with a port in [0, 65535]", field, address));
-}
-
-absl::Status CheckDevice(std::string_view device) {
-  constexpr std::string_view kPrefix = "cuda:";
-  if (device == "auto" || device == "cpu" || device == "cuda") return absl::OkStatus();
-  if (device.starts_with(kPrefix) && IsNumber(device.substr(kPrefix.size()), 127)) {
-    return absl::OkStatus();
-  }
-  return absl::InvalidArgumentError(
-      absl::StrFormat("device is '%s'; it must be auto, cpu, cuda or cuda:0 to cuda:127", device));
 }
 
 absl::Status CheckLimits(const LimitOptions& limits) {
@@ -174,7 +165,7 @@ absl::Status Validate(const ServerOptions& options) {
   if (!options.metrics_listen.empty()) {
     DW_RETURN_IF_ERROR(CheckAddress("metrics_listen", options.metrics_listen));
   }
-  DW_RETURN_IF_ERROR(CheckDevice(options.device));
+  DW_RETURN_IF_ERROR(ValidateDeviceName(options.device));
   DW_RETURN_IF_ERROR(CheckRange("threads.model", options.threads.model, 0, 1024));
   DW_RETURN_IF_ERROR(CheckRange("threads.workers", options.threads.workers, 0, 1024));
   DW_RETURN_IF_ERROR(CheckLimits(options.limits));

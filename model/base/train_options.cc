@@ -1,8 +1,10 @@
 #include "model/base/train_options.h"
 
+#include <algorithm>
 #include <string_view>
 
 #include "absl/strings/str_format.h"
+#include "model/base/device_name.h"
 #include "model/base/name.h"
 #include "model/base/status_macros.h"
 
@@ -17,9 +19,35 @@ absl::Status CheckRange(std::string_view field, double value, double low, double
 
 // The log has figures of these names beside the tasks'.
 absl::Status CheckTask(const std::string& field, std::string_view task) {
-  if (task != "all" && task != "balance") return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrFormat(
-      "%s is '%s', which has a meaning of its own; it must be another name", field, task));
+  for (const std::string_view taken : {"all", "balance", "uncertainty", "distill"}) {
+    if (task == taken) {
+      return absl::InvalidArgumentError(absl::StrFormat(
+          "%s is '%s', which has a meaning of its own; it must be another name", field, task));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// A gate of a task learns from its own pictures alone.
+absl::Status CheckGate(const std::string& field, const std::string& task,
+                       const std::vector<std::string>& tasks) {
+  if (tasks.empty() || std::find(tasks.begin(), tasks.end(), task) != tasks.end()) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrFormat("%s is '%s'; it must be one of model.tasks: %s",
+                                                    field, task, ShownNames(tasks)));
+}
+
+absl::Status ValidateGates(const DataOptions& data, const std::vector<std::string>& tasks) {
+  for (size_t i = 0; i < data.pairs.size(); ++i) {
+    const std::string field = absl::StrFormat("data.pairs[%d].task", i);
+    DW_RETURN_IF_ERROR(CheckGate(field, data.pairs[i].task, tasks));
+  }
+  for (size_t i = 0; i < data.clean.size(); ++i) {
+    const std::string field = absl::StrFormat("data.clean[%d].weather", i);
+    DW_RETURN_IF_ERROR(CheckGate(field, data.clean[i].weather, tasks));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CheckWeather(const std::string& field, std::string_view weather) {
@@ -78,6 +106,30 @@ absl::Status ValidateOptimizer(const OptimizerOptions& optimizer) {
   return CheckRange("optimizer.clip_norm", optimizer.clip_norm, 0, 1e6);
 }
 
+// The weights of the terms of the loss.
+absl::Status ValidateTerms(const TrainOptions& options) {
+  DW_RETURN_IF_ERROR(CheckRange("frequency_weight", options.frequency_weight, 0, 1000));
+  DW_RETURN_IF_ERROR(CheckRange("balance_weight", options.balance_weight, 0, 1000));
+  DW_RETURN_IF_ERROR(CheckRange("uncertainty_weight", options.uncertainty_weight, 0, 1000));
+  DW_RETURN_IF_ERROR(CheckRange("distill.weight", options.distill.weight, 0, 1000));
+  if (options.uncertainty_weight == 0 || options.model.routed()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrFormat("uncertainty_weight is %.10g; it must be 0: a dense network has no router "
+                      "whose passes could differ",
+                      options.uncertainty_weight));
+}
+
+absl::Status ValidateTimes(const TrainOptions& options) {
+  if (options.max_time <= absl::ZeroDuration()) {
+    return absl::InvalidArgumentError(absl::StrFormat("max_time is %s; it must be positive",
+                                                      absl::FormatDuration(options.max_time)));
+  }
+  const absl::Duration wait = options.rank_timeout;
+  if (wait >= absl::Seconds(1) && wait <= absl::Hours(24)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrFormat("rank_timeout is %s; it must be in [1s, 24h]", absl::FormatDuration(wait)));
+}
+
 absl::Status CheckName(const std::string& name) {
   DW_RETURN_IF_ERROR(ValidateName("name", name));
   for (const std::string_view reserved : {"default", "identity", "state"}) {
@@ -95,27 +147,25 @@ absl::Status Validate(const TrainOptions& options) {
   DW_RETURN_IF_ERROR(CheckName(options.name));
   DW_RETURN_IF_ERROR(Validate(options.model));
   DW_RETURN_IF_ERROR(ValidateData(options.data, options.model.patch));
+  DW_RETURN_IF_ERROR(ValidateGates(options.data, options.model.tasks));
   DW_RETURN_IF_ERROR(ValidateOptimizer(options.optimizer));
+  DW_RETURN_IF_ERROR(ValidateTerms(options));
   DW_RETURN_IF_ERROR(CheckRange("batch", options.batch, 1, 4096));
   DW_RETURN_IF_ERROR(CheckRange("accumulate", options.accumulate, 1, 4096));
   DW_RETURN_IF_ERROR(CheckRange("steps", static_cast<double>(options.steps), 1, 1e9));
-  DW_RETURN_IF_ERROR(CheckRange("frequency_weight", options.frequency_weight, 0, 1000));
   DW_RETURN_IF_ERROR(CheckRange("keep_checkpoints", options.keep_checkpoints, 1, 1000));
   DW_RETURN_IF_ERROR(CheckRange("max_bad_steps", options.max_bad_steps, 0, 1e9));
   DW_RETURN_IF_ERROR(CheckRange("evaluate.every_steps",
                                 static_cast<double>(options.evaluate.every_steps), 0, 1e9));
   DW_RETURN_IF_ERROR(CheckRange("evaluate.patience", options.evaluate.patience, 0, 1e9));
-  DW_RETURN_IF_ERROR(CheckRange("balance_weight", options.balance_weight, 0, 1000));
   DW_RETURN_IF_ERROR(CheckRange("ema_decay", options.ema_decay, 0, 0.9999999));
   DW_RETURN_IF_ERROR(CheckRange("threads", options.threads, 0, 1024));
   DW_RETURN_IF_ERROR(CheckRange("checkpoint_every_steps",
                                 static_cast<double>(options.checkpoint_every_steps), 1, 1e9));
   DW_RETURN_IF_ERROR(
       CheckRange("log_every_steps", static_cast<double>(options.log_every_steps), 1, 1e9));
-  if (options.max_time <= absl::ZeroDuration()) {
-    return absl::InvalidArgumentError(absl::StrFormat("max_time is %s; it must be positive",
-                                                      absl::FormatDuration(options.max_time)));
-  }
+  DW_RETURN_IF_ERROR(ValidateDeviceName(options.device));
+  DW_RETURN_IF_ERROR(ValidateTimes(options));
   if (options.output_dir.empty()) return absl::InvalidArgumentError("output_dir is empty");
   return absl::OkStatus();
 }

@@ -61,6 +61,22 @@ bool IsVersion(std::string_view text) {
          });
 }
 
+// "NAME", "NAME/VERSION" or "job:ID"; whether there is such a one is not looked at.
+absl::StatusOr<InitFrom> ParseInitFrom(std::string_view field, const std::string& text) {
+  InitFrom from;
+  if (text.starts_with(kJobPrefix)) {
+    from.job = text.substr(kJobPrefix.size());
+    if (IsJobId(from.job)) return from;
+  } else {
+    const size_t slash = text.find('/');
+    from.model = text.substr(0, slash);
+    if (slash != std::string::npos) from.version = text.substr(slash + 1);
+    const bool version_is_sound = slash == std::string::npos || IsVersion(from.version);
+    if (ValidateName("", from.model).ok() && version_is_sound) return from;
+  }
+  return Wrong(field, text, "it must be NAME, NAME/VERSION or job:ID");
+}
+
 // Ranges, and which fields go together: as of a file, but for what only a file has.
 absl::Status CheckFields(const v1::TrainConfig& submitted) {
   DW_RETURN_IF_ERROR(CheckValues(submitted, "config"));
@@ -93,7 +109,13 @@ class Resolver {
                                 data.mutable_clean(i)->mutable_dir()));
     }
     if (config->has_evaluate()) DW_RETURN_IF_ERROR(Measured(config->mutable_evaluate()));
-    DW_RETURN_IF_ERROR(Weights(config));
+    if (!config->init_from().empty()) {
+      DW_RETURN_IF_ERROR(Weights("config.init_from", config->mutable_init_from()));
+    }
+    if (config->has_distill()) {
+      std::string* teacher = config->mutable_distill()->mutable_teacher();
+      DW_RETURN_IF_ERROR(Weights("config.distill.teacher", teacher));
+    }
     LimitThreads(config);
     return absl::OkStatus();
   }
@@ -144,12 +166,12 @@ class Resolver {
     return absl::OkStatus();
   }
 
-  absl::Status Weights(v1::TrainConfig* config) const {
-    if (config->init_from().empty()) return absl::OkStatus();
-    DW_ASSIGN_OR_RETURN(const InitFrom from, ParseInitFrom(config->init_from()));
+  // From whose weights they are to the path of the checkpoint.
+  absl::Status Weights(std::string_view field, std::string* weights) const {
+    DW_ASSIGN_OR_RETURN(const InitFrom from, ParseInitFrom(field, *weights));
     absl::StatusOr<std::string> path = rules_.init_from(from);
-    if (!path.ok()) return Of("config.init_from", path.status());
-    config->set_init_from(*std::move(path));
+    if (!path.ok()) return Of(field, path.status());
+    *weights = *std::move(path);
     return absl::OkStatus();
   }
 
@@ -165,21 +187,6 @@ class Resolver {
 };
 
 }  // namespace
-
-absl::StatusOr<InitFrom> ParseInitFrom(const std::string& text) {
-  InitFrom from;
-  if (text.starts_with(kJobPrefix)) {
-    from.job = text.substr(kJobPrefix.size());
-    if (IsJobId(from.job)) return from;
-  } else {
-    const size_t slash = text.find('/');
-    from.model = text.substr(0, slash);
-    if (slash != std::string::npos) from.version = text.substr(slash + 1);
-    const bool version_is_sound = slash == std::string::npos || IsVersion(from.version);
-    if (text.empty() || (ValidateName("", from.model).ok() && version_is_sound)) return from;
-  }
-  return Wrong("config.init_from", text, "it must be empty, NAME, NAME/VERSION or job:ID");
-}
 
 absl::Status CheckJobConfig(const v1::TrainConfig& submitted, const JobConfigRules& rules) {
   return JobConfigText(submitted, rules, "run").status();

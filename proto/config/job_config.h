@@ -27,22 +27,18 @@ struct JobDataset {
   bool pairs = false;    // it holds input/ and gt/, else clean pictures
 };
 
-// Whose weights a job starts from. All empty: nobody's.
+// Whose weights a job starts from, or learns from. All empty: nobody's.
 struct InitFrom {
   std::string model = {};
   std::string version = {};  // of the model; empty: the live one
   std::string job = {};      // or the result of a job
 };
 
-// "", "NAME", "NAME/VERSION" or "job:ID". INVALID_ARGUMENT anything else; whether there is such a one is
-// not looked at.
-absl::StatusOr<InitFrom> ParseInitFrom(const std::string& text);
-
 // What a server knows and allows.
 struct JobConfigRules {
   // The data set of a valid name. NOT_FOUND: there is none.
   std::function<absl::StatusOr<JobDataset>(const std::string& name)> dataset = {};
-  // The path of a checkpoint. Not asked where init_from is empty.
+  // The path of a checkpoint, of init_from and of distill.teacher. Not asked where they are empty.
   std::function<absl::StatusOr<std::string>(const InitFrom& from)> init_from = {};
   int max_threads = 0;  // that compute, and that load; 0: as the configuration says
 };

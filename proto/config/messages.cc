@@ -109,9 +109,46 @@ ExpertKind ToKind(v1::ModelSpec::Kind kind) {
   }
 }
 
-void Copy(const v1::ModelSpec& message, ModelConfig* options) {
+Calibration ToCalibration(v1::ModelSpec::Calibration calibration) {
+  switch (calibration) {
+    case v1::ModelSpec::CALIBRATION_PAPER:
+      return Calibration::kPaper;
+    case v1::ModelSpec::CALIBRATION_CONFIDENCE:
+      return Calibration::kConfidence;
+    default:
+      return Calibration::kNone;
+  }
+}
+
+void CopyExperts(const v1::ModelSpec& message, ModelConfig* options) {
   options->kind = ToKind(message.kind());
-  if (!options->routed()) options->experts = options->kept = 0;
+  const auto& by_block = message.experts_by_block();
+  options->experts_by_block = {by_block.begin(), by_block.end()};
+  if (!options->routed()) {
+    options->experts = options->kept = 0;
+  } else if (!by_block.empty()) {
+    options->experts = *std::max_element(by_block.begin(), by_block.end());
+  }
+  DW_COPY(experts);
+  DW_COPY(kept);
+  options->stem = message.stem() == v1::ModelSpec::STEM_NONE ? Stem::kNone : Stem::kStar;
+  options->first_expert = message.first_expert() == v1::ModelSpec::FIRST_EXPERT_GELU
+                              ? FirstExpert::kGelu
+                              : FirstExpert::kModulate;
+  options->residual_ffn = message.residual_ffn();
+}
+
+void CopyRouter(const v1::ModelSpec& message, ModelConfig* options) {
+  options->gate = message.gate() == v1::ModelSpec::GATE_PAPER ? Gate::kPaper : Gate::kReleased;
+  options->tasks = {message.tasks().begin(), message.tasks().end()};
+  options->calibration = ToCalibration(message.calibration());
+  DW_COPY(router_passes);
+  DW_COPY(router_dropout);
+}
+
+void Copy(const v1::ModelSpec& message, ModelConfig* options) {
+  CopyExperts(message, options);
+  CopyRouter(message, options);
   DW_COPY(embed_dim);
   DW_COPY(depth);
   DW_COPY(heads);
@@ -120,15 +157,8 @@ void Copy(const v1::ModelSpec& message, ModelConfig* options) {
   DW_COPY(channels);
   DW_COPY(tail_scale);
   DW_COPY(mlp_ratio);
-  DW_COPY(experts);
-  DW_COPY(kept);
   DW_COPY(tile_px);
   DW_COPY(overlap_px);
-  options->stem = message.stem() == v1::ModelSpec::STEM_NONE ? Stem::kNone : Stem::kStar;
-  options->first_expert = message.first_expert() == v1::ModelSpec::FIRST_EXPERT_GELU
-                              ? FirstExpert::kGelu
-                              : FirstExpert::kModulate;
-  options->gate = message.gate() == v1::ModelSpec::GATE_PAPER ? Gate::kPaper : Gate::kReleased;
   options->residual = message.residual();
 }
 
@@ -225,7 +255,9 @@ void CopyNumbers(const v1::TrainConfig& message, TrainOptions* options) {
   DW_COPY(steps);
   DW_COPY(ema_decay);
   DW_COPY(balance_weight);
+  DW_COPY(uncertainty_weight);
   DW_COPY(seed);
+  DW_COPY(device);
   DW_COPY(threads);
   DW_COPY(checkpoint_every_steps);
   DW_COPY(frequency_weight);
@@ -233,6 +265,14 @@ void CopyNumbers(const v1::TrainConfig& message, TrainOptions* options) {
   DW_COPY(max_bad_steps);
   DW_COPY(log_every_steps);
   if (message.has_max_time()) options->max_time = ToDuration(message.max_time());
+  if (message.has_rank_timeout()) options->rank_timeout = ToDuration(message.rank_timeout());
+}
+
+absl::Status Copy(const v1::TrainConfig::Distill& message, DistillOptions* options) {
+  if (message.teacher().empty()) return absl::InvalidArgumentError("distill needs a teacher");
+  options->teacher = message.teacher();
+  DW_COPY(weight);
+  return absl::OkStatus();
 }
 
 #undef DW_COPY
@@ -269,6 +309,9 @@ absl::StatusOr<TrainOptions> ToOptions(const v1::TrainConfig& message) {
   DW_RETURN_IF_ERROR(Copy(message.data(), &options.data));
   Copy(message.optimizer(), &options.optimizer);
   options.loss = ToLoss(message.loss());
+  options.balance = message.balance() == v1::TrainConfig::BALANCE_PAPER ? BalanceKind::kPaper
+                                                                        : BalanceKind::kGshard;
+  if (message.has_distill()) DW_RETURN_IF_ERROR(Copy(message.distill(), &options.distill));
   options.precision = message.precision() == v1::TrainConfig::PRECISION_BF16 ? TrainPrecision::kBf16
                                                                              : TrainPrecision::kF32;
   if (message.has_evaluate() && message.evaluate().pairs_dir().empty()) {
