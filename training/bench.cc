@@ -80,6 +80,7 @@ TrainOptions RunOf(const BenchOptions& options, const ModelConfig& model) {
   TrainOptions run = options.run.value_or(TrainOptions{});
   run.model = model;
   run.init_from.clear();
+  run.distill = {};
   run.batch = options.batch;
   run.accumulate = 1;
   run.data.crop_px = options.size_px;
@@ -89,11 +90,13 @@ TrainOptions RunOf(const BenchOptions& options, const ModelConfig& model) {
 }
 
 // Whose truth is its input: a step takes as long.
-Batch RandomBatch(const BenchOptions& options) {
+Batch RandomBatch(const BenchOptions& options, const ModelConfig& model) {
   const at::Tensor tiles = RandomTiles(options);
   const float* begin = tiles.const_data_ptr<float>();
   const std::vector<float> values(begin, begin + tiles.numel());
-  return {values, values, std::vector<CropNote>(static_cast<size_t>(options.batch))};
+  CropNote note;
+  if (!model.tasks.empty()) note.gate = model.tasks.front();
+  return {values, values, std::vector<CropNote>(static_cast<size_t>(options.batch), note)};
 }
 
 // A rate at which nothing is learned that could change the time.
@@ -108,7 +111,7 @@ absl::StatusOr<Timed> Training(const BenchOptions& options, const ModelConfig& m
   const TrainOptions run = RunOf(options, model);
   DW_ASSIGN_OR_RETURN(TrainState begin, BeginState(run));
   auto state = std::make_shared<TrainState>(std::move(begin));
-  const auto step = [=, batch = RandomBatch(options)]() -> absl::Status {
+  const auto step = [=, batch = RandomBatch(options, model)]() -> absl::Status {
     LearnFrom(run, batch, *state);
     ApplyGradients(run, kLearningRate, *state);
     return absl::OkStatus();
@@ -216,6 +219,7 @@ absl::StatusOr<std::vector<LoadingRound>> RunLoadingBench(const TrainOptions& gi
   TrainOptions options = given;
   options.steps = int64_t{1} << 40;  // the loader must not come to an end
   options.init_from.clear();
+  options.distill = {};
   at::set_num_threads(options.threads > 0 ? options.threads : UsableProcessors());
   DW_ASSIGN_OR_RETURN(const std::unique_ptr<Dataset> dataset,
                       Dataset::Open(options.data, options.seed));

@@ -73,6 +73,8 @@ absl::Status CheckSizes(const PicturePair& pair) {
   return absl::OkStatus();
 }
 
+std::string TaskOf(const PairedSource& pairs) { return pairs.task.empty() ? "pairs" : pairs.task; }
+
 RgbImage ToInterleaved(const std::vector<float>& planes, int side) {
   const size_t plane = static_cast<size_t>(side) * side;
   RgbImage image{side, side, std::vector<float>(3 * plane)};
@@ -143,6 +145,13 @@ absl::StatusOr<std::vector<PicturePair>> ListPairs(const std::string& input_dir,
   return pairs;
 }
 
+std::vector<std::string> SourceTasks(const DataOptions& data) {
+  std::vector<std::string> tasks;
+  for (const PairedSource& paired : data.pairs) tasks.push_back(TaskOf(paired));
+  for (const CleanSource& clean : data.clean) tasks.push_back(clean.weather);
+  return tasks;
+}
+
 Dataset::Dataset(DataOptions options, uint64_t seed)
     : options_(std::move(options)),
       seed_(seed),
@@ -164,7 +173,8 @@ int Dataset::Task(const std::string& name) {
 absl::Status Dataset::AddPairs(const PairedSource& paired) {
   Source source;
   source.weight = paired.weight;
-  source.note = {Task(paired.task.empty() ? "pairs" : paired.task), paired.loss_weight};
+  const std::string task = TaskOf(paired);
+  source.note = {Task(task), paired.loss_weight, task};
   DW_ASSIGN_OR_RETURN(source.pictures, ListPairs(paired.input_dir, paired.truth_dir));
   for (const PicturePair& pair : source.pictures) DW_RETURN_IF_ERROR(CheckSizes(pair));
   sources_.push_back(std::move(source));
@@ -174,7 +184,7 @@ absl::Status Dataset::AddPairs(const PairedSource& paired) {
 absl::Status Dataset::AddClean(const CleanSource& clean) {
   Source source;
   source.weight = clean.weight;
-  source.note = {Task(clean.weather), clean.loss_weight};
+  source.note = {Task(clean.weather), clean.loss_weight, clean.weather};
   source.clean = true;
   source.untouched_share = clean.untouched_share;
   DW_ASSIGN_OR_RETURN(source.weather, ParseWeather(clean.weather));
@@ -300,7 +310,9 @@ absl::StatusOr<CropNote> Dataset::Load(int64_t step, int64_t index, float* input
     ApplySymmetry(symmetry, side, planes);
   }
   std::copy(planes.begin(), planes.end(), input);
-  return CropNote{untouched ? kUntouchedTask : source.note.task, source.note.loss_weight};
+  CropNote note = source.note;
+  if (untouched) note.task = kUntouchedTask;
+  return note;
 }
 
 }  // namespace deweather

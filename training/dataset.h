@@ -44,10 +44,14 @@ absl::StatusOr<std::vector<std::string>> ListPictures(const std::string& folder)
 absl::StatusOr<std::vector<PicturePair>> ListPairs(const std::string& input_dir,
                                                    const std::string& truth_dir);
 
+// The task of each source, pairs before clean pictures: "pairs" where pairs have none, or the weather.
+std::vector<std::string> SourceTasks(const DataOptions& data);
+
 // What else there is to know of a crop.
 struct CropNote {
   int task = 0;  // index into Dataset::tasks()
   double loss_weight = 1;
+  std::string gate = {};  // task of its source, whose gate it takes, also where `task` is "clean"
 };
 
 class Dataset {

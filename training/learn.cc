@@ -1,16 +1,26 @@
 #include "training/learn.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 
+#include <algorithm>
 #include <cmath>
 
-#include "model/network.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "model/base/random_key.h"
+#include "model/base/status_macros.h"
+#include "model/checkpoint.h"
 #include "training/loss.h"
 
 namespace deweather {
 namespace {
+
+at::ScalarType DtypeOf(const TrainOptions& options) {
+  return options.precision == TrainPrecision::kBf16 ? at::kBFloat16 : at::kFloat;
+}
 
 // The vector's own memory.
 at::Tensor Pictures(const std::vector<float>& values, const TrainOptions& options) {
@@ -26,6 +36,71 @@ at::Tensor Weights(const Batch& batch) {
   return weights;
 }
 
+// What the dropout of each crop is a function of: its place in the step, whichever pass it is in.
+at::Tensor Keys(uint64_t seed, const Batch& batch) {
+  const at::Tensor keys = at::empty({std::ssize(batch.notes)}, at::kLong);
+  int64_t* key = keys.mutable_data_ptr<int64_t>();
+  for (int64_t i = 0; i < keys.numel(); ++i) {
+    key[i] = static_cast<int64_t>(RandomKey(
+        {seed, static_cast<uint64_t>(batch.step), static_cast<uint64_t>(batch.first_crop + i)}));
+  }
+  return keys;
+}
+
+// Each crop's gate among `tasks`; undefined where there are none.
+at::Tensor GatesOf(const std::vector<std::string>& tasks, const Batch& batch) {
+  if (tasks.empty()) return {};
+  const at::Tensor gates = at::empty({std::ssize(batch.notes)}, at::kLong);
+  int64_t* gate = gates.mutable_data_ptr<int64_t>();
+  for (const CropNote& note : batch.notes) {
+    *gate++ = std::find(tasks.begin(), tasks.end(), note.gate) - tasks.begin();
+  }
+  return gates;
+}
+
+PassOptions PassOf(const TrainOptions& options, const Batch& batch) {
+  PassOptions pass{.tasks = GatesOf(options.model.tasks, batch)};
+  pass.calibrate = options.model.calibration != Calibration::kNone;
+  if (pass.calibrate || options.uncertainty_weight > 0) pass.keys = Keys(options.seed, batch);
+  return pass;
+}
+
+at::Tensor CropLosses(const TrainOptions& options, const at::Tensor& restored,
+                      const at::Tensor& truth) {
+  const at::Tensor losses = TaskLoss(options.loss, restored, truth);  // [B]
+  if (options.frequency_weight <= 0) return losses;
+  return losses + options.frequency_weight * FrequencyLoss(restored, truth);
+}
+
+// As the teacher restores when it serves: one pass, no dropout.
+at::Tensor PicturesOf(const Network& teacher, const at::Tensor& input, const Batch& batch) {
+  const at::NoGradGuard no_grad;
+  return Forward(teacher, input, {.tasks = GatesOf(teacher.config.tasks, batch)}).pictures;
+}
+
+// Adds a term to the total and returns its value.
+double AddTerm(double weight, const at::Tensor& term, at::Tensor& total) {
+  total = total + weight * term;
+  return term.item<double>();
+}
+
+absl::Status CheckTeacher(const ModelConfig& teacher, const DataOptions& data) {
+  if (data.crop_px % teacher.patch != 0) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "data.crop_px is %d; it must be a multiple of the patch of distill.teacher, %d",
+        data.crop_px, teacher.patch));
+  }
+  if (teacher.tasks.empty()) return absl::OkStatus();
+  for (const std::string& task : SourceTasks(data)) {
+    if (std::find(teacher.tasks.begin(), teacher.tasks.end(), task) != teacher.tasks.end())
+      continue;
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "distill.teacher has no gate for the task '%s' of the data; its tasks are %s", task,
+        absl::StrJoin(teacher.tasks, ", ")));
+  }
+  return absl::OkStatus();
+}
+
 std::vector<double> ToVector(const at::Tensor& values) {
   const at::Tensor exact = values.detach().to(at::kDouble).contiguous();
   const double* begin = exact.const_data_ptr<double>();
@@ -34,21 +109,35 @@ std::vector<double> ToVector(const at::Tensor& values) {
 
 }  // namespace
 
-PassLoss LearnFrom(const TrainOptions& options, const Batch& batch, TrainState& state) {
-  const at::ScalarType dtype =
-      options.precision == TrainPrecision::kBf16 ? at::kBFloat16 : at::kFloat;
-  const Network network = BindNetwork(options.model, CastParameters(state.weights, dtype));
-  const NetworkOutput output = Forward(network, Pictures(batch.input, options));
-  const at::Tensor truth = Pictures(batch.truth, options);
-  at::Tensor losses = TaskLoss(options.loss, output.pictures, truth);  // [B]
-  if (options.frequency_weight > 0) {
-    losses = losses + options.frequency_weight * FrequencyLoss(output.pictures, truth);
-  }
-  const at::Tensor weighted = (Weights(batch) * losses).mean();
+absl::StatusOr<std::optional<Network>> LoadTeacher(const TrainOptions& options) {
+  if (options.distill.teacher.empty()) return std::nullopt;
+  DW_ASSIGN_OR_RETURN(const Checkpoint checkpoint, LoadCheckpoint(options.distill.teacher));
+  DW_RETURN_IF_ERROR(CheckTeacher(checkpoint.config, options.data));
+  return BindNetwork(checkpoint.config, CastParameters(checkpoint.parameters, DtypeOf(options)));
+}
+
+PassLoss LearnFrom(const TrainOptions& options, const Batch& batch, TrainState& state,
+                   const Network* teacher) {
+  const Network network =
+      BindNetwork(options.model, CastParameters(state.weights, DtypeOf(options)));
+  const at::Tensor input = Pictures(batch.input, options);
+  const NetworkOutput output = Forward(network, input, PassOf(options, batch));
+  const at::Tensor losses =
+      CropLosses(options, output.pictures, Pictures(batch.truth, options));  // [B]
+  const at::Tensor weights = Weights(batch);                                 // [B]
+  at::Tensor total = (weights * losses).mean();
+  PassLoss loss{.weighted = total.item<double>(), .crop_losses = ToVector(losses)};
   const at::Tensor balance = BalanceLoss(options.balance, output.gates, KeptCounts(output.gates));
-  const at::Tensor total = weighted + options.balance_weight * balance;
-  PassLoss loss{total.item<double>(), weighted.item<double>(), balance.item<double>(),
-                ToVector(losses)};
+  loss.balance = AddTerm(options.balance_weight, balance, total);
+  if (options.uncertainty_weight > 0) {
+    loss.uncertainty = AddTerm(options.uncertainty_weight, UncertaintyLoss(output.gates), total);
+  }
+  if (teacher != nullptr) {
+    const at::Tensor apart =
+        TaskLoss(options.loss, output.pictures, PicturesOf(*teacher, input, batch));  // [B]
+    loss.distill = AddTerm(options.distill.weight, (weights * apart).mean(), total);
+  }
+  loss.total = total.item<double>();
   if (std::isfinite(loss.total)) (total / options.accumulate).backward();
   return loss;
 }

@@ -1,29 +1,44 @@
 // One pass of training: what the network makes of a batch of crops, and the gradient of its loss.
+//
+// Math     total = L_ts + lambda1 L_lb + lambda2 L_uc + lambda3 L_kd     [Eq. 8; Hinton et al. 2015]
+//          L_ts = 1/B sum_b w_b (TaskLoss_b + frequency_weight FrequencyLoss_b)
+//          L_lb = BalanceLoss, L_uc = UncertaintyLoss; lambda1 balance_weight, lambda2 uncertainty_weight
+//          L_kd = 1/B sum_b w_b TaskLoss_b against the teacher's picture; lambda3 distill.weight
 
 #ifndef DEWEATHER_TRAINING_LEARN_H_
 #define DEWEATHER_TRAINING_LEARN_H_
 
+#include <optional>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "model/base/train_options.h"
+#include "model/network.h"
 #include "training/loader.h"
 #include "training/train_state.h"
 
 namespace deweather {
 
+// Terms are before their weights.
 struct PassLoss {
-  double total = 0;                 // that is differentiated
-  double weighted = 0;              // of it, the crops' part: a mean over them
-  double balance = 0;               // BalanceLoss, before its weight
-  std::vector<double> crop_losses;  // [B], before their weights
+  double total = 0;                      // that is differentiated
+  double weighted = 0;                   // L_ts
+  double balance = 0;                    // L_lb
+  double uncertainty = 0;                // L_uc; 0 where it has no weight, as it is not computed
+  double distill = 0;                    // L_kd; 0 without a teacher
+  std::vector<double> crop_losses = {};  // [B], of L_ts before w_b
 };
 
-// Math     total = 1/B sum_b w_b (TaskLoss_b + frequency_weight FrequencyLoss_b)
-//                  + balance_weight BalanceLoss
+// The frozen network of options.distill.teacher, in the precision of the run; none if that is empty. What
+// LoadCheckpoint says; INVALID_ARGUMENT it has no gate for a task of `data`, or crops do not fit its patch.
+absl::StatusOr<std::optional<Network>> LoadTeacher(const TrainOptions& options);
+
+// Dropout of the router's passes is a function of (options.seed, step, index of the crop in the step).
 // Adds the gradient of total / accumulate to the weights', so that the passes of a step make the gradient
 // of their mean; batch 8 and batch 4 twice differ by rounding and by BalanceLoss, which is taken over each
-// pass. If the total is not finite, no gradient is added. Throws c10::Error.
-PassLoss LearnFrom(const TrainOptions& options, const Batch& batch, TrainState& state);
+// pass. If the total is not finite, no gradient is added. `teacher` may be null. Throws c10::Error.
+PassLoss LearnFrom(const TrainOptions& options, const Batch& batch, TrainState& state,
+                   const Network* teacher = nullptr);
 
 }  // namespace deweather
 

@@ -48,6 +48,8 @@ absl::StatusOr<const Batch*> Loader::Next() {
   // A batch that another thread completes after that is lost: an end is an end.
   ended_ = ended_ || made_[place] < batch_;
   if (ended_) return failure_;
+  batches_[place].step = next_ / accumulate_;
+  batches_[place].first_crop = next_ % accumulate_ * batch_;
   // The batch before this one comes back; its place is the one of pass next_ + prefetch_.
   made_[Place(next_ + prefetch_)] = 0;
   ++next_;

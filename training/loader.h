@@ -25,6 +25,8 @@ struct Batch {
   std::vector<float> input;  // [B][3][crop_px][crop_px] in [0,1]
   std::vector<float> truth;
   std::vector<CropNote> notes;  // [B]
+  int64_t step = 0;
+  int64_t first_crop = 0;  // its index in the step
 };
 
 class Loader {

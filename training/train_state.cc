@@ -59,9 +59,12 @@ TrainState FromWeights(Parameters weights) {
   return state;
 }
 
-// The same network, whatever its name and the tiles it prefers.
+// The same network, whatever its name, the tiles it prefers and what becomes of its gates in training.
 bool SameNetwork(ModelConfig a, const ModelConfig& b) {
   a.name = b.name;
+  a.calibration = b.calibration;
+  a.router_passes = b.router_passes;
+  a.router_dropout = b.router_dropout;
   a.tile_px = b.tile_px;
   a.overlap_px = b.overlap_px;
   return a == b;
@@ -170,12 +173,7 @@ absl::StatusOr<SavedState> Parse(std::string_view file) {
   return saved;
 }
 
-}  // namespace
-
-absl::StatusOr<TrainState> BeginState(const TrainOptions& options) {
-  if (options.init_from.empty()) {
-    return FromWeights(InitialParameters(options.model, options.seed));
-  }
+absl::StatusOr<TrainState> FromCheckpoint(const TrainOptions& options) {
   DW_ASSIGN_OR_RETURN(Checkpoint checkpoint, LoadCheckpoint(options.init_from));
   if (!SameNetwork(checkpoint.config, options.model)) {
     return absl::InvalidArgumentError(
@@ -183,6 +181,16 @@ absl::StatusOr<TrainState> BeginState(const TrainOptions& options) {
                         checkpoint.config.name));
   }
   return FromWeights(std::move(checkpoint.parameters));
+}
+
+}  // namespace
+
+absl::StatusOr<TrainState> BeginState(const TrainOptions& options) {
+  if (!options.init_from.empty()) return FromCheckpoint(options);
+  if (options.distill.teacher.empty()) {
+    return FromWeights(InitialParameters(options.model, options.seed));
+  }
+  return absl::UnimplementedError("distill.teacher without init_from");
 }
 
 double ApplyGradients(const TrainOptions& options, double learning_rate, TrainState& state) {

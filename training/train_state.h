@@ -44,8 +44,9 @@ struct TrainState {
   Parameters second_moment;
 };
 
-// Of a run that has not begun: random weights, or those of options.init_from.
-// INVALID_ARGUMENT when init_from holds another network, naming the model.
+// Of a run that has not begun: random weights, those of options.init_from, or without them what its
+// teacher's make (model/fuse.h). INVALID_ARGUMENT when init_from holds another network, naming the model, or
+// when nothing can be made of the teacher's.
 absl::StatusOr<TrainState> BeginState(const TrainOptions& options);
 
 // One AdamW step from the weights' gradients [Loshchilov & Hutter 2019], then the average; clears the
