@@ -1,0 +1,27 @@
+// What a model is told beside the tiles of one picture, where no server does it.
+//
+// Threads  pure functions
+
+#ifndef DEWEATHER_TRAINING_TILE_PASS_H_
+#define DEWEATHER_TRAINING_TILE_PASS_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "model/image/tiling.h"
+#include "model/restorer.h"
+
+namespace deweather {
+
+// Index of `task` in a model's tasks; -1 where it has none. INVALID_ARGUMENT an unknown one, and
+// lists those there are.
+absl::StatusOr<int> FindTask(const std::vector<std::string>& tasks, const std::string& task);
+
+// Keys and tasks of the tiles from `first` on, `count` of them. A tile's passes are a function of its
+// place in the picture, the same as the server's at seed 0.
+ForwardOptions OptionsFor(const TileGrid& grid, int first, int count, int task);
+
+}  // namespace deweather
+
+#endif  // DEWEATHER_TRAINING_TILE_PASS_H_
