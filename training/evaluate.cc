@@ -7,6 +7,7 @@
 #include <cstring>
 #include <filesystem>
 #include <iterator>
+#include <numeric>
 #include <set>
 #include <utility>
 
@@ -16,10 +17,12 @@
 #include "model/base/file.h"
 #include "model/base/name.h"
 #include "model/base/status_macros.h"
+#include "model/checkpoint.h"
 #include "model/image/codec.h"
 #include "model/image/tiling.h"
 #include "model/restorer.h"
 #include "training/dataset.h"
+#include "training/tile_pass.h"
 #include "training/tools.h"
 
 namespace deweather {
@@ -54,11 +57,32 @@ absl::StatusOr<TileSpec> Changed(TileSpec spec, const TilingChange& change) {
   return spec;
 }
 
+absl::Status NoGates(const std::string& model) {
+  return absl::InvalidArgumentError(absl::StrFormat(
+      "model '%s' routes nothing: it has no gates that could be calibrated", model));
+}
+
+absl::Status CheckCalibration(const std::string& model, const ModelConfig& config) {
+  if (!config.routed()) return NoGates(model);
+  if (config.calibration != Calibration::kNone) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrFormat(
+      "model '%s' has calibration '%s': its gates are those of one pass, not of several", model,
+      Name(config.calibration)));
+}
+
+absl::StatusOr<Restorer> Open(const std::string& model, const EvaluationOptions& options) {
+  if (model == "identity") {
+    if (options.calibrated) return NoGates(model);
+    return IdentityRestorer(TileSpec{});
+  }
+  DW_ASSIGN_OR_RETURN(const Checkpoint checkpoint, LoadCheckpoint(model));
+  if (options.calibrated) DW_RETURN_IF_ERROR(CheckCalibration(model, checkpoint.config));
+  return MakeRestorer(checkpoint, options.load);
+}
+
 absl::StatusOr<Restorer> Load(const std::string& model, const EvaluationOptions& options) {
-  absl::StatusOr<Restorer> restorer = IdentityRestorer(TileSpec{});
-  if (model != "identity") restorer = LoadRestorer(model, options.load);
-  DW_RETURN_IF_ERROR(restorer.status());
-  DW_ASSIGN_OR_RETURN(restorer->spec.tile, Changed(restorer->spec.tile, options.tiling));
+  DW_ASSIGN_OR_RETURN(Restorer restorer, Open(model, options));
+  DW_ASSIGN_OR_RETURN(restorer.spec.tile, Changed(restorer.spec.tile, options.tiling));
   return restorer;
 }
 
@@ -87,12 +111,87 @@ absl::Status CheckNames(const std::vector<PairSet>& sets) {
   return absl::OkStatus();
 }
 
+// Index of the gate that a set's pictures get; -1 of a model that has one for all.
+absl::StatusOr<int> TaskOf(const Restorer& restorer, const PairSet& set,
+                           const EvaluationOptions& options) {
+  const absl::StatusOr<int> task =
+      FindTask(restorer.spec.tasks, options.task.empty() ? set.name : options.task);
+  if (task.ok()) return task;
+  return Annotate(task.status(),
+                  absl::StrFormat("set '%s', model '%s'", set.name, restorer.spec.name));
+}
+
+absl::Status CheckTasks(const std::vector<Restorer>& restorers, const std::vector<PairSet>& sets,
+                        const EvaluationOptions& options) {
+  const bool any = std::any_of(restorers.begin(), restorers.end(), [](const Restorer& restorer) {
+    return !restorer.spec.tasks.empty();
+  });
+  if (!any && !options.task.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("task '%s' of models that have one gate for all tasks", options.task));
+  }
+  for (const Restorer& restorer : restorers) {
+    for (const PairSet& set : sets) DW_RETURN_IF_ERROR(TaskOf(restorer, set, options).status());
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckSheet(size_t sets, int worst) {
   const size_t rows = worst > 0 ? sets * (static_cast<size_t>(worst) + 2) : 0;
   if (rows <= kMaxSheetRows) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrFormat("the sheet would have %d rows, the limit is %d", rows, kMaxSheetRows));
 }
+
+// --- routing ---
+
+// Over all tiles so far.
+class RoutingSum {
+ public:
+  explicit RoutingSum(const RoutingSpec& spec) : entropy_(static_cast<size_t>(spec.layers)) {
+    for (size_t layer = 0; layer < entropy_.size(); ++layer) {
+      const int experts =
+          spec.experts_by_layer.empty() ? spec.experts : spec.experts_by_layer[layer];
+      places_.emplace_back(static_cast<size_t>(experts));
+    }
+  }
+
+  void Add(const Restored& restored) {
+    const auto tokens = restored.tokens.accessor<int64_t, 3>();
+    const auto ratio = restored.entropy.accessor<double, 2>();
+    for (int64_t tile = 0; tile < tokens.size(0); ++tile) {
+      for (size_t layer = 0; layer < places_.size(); ++layer) {
+        AddTile(tokens[tile][static_cast<int64_t>(layer)], ratio[tile][static_cast<int64_t>(layer)],
+                layer);
+      }
+    }
+  }
+
+  std::vector<ExpertUse> Use() const {
+    std::vector<ExpertUse> use;
+    for (size_t layer = 0; layer < places_.size(); ++layer) {
+      const double all = std::accumulate(places_[layer].begin(), places_[layer].end(), 0.0);
+      ExpertUse& one = use.emplace_back();
+      for (const double places : places_[layer]) one.load.push_back(places / all);
+      one.entropy_ratio = entropy_[layer] / all;
+    }
+    return use;
+  }
+
+ private:
+  void AddTile(const at::TensorAccessor<int64_t, 1>& tokens, double ratio, size_t layer) {
+    double all = 0;
+    for (size_t expert = 0; expert < places_[layer].size(); ++expert) {
+      const auto count = static_cast<double>(tokens[static_cast<int64_t>(expert)]);
+      places_[layer][expert] += count;
+      all += count;
+    }
+    entropy_[layer] += ratio * all;
+  }
+
+  std::vector<std::vector<double>> places_;  // [L][E] units times K that each expert was kept for
+  std::vector<double> entropy_;              // [L] each tile's ratio times its places
+};
 
 // --- pictures ---
 
@@ -117,23 +216,42 @@ absl::StatusOr<MeasuredSet> MeasureInputs(const PairSet& set) {
   return measured;
 }
 
-absl::Status RestoreImage(const Restorer& restorer, Image* image) {
-  const TileGrid grid(image->width, image->height, restorer.spec.tile);
+// How a model restores the pictures of one set.
+struct Pass {
+  const Restorer& restorer;
+  bool calibrated = false;
+  int task = -1;
+};
+
+absl::StatusOr<Pass> PassFor(const Restorer& restorer, const PairSet& set,
+                             const EvaluationOptions& options) {
+  DW_ASSIGN_OR_RETURN(const int task, TaskOf(restorer, set, options));
+  return Pass{restorer, options.calibrated, task};
+}
+
+absl::Status RestoreImage(const Pass& pass, Image* image, RoutingSum& routing) {
+  const TileSpec& spec = pass.restorer.spec.tile;
+  const TileGrid grid(image->width, image->height, spec);
+  int next = 0;
   const RunTiles run = [&](int count, const float* tiles, float* restored) -> absl::Status {
     const at::Tensor batch = at::from_blob(
         const_cast<float*>(tiles), {count, 3, grid.tile_height(), grid.tile_width()}, at::kFloat);
-    DW_ASSIGN_OR_RETURN(const Restored output, restorer.forward(batch, ForwardOptions{}));
+    ForwardOptions options = OptionsFor(grid, next, count, pass.task);
+    options.calibrated = pass.calibrated;
+    DW_ASSIGN_OR_RETURN(const Restored output, pass.restorer.forward(batch, options));
     std::memcpy(restored, output.tiles.const_data_ptr<float>(), output.tiles.nbytes());
+    routing.Add(output);
+    next += count;
     return absl::OkStatus();
   };
-  return RestoreTiled(image, restorer.spec.tile, kBatch, /*strength=*/1, run);
+  return RestoreTiled(image, spec, kBatch, /*strength=*/1, run);
 }
 
-absl::StatusOr<Image> RestoreFile(const Restorer& restorer, const std::string& path,
-                                  double& seconds) {
+absl::StatusOr<Image> RestoreFile(const Pass& pass, const std::string& path, double& seconds,
+                                  RoutingSum& routing) {
   DW_ASSIGN_OR_RETURN(Image image, DecodeFile(path));
   const absl::Time begin = absl::Now();
-  const absl::Status status = RestoreImage(restorer, &image);
+  const absl::Status status = RestoreImage(pass, &image, routing);
   seconds += absl::ToDoubleSeconds(absl::Now() - begin);
   if (status.ok()) return image;
   return Annotate(status, path);
@@ -149,28 +267,37 @@ absl::Status WritePng(const Image& image, const std::string& folder, const std::
 
 // --- one model on one set ---
 
-absl::StatusOr<EvaluatedPicture> EvaluatePair(const Restorer& restorer, const PicturePair& pair,
-                                              const std::string& output_dir, double& seconds) {
+absl::StatusOr<EvaluatedPicture> EvaluatePair(const Pass& pass, const PicturePair& pair,
+                                              const std::string& output_dir, double& seconds,
+                                              RoutingSum& routing) {
   EvaluatedPicture picture;
   picture.name = FileName(pair.input);
-  DW_ASSIGN_OR_RETURN(const Image image, RestoreFile(restorer, pair.input, seconds));
+  DW_ASSIGN_OR_RETURN(const Image image, RestoreFile(pass, pair.input, seconds, routing));
   DW_ASSIGN_OR_RETURN(const Image truth, DecodeFile(pair.truth));
   DW_ASSIGN_OR_RETURN(picture.restored, ComparePair(image, truth, pair));
   if (!output_dir.empty()) DW_RETURN_IF_ERROR(WritePng(image, output_dir, picture.name));
   return picture;
 }
 
-absl::StatusOr<Evaluation> EvaluateSet(const Restorer& restorer, const MeasuredSet& measured,
+// `pass` as an evaluation tells of it.
+Evaluation Begun(const Pass& pass, const PairSet& set) {
+  const RestorerSpec& spec = pass.restorer.spec;
+  Evaluation evaluation{.set = set, .model = spec.name, .version = spec.version};
+  evaluation.tile = spec.tile;
+  evaluation.calibrated = pass.calibrated;
+  if (pass.task >= 0) evaluation.task = spec.tasks[static_cast<size_t>(pass.task)];
+  return evaluation;
+}
+
+absl::StatusOr<Evaluation> EvaluateSet(const Pass& pass, const MeasuredSet& measured,
                                        const std::string& output_dir,
                                        const std::function<absl::Status()>& done) {
-  Evaluation evaluation{.set = measured.set,
-                        .model = restorer.spec.name,
-                        .version = restorer.spec.version,
-                        .tile = restorer.spec.tile};
+  Evaluation evaluation = Begun(pass, measured.set);
+  RoutingSum routing(pass.restorer.spec.routing);
   std::vector<Quality> restored;
   for (size_t i = 0; i < measured.pairs.size(); ++i) {
-    DW_ASSIGN_OR_RETURN(EvaluatedPicture picture,
-                        EvaluatePair(restorer, measured.pairs[i], output_dir, evaluation.seconds));
+    DW_ASSIGN_OR_RETURN(EvaluatedPicture picture, EvaluatePair(pass, measured.pairs[i], output_dir,
+                                                               evaluation.seconds, routing));
     picture.input = measured.inputs[i];
     restored.push_back(picture.restored);
     evaluation.pictures.push_back(std::move(picture));
@@ -178,6 +305,7 @@ absl::StatusOr<Evaluation> EvaluateSet(const Restorer& restorer, const MeasuredS
   }
   evaluation.input = Mean(measured.inputs);
   evaluation.restored = Mean(restored);
+  evaluation.routing = routing.Use();
   return evaluation;
 }
 
@@ -259,7 +387,8 @@ absl::Status AddCell(SheetRow& row, const Image& image, int side_px, std::string
 // The picture is restored once more: to keep all until the worst are known would take their memory.
 absl::StatusOr<SheetRow> RowOf(const PickedPicture& picked, const MeasuredSet& measured,
                                const std::vector<Restorer>& restorers,
-                               const std::vector<Evaluation>& of_set) {
+                               const std::vector<Evaluation>& of_set,
+                               const EvaluationOptions& options) {
   const PicturePair& pair = measured.pairs[picked.index];
   const int side_px = SheetCellPx(static_cast<int>(restorers.size()) + 2);
   SheetRow row;
@@ -269,7 +398,9 @@ absl::StatusOr<SheetRow> RowOf(const PickedPicture& picked, const MeasuredSet& m
   DW_RETURN_IF_ERROR(AddCell(row, input, side_px, absl::StrFormat("%.2f dB input", input_db)));
   for (size_t m = 0; m < restorers.size(); ++m) {
     double ignored_seconds = 0;
-    DW_ASSIGN_OR_RETURN(const Image image, RestoreFile(restorers[m], pair.input, ignored_seconds));
+    RoutingSum ignored(restorers[m].spec.routing);
+    DW_ASSIGN_OR_RETURN(const Pass pass, PassFor(restorers[m], measured.set, options));
+    DW_ASSIGN_OR_RETURN(const Image image, RestoreFile(pass, pair.input, ignored_seconds, ignored));
     const double db = of_set[m].pictures[picked.index].restored.psnr_rgb;
     const std::string caption = absl::StrFormat("%.2f dB %s", db, Label(restorers[m], restorers));
     DW_RETURN_IF_ERROR(AddCell(row, image, side_px, caption));
@@ -306,17 +437,18 @@ absl::StatusOr<std::vector<MeasuredSet>> MeasureAll(const std::vector<PairSet>& 
 
 // `done` is called after each picture.
 absl::Status CompareOn(const MeasuredSet& measured, const std::vector<Restorer>& restorers,
-                       const std::vector<std::string>& output_dirs, int sheet_worst,
-                       const std::function<absl::Status()>& done, Comparison& comparison) {
+                       const std::vector<std::string>& output_dirs,
+                       const EvaluationOptions& options, const std::function<absl::Status()>& done,
+                       Comparison& comparison) {
   std::vector<Evaluation> of_set;
   for (size_t m = 0; m < restorers.size(); ++m) {
-    DW_ASSIGN_OR_RETURN(Evaluation evaluation,
-                        EvaluateSet(restorers[m], measured, output_dirs[m], done));
+    DW_ASSIGN_OR_RETURN(const Pass pass, PassFor(restorers[m], measured.set, options));
+    DW_ASSIGN_OR_RETURN(Evaluation evaluation, EvaluateSet(pass, measured, output_dirs[m], done));
     of_set.push_back(std::move(evaluation));
   }
-  if (sheet_worst > 0) {
-    for (const PickedPicture& picked : PickPictures(of_set, sheet_worst)) {
-      DW_ASSIGN_OR_RETURN(SheetRow row, RowOf(picked, measured, restorers, of_set));
+  if (options.sheet_worst > 0) {
+    for (const PickedPicture& picked : PickPictures(of_set, options.sheet_worst)) {
+      DW_ASSIGN_OR_RETURN(SheetRow row, RowOf(picked, measured, restorers, of_set, options));
       comparison.sheet.push_back(std::move(row));
     }
   }
@@ -332,6 +464,7 @@ absl::StatusOr<Comparison> Compare(const std::vector<std::string>& models,
   DW_RETURN_IF_ERROR(CheckNames(sets));
   DW_RETURN_IF_ERROR(CheckSheet(sets.size(), options.sheet_worst));
   DW_ASSIGN_OR_RETURN(const std::vector<Restorer> restorers, LoadAll(models, options));
+  DW_RETURN_IF_ERROR(CheckTasks(restorers, sets, options));
   DW_ASSIGN_OR_RETURN(const auto folders, MakeOutputDirs(options.output_dir, restorers, sets));
   DW_ASSIGN_OR_RETURN(const std::vector<MeasuredSet> measured, MeasureAll(sets));
   if (options.threads > 0) at::set_num_threads(options.threads);
@@ -345,8 +478,7 @@ absl::StatusOr<Comparison> Compare(const std::vector<std::string>& models,
   };
   Comparison comparison;
   for (size_t i = 0; i < measured.size(); ++i) {
-    DW_RETURN_IF_ERROR(
-        CompareOn(measured[i], restorers, folders[i], options.sheet_worst, count, comparison));
+    DW_RETURN_IF_ERROR(CompareOn(measured[i], restorers, folders[i], options, count, comparison));
   }
   return comparison;
 }
@@ -355,12 +487,13 @@ absl::StatusOr<std::vector<SheetRow>> SheetOf(const std::string& model,
                                               const std::vector<Evaluation>& evaluations, int worst,
                                               const std::function<bool()>& stop) {
   DW_RETURN_IF_ERROR(CheckSheet(evaluations.size(), worst));
-  DW_ASSIGN_OR_RETURN(const std::vector<Restorer> restorers, LoadAll({model}, EvaluationOptions{}));
+  const EvaluationOptions options;
+  DW_ASSIGN_OR_RETURN(const std::vector<Restorer> restorers, LoadAll({model}, options));
   std::vector<SheetRow> rows;
   for (const Evaluation& evaluation : evaluations) {
     DW_ASSIGN_OR_RETURN(const MeasuredSet measured, Recall(evaluation));
     for (const PickedPicture& picked : PickPictures({evaluation}, worst)) {
-      DW_ASSIGN_OR_RETURN(SheetRow row, RowOf(picked, measured, restorers, {evaluation}));
+      DW_ASSIGN_OR_RETURN(SheetRow row, RowOf(picked, measured, restorers, {evaluation}, options));
       rows.push_back(std::move(row));
       if (stop()) return absl::CancelledError("stopped");
     }

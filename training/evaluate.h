@@ -27,6 +27,8 @@ struct TilingChange {
 struct EvaluationOptions {
   LoadOptions load;
   TilingChange tiling;
+  bool calibrated = false;      // gates of M passes, after the networks' calibration
+  std::string task = "";        // for models that have tasks; empty: each set's name
   int threads = 0;              // of Torch; 0: as many as it has now
   std::string output_dir = "";  // gets every restored picture as a PNG of its name, in a folder of
       // its model and its set where there are several; empty: none is kept
@@ -42,8 +44,9 @@ struct Comparison {
 
 // Every model on every set. A model, a checkpoint's path or "identity", is loaded once.
 // INVALID_ARGUMENT a model or the name of a set given twice, a tiling that TileSpec does not allow,
-// tiles over 4096 px, a sheet of over 64 rows, output that would replace a set's pictures, or a pair
-// of different sizes or under 11 px a side, both files named; NOT_FOUND no folder for the output.
+// tiles over 4096 px, a sheet of over 64 rows, output that would replace a set's pictures, `calibrated`
+// of a model without a router or calibration, a task that a model does not have or none has, or a
+// pair of different sizes or under 11 px a side, both files named; NOT_FOUND no folder for the output.
 absl::StatusOr<Comparison> Compare(const std::vector<std::string>& models,
                                    const std::vector<PairSet>& sets,
                                    const EvaluationOptions& options);

@@ -37,24 +37,36 @@ struct EvaluatedPicture {
   double gain_db() const { return restored.psnr_rgb - input.psnr_rgb; }
 };
 
+// How a layer's tokens were spread over its experts, a token in two tiles counted twice.
+struct ExpertUse {
+  std::vector<double> load;  // [E] share of the tokens' K places; sums to 1
+  double entropy_ratio = 0;  // of the router's probabilities, mean over tokens, / ln E
+
+  // Experts that did less than 1 % of an even share.
+  int dead() const;
+};
+
 // One model on one set. `input` and `restored` are means over the pictures.
 struct Evaluation {
   PairSet set;
   std::string model;
   std::string version;
-  TileSpec tile = {};  // how the pictures were cut
+  TileSpec tile = {};       // how the pictures were cut
+  bool calibrated = false;  // gates of several passes
+  std::string task = {};    // whose gates; empty: those for all
   Quality input = {};
   Quality restored = {};
   double seconds = 0;  // spent restoring, decoding not counted
   std::vector<EvaluatedPicture> pictures = {};
+  std::vector<ExpertUse> routing = {};  // of each layer with a router
 };
 
 // Means over the elements, at least one.
 Quality Mean(const std::vector<Quality>& qualities);
 
 // One for each model over all its sets, with all their pictures; the set's name is "overall".
-// Its figures are means over the sets of the sets' means: each weather counts the same, however many
-// pictures it has.
+// Its figures, routing too, are means over the sets of the sets' means: each weather counts the same,
+// however many pictures it has.
 std::vector<Evaluation> Overall(const std::vector<Evaluation>& evaluations);
 
 // Indices of pictures from the least gain in PSNR (RGB, restored less input) up: what the model does
@@ -76,14 +88,16 @@ struct ReportOptions {
 };
 
 // A row for each set's inputs and for each model on it; sets come in the order of `evaluations`, which
-// are set by set. Then the same overall, where there are several sets, and the worst pictures.
+// are set by set. Then the same overall, where there are several sets, a line about the experts of each
+// model that routes, over all sets, and the worst pictures.
 std::string EvaluationTable(const std::vector<Evaluation>& evaluations,
                             const ReportOptions& options);
 
-// One line. For one evaluation an object: model, version, tiling, images, psnr_y, psnr_rgb, ssim_y,
-// ssim_rgb, the same of the inputs (input_psnr_y ... input_ssim_rgb), seconds, set, pairs, worst and
-// on request pictures. For several one such object each under `sets`, and one for each model, less
-// tiling, pairs and pictures, under `overall`.
+// One line. For one evaluation an object: model, version, calibrated, tiling, images, psnr_y, psnr_rgb,
+// ssim_y, ssim_rgb, the same of the inputs (input_psnr_y ... input_ssim_rgb), seconds, set, pairs, task
+// of a model that has tasks, worst, on request pictures, and of a model that routes `routing`: of each
+// layer load (one for each expert), entropy_ratio and dead_experts. For several one such object each
+// under `sets`, and one for each model, less tiling, pairs, task and pictures, under `overall`.
 std::string EvaluationJson(const std::vector<Evaluation>& evaluations,
                            const ReportOptions& options);
 

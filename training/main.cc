@@ -446,6 +446,10 @@ void AddEvaluate(CLI::App& app, int& exit_code) {
       ->required();
   flags->load.AddTo(command);
   AddTiling(command, flags->options.tiling);
+  command->add_flag("--calibrated", flags->options.calibrated,
+                    "Gates of the router's M passes with dropout, after the model's calibration");
+  command->add_option("--task", flags->options.task,
+                      "Task of models with a gate for each; default: the set's name");
   command->add_option("-o,--output", flags->options.output_dir,
                       "Existing folder for the restored pictures, PNG");
   command->add_option(

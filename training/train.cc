@@ -34,6 +34,7 @@
 #include "training/run_fields.h"
 #include "training/run_folder.h"
 #include "training/schedule.h"
+#include "training/tile_pass.h"
 #include "training/train_state.h"
 
 namespace deweather {
@@ -408,6 +409,8 @@ absl::Status CheckPlaces(const TrainOptions& options) {
   std::set<std::string> names;
   for (const std::string& text : options.evaluate.pairs_dirs) {
     DW_ASSIGN_OR_RETURN(const PairSet set, OpenSet(text));
+    const absl::Status task = FindTask(options.model.tasks, set.name).status();
+    if (!task.ok()) return Annotate(task, absl::StrFormat("evaluate.pairs_dir is '%s'", text));
     if (names.insert(set.name).second) continue;
     return absl::InvalidArgumentError(absl::StrFormat(
         "two of evaluate.pairs_dir are named '%s': write NAME=DIR for one of them", set.name));

@@ -160,8 +160,8 @@ class TileBlender {
 // Restores `count` tiles: tiles and restored are [count][3][tile_height][tile_width].
 using RunTiles = std::function<absl::Status(int count, const float* tiles, float* restored)>;
 
-// Cuts, restores and blends on the calling thread, at most `max_batch` tiles a time. On an error
-// some rows of the image may already be restored.
+// Cuts, restores and blends on the calling thread, in the grid's order, at most `max_batch` tiles a
+// time. On an error some rows of the image may already be restored.
 absl::Status RestoreTiled(Image* image, const TileSpec& spec, int max_batch, float strength,
                           const RunTiles& run);
 

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
 
 #include "absl/strings/str_format.h"
@@ -119,6 +120,36 @@ TEST(EvaluateTest, TilingThatCannotBe) {
   }
 }
 
+// Its routers keep experts 0 and 3, whatever the token, and the more often 3.
+std::string SavedWithFixedRouters(const std::string& folder, const ModelConfig& config) {
+  Parameters parameters = InitialParameters(config, 1);
+  for (int block = 0; block < config.depth; ++block) {
+    const std::string router = absl::StrFormat("blocks.%d.router.", block);
+    parameters[router + "weight"].fill_(0);
+    parameters[router + "bias"].fill_(-100);
+    parameters[router + "bias"][0] = 1;
+    parameters[router + "bias"][3] = 2;
+  }
+  const std::string path = folder + "/fixed.safetensors";
+  EXPECT_TRUE(SaveCheckpoint(path, config, parameters, {}).ok());
+  return path;
+}
+
+TEST(EvaluateTest, RoutingSaysWhatEachExpertDid) {
+  const std::string pairs = BrightPairs();
+  const auto found = Evaluate(SavedWithFixedRouters(pairs, TinyConfig()), pairs, OnCpu());
+  ASSERT_TRUE(found.ok()) << found.status();
+  ASSERT_EQ(found->routing.size(), TinyConfig().depth);
+  for (const ExpertUse& use : found->routing) {
+    EXPECT_THAT(use.load, testing::ElementsAre(0.5, 0, 0, 0.5));
+    const double p = 1 / (1 + std::exp(1.0));  // of expert 0
+    EXPECT_NEAR(use.entropy_ratio, -(p * std::log(p) + (1 - p) * std::log(1 - p)) / std::log(4),
+                1e-6);
+    EXPECT_EQ(use.dead(), 2);
+  }
+  EXPECT_TRUE(Evaluate("identity", pairs, OnCpu())->routing.empty());
+}
+
 TEST(EvaluateTest, FolderWithoutPairs) {
   EXPECT_EQ(Evaluate("identity", NewFolder(), OnCpu()).status().code(),
             absl::StatusCode::kNotFound);
@@ -205,6 +236,24 @@ TEST(EvaluateTest, NothingIsRestoredWhenTwoThingsHaveOneName) {
   options.sheet_worst = 31;
   EXPECT_THAT(Refused({"identity"}, {{"a", pairs}, {"b", pairs}}, options),
               HasSubstr("66 rows, the limit is 64"));
+}
+
+TEST(EvaluateTest, NothingIsRestoredWithoutTheGatesThatWereAskedFor) {
+  const std::string pairs = BrightPairs(), dense = pairs + "/dense.safetensors";
+  const ModelConfig config = TinyConfig(ExpertKind::kDense);
+  ASSERT_TRUE(SaveCheckpoint(dense, config, InitialParameters(config, 1), {}).ok());
+  EvaluationOptions options = OnCpu();
+  options.calibrated = true;
+  for (const std::string& model : {std::string("identity"), dense}) {
+    EXPECT_THAT(Refused({model}, {{"set", pairs}}, options), HasSubstr("routes nothing"));
+  }
+  const std::string uncalibrated = SavedTiny(pairs);
+  EXPECT_THAT(Refused({uncalibrated}, {{"set", pairs}}, options),
+              HasSubstr("has calibration 'none'"));
+  options = OnCpu();
+  options.task = "rain";
+  EXPECT_THAT(Refused({uncalibrated, "identity"}, {{"set", pairs}}, options),
+              HasSubstr("one gate for all tasks"));
 }
 
 TEST(EvaluateTest, NothingIsRestoredWhereItWouldReplaceThePictures) {

@@ -117,6 +117,46 @@ TEST(EvaluationTest, TableHasARowForEachSetsInputsAndModels) {
               Not(HasSubstr("overall")));
 }
 
+// Two layers, the second of two experts one of which did nothing.
+Evaluation Routed(Evaluation evaluation, double first_load) {
+  evaluation.routing = {{{first_load, 1 - first_load}, 0.5}, {{1, 0}, 0.25}};
+  return evaluation;
+}
+
+TEST(EvaluationTest, DeadIsWhatDidLessThanAHundredthOfAnEvenShare) {
+  EXPECT_EQ((ExpertUse{{0.25, 0.25, 0.25, 0.25}, 1}).dead(), 0);
+  EXPECT_EQ((ExpertUse{{0.9926, 0.0026, 0.0024, 0.0024}, 1}).dead(), 2);
+  EXPECT_EQ((ExpertUse{{1, 0}, 1}).dead(), 1);
+}
+
+TEST(EvaluationTest, ExpertsHaveALineForEachModelOverItsSets) {
+  const Evaluation rain = Routed(Found("rain", "small", {{20, 30}, {20, 30}}), 0.8);
+  const Evaluation haze = Routed(Found("haze", "small", {{10, 20}}), 0.4);
+  const std::string table = EvaluationTable({rain, haze}, {.worst = 0});
+  EXPECT_THAT(table, HasSubstr("\nexperts of small v1: load 40.0 to 60.0 %, entropy 0.50, 0 of 2 "
+                               "dead; load 0.0 to 100.0 %, entropy 0.25, 1 of 2 dead\n"));
+  EXPECT_THAT(EvaluationTable({Found("haze", "dense", {{10, 20}})}, {}), Not(HasSubstr("experts")));
+
+  const json all = json::parse(EvaluationJson({rain, haze}, {}));
+  EXPECT_EQ(all["sets"][0]["routing"][0]["load"][0], 0.8);
+  EXPECT_EQ(all["sets"][1]["routing"][1]["entropy_ratio"], 0.25);
+  EXPECT_EQ(all["overall"][0]["routing"].size(), 2);
+  EXPECT_NEAR(all["overall"][0]["routing"][0]["load"][0], 0.6, 1e-12);
+  EXPECT_EQ(all["overall"][0]["routing"][1]["dead_experts"], 1);
+}
+
+TEST(EvaluationTest, CalibratedAndTaskAreTold) {
+  Evaluation rain = Found("rain", "small", {{20, 30}});
+  EXPECT_FALSE(json::parse(EvaluationJson({rain}, {})).contains("task"));
+  EXPECT_FALSE(json::parse(EvaluationJson({rain}, {})).contains("routing"));
+  EXPECT_EQ(json::parse(EvaluationJson({rain}, {}))["calibrated"], false);
+  rain.calibrated = true;
+  rain.task = "drizzle";
+  EXPECT_EQ(json::parse(EvaluationJson({rain}, {}))["calibrated"], true);
+  EXPECT_EQ(json::parse(EvaluationJson({rain}, {}))["task"], "drizzle");
+  EXPECT_THAT(EvaluationTable({rain}, {}), HasSubstr("small v1 calibrated  "));
+}
+
 TEST(EvaluationTest, JsonOfOneIsFlat) {
   Evaluation rain = Found("rain", "small", {{20, 30}, {22, 21}});
   rain.tile = {8, 64, 16, false};

@@ -741,6 +741,15 @@ TEST(TrainTest, EvaluationSetsAreCheckedAtTheStart) {
   EXPECT_EQ(steps, 0);
 }
 
+TEST(TrainTest, EvaluationSetsAreNamedAfterTheTasksOfANetworkThatHasThem) {
+  TrainOptions options = Measured(NewFolder());
+  options.model.tasks = {"rain", "snow"};
+  options.evaluate.pairs_dirs = {"haze=" + options.evaluate.pairs_dirs[0]};
+  EXPECT_THAT(Message(Train(options, {}).status()),
+              testing::MatchesRegex("evaluate.pairs_dir is 'haze=.*': unknown task 'haze'; known: "
+                                    "rain, snow"));
+}
+
 TEST(TrainTest, FailedEvaluationNamesItsStep) {
   const TrainOptions options = Measured(NewFolder());
   const std::string truth = options.evaluate.pairs_dirs[0] + "/gt/0.png";
