@@ -134,9 +134,10 @@ absl::Status ValidateExperts(const ModelConfig& config) {
   DW_RETURN_IF_ERROR(ValidateKind(config));
   DW_RETURN_IF_ERROR(ValidatePasses(config));
   if (!config.routed()) return ValidateDense(config);
+  DW_RETURN_IF_ERROR(CheckRange("kept", config.kept, 1, kMaxExperts));
+  DW_RETURN_IF_ERROR(ValidateExpertsByBlock(config));
   DW_RETURN_IF_ERROR(CheckRange("experts", config.experts, 1, kMaxExperts));
   DW_RETURN_IF_ERROR(CheckRange("kept", config.kept, 1, config.experts));
-  DW_RETURN_IF_ERROR(ValidateExpertsByBlock(config));
   return ValidateTasks(config.tasks);
 }
 

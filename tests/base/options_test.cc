@@ -4,7 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
 
+#include "model/base/device_name.h"
 #include "model/base/model_config.h"
 #include "model/base/name.h"
 #include "model/base/tile_spec.h"
@@ -60,6 +65,87 @@ TEST(ModelConfigTest, RangesAreChecked) {
       "model.first_expert is gelu, which belongs to fme");
 }
 
+TEST(ModelConfigTest, ComparisonNetworks) {
+  const std::vector<std::function<void(ModelConfig&)>> changes = {
+      [](auto& c) {
+        c.experts_by_block = {4, 16};
+      },
+      [](auto& c) {
+        c.experts_by_block = {16, 16};
+      },
+      [](auto& c) { c.kind = ExpertKind::kFfn, c.residual_ffn = true; },
+      [](auto& c) {
+        c.tasks = {"rain", "snow"};
+      },
+      [](auto& c) { c.tasks = std::vector<std::string>(1, std::string(64, 'a')); },
+      [](auto& c) { c.calibration = Calibration::kPaper; },
+      [](auto& c) { c.router_passes = 2, c.router_dropout = 0; },
+      [](auto& c) { c.router_passes = 64, c.router_dropout = 0.9; }};
+  for (const auto& change : changes) {
+    ModelConfig config;
+    change(config);
+    EXPECT_TRUE(Validate(config).ok()) << Validate(config);
+  }
+}
+
+TEST(ModelConfigTest, ExpertsOfEachBlock) {
+  const auto refused = [](std::vector<int> experts, const std::string& message) {
+    ExpectModelRefused([&](auto& c) { c.experts_by_block = experts; }, message);
+  };
+  refused({16}, "model.experts_by_block has 1 numbers; it must have one for each of 2 blocks");
+  refused({16, 16, 16}, "model.experts_by_block has 3 numbers");
+  refused({3, 16}, "model.experts_by_block[0] is 3; it must be in [4, 256]");
+  refused({16, 257}, "model.experts_by_block[1] is 257; it must be in [4, 256]");
+  refused({4, 8}, "model.experts is 16; it must be the largest of experts_by_block, 8");
+  refused({4, 32}, "model.experts is 16; it must be the largest of experts_by_block, 32");
+}
+
+TEST(ModelConfigTest, Tasks) {
+  const auto refused = [](std::vector<std::string> tasks, const std::string& message) {
+    ExpectModelRefused([&](auto& c) { c.tasks = tasks; }, message);
+  };
+  refused({"rain", "a,b"}, "model.tasks[1] is 'a,b'; it must be made of");
+  refused({""}, "model.tasks[0] is 0 bytes long; it must be 1 to 64");
+  refused({"rain", "snow", "rain"}, "model.tasks[2] is 'rain'; it must be named once");
+  std::vector<std::string> many;
+  for (int i = 0; i < 65; ++i) many.push_back(std::to_string(i));
+  refused(many, "model.tasks has 65 names; it must have at most 64");
+}
+
+TEST(ModelConfigTest, PassesOfTheRouter) {
+  ExpectModelRefused([](auto& c) { c.router_passes = 1; },
+                     "model.router_passes is 1; it must be in [2, 64]");
+  ExpectModelRefused([](auto& c) { c.router_passes = 65; }, "model.router_passes is 65");
+  for (const double bad : {-0.1, 0.91, std::numeric_limits<double>::quiet_NaN()}) {
+    ExpectModelRefused([&](auto& c) { c.router_dropout = bad; }, "model.router_dropout is ");
+  }
+  ExpectModelRefused([](auto& c) { c.router_dropout = 0.95; },
+                     "model.router_dropout is 0.95; it must be in [0, 0.9]");
+}
+
+TEST(ModelConfigTest, WhatADenseNetworkDoesNotHave) {
+  const auto refused = [](const std::function<void(ModelConfig&)>& change,
+                          const std::string& message) {
+    ModelConfig config;
+    config.kind = ExpertKind::kDense;
+    config.experts = config.kept = 0;
+    EXPECT_TRUE(Validate(config).ok());
+    change(config);
+    ExpectRefused(Validate(config), message);
+  };
+  refused(
+      [](auto& c) {
+        c.experts_by_block = {4, 8};
+      },
+      "model.experts_by_block is 4,8; a dense network has no router");
+  refused([](auto& c) { c.tasks = {"rain"}; }, "model.tasks is rain; a dense network has no");
+  refused([](auto& c) { c.calibration = Calibration::kConfidence; },
+          "model.calibration is confidence; a dense network has no router");
+  refused([](auto& c) { c.residual_ffn = true; },
+          "model.residual_ffn is true, which belongs to ffn experts; model.kind is dense");
+  ExpectModelRefused([](auto& c) { c.residual_ffn = true; }, "model.kind is fme");
+}
+
 TEST(ModelConfigTest, NamesAreParsedBack) {
   for (const ExpertKind kind : {ExpertKind::kDense, ExpertKind::kFfn, ExpertKind::kFme}) {
     EXPECT_EQ(ParseExpertKind(Name(kind)).value(), kind);
@@ -70,6 +156,12 @@ TEST(ModelConfigTest, NamesAreParsedBack) {
   for (const FirstExpert first : {FirstExpert::kModulate, FirstExpert::kGelu}) {
     EXPECT_EQ(ParseFirstExpert(Name(first)).value(), first);
   }
+  for (const Calibration calibration :
+       {Calibration::kNone, Calibration::kPaper, Calibration::kConfidence}) {
+    EXPECT_EQ(ParseCalibration(Name(calibration)).value(), calibration);
+  }
+  ExpectRefused(ParseCalibration("bayes").status(),
+                "unknown calibration 'bayes'; known: none, paper, confidence");
   ExpectRefused(ParseExpertKind("moe").status(),
                 "unknown expert kind 'moe'; known: dense, ffn, fme");
 }
@@ -85,6 +177,16 @@ TEST(NameTest, LettersDigitsAndThreeSigns) {
   ExpectRefused(ValidateName("name", std::string(64, '\n')), "\\n\\n'; it must be made");
 }
 
+TEST(DeviceNameTest, KnownOnes) {
+  for (const char* known : {"auto", "cpu", "cuda", "cuda:0", "cuda:127"}) {
+    EXPECT_TRUE(ValidateDeviceName(known).ok()) << known;
+  }
+  for (const char* bad : {"", "gpu", "cuda:", "cuda:x", "cuda:1x", "cuda:-1", "cuda:128", "CPU"}) {
+    ExpectRefused(ValidateDeviceName(bad),
+                  std::string("device is '") + bad + "'; it must be auto, cpu, cuda or cuda:0 to");
+  }
+}
+
 TEST(TrainOptionsTest, ReservedNames) {
   TrainOptions options;
   options.output_dir = "out";
@@ -96,10 +198,61 @@ TEST(TrainOptionsTest, ReservedNames) {
 TEST(TrainOptionsTest, TasksThatTheLogHasAlready) {
   TrainOptions options;
   options.output_dir = "out";
-  for (const char* task : {"all", "balance"}) {
+  for (const char* task : {"all", "balance", "uncertainty", "distill"}) {
     options.data.pairs = {{"input", "gt", 1, 1, task}};
     ExpectRefused(Validate(options), std::string("data.pairs[0].task is '") + task + "'");
   }
+}
+
+TrainOptions Runnable() {
+  TrainOptions options;
+  options.output_dir = "out";
+  options.data.clean = {{.dir = "clean"}};
+  return options;
+}
+
+TEST(TrainOptionsTest, TermsDeviceAndRanks) {
+  constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+  const std::vector<std::pair<std::function<void(TrainOptions&)>, std::string>> cases = {
+      {[](auto& o) { o.uncertainty_weight = -1; },
+       "uncertainty_weight is -1; it must be in [0, 1000]"},
+      {[](auto& o) { o.uncertainty_weight = kNan; }, "uncertainty_weight is nan"},
+      {[](auto& o) { o.balance_weight = 1001; }, "balance_weight is 1001; it must be in [0, 1000]"},
+      {[](auto& o) { o.distill.weight = 1001; }, "distill.weight is 1001; it must be in [0, 1000]"},
+      {[](auto& o) { o.distill.weight = kNan; }, "distill.weight is nan"},
+      {[](auto& o) { o.device = "tpu"; }, "device is 'tpu'; it must be auto, cpu, cuda or cuda:0"},
+      {[](auto& o) { o.rank_timeout = absl::Milliseconds(999); },
+       "rank_timeout is 999ms; it must be in [1s, 24h]"},
+      {[](auto& o) { o.rank_timeout = absl::InfiniteDuration(); }, "rank_timeout is inf"}};
+  for (const auto& [change, message] : cases) {
+    TrainOptions options = Runnable();
+    EXPECT_TRUE(Validate(options).ok()) << Validate(options);
+    change(options);
+    ExpectRefused(Validate(options), message);
+  }
+}
+
+TEST(TrainOptionsTest, UncertaintyNeedsARouter) {
+  TrainOptions options = Runnable();
+  options.uncertainty_weight = 0.005;
+  EXPECT_TRUE(Validate(options).ok()) << Validate(options);
+  options.model.kind = ExpertKind::kDense;
+  options.model.experts = options.model.kept = 0;
+  ExpectRefused(Validate(options), "uncertainty_weight is 0.005; it must be 0: a dense network");
+}
+
+TEST(TrainOptionsTest, GatesOfTasksKnowEverySource) {
+  TrainOptions options = Runnable();
+  options.model.tasks = {"rain", "snow"};
+  options.data.pairs = {{"input", "gt", 1, 1, "snow"}};
+  EXPECT_TRUE(Validate(options).ok()) << Validate(options);
+  options.data.pairs.push_back({"input", "gt", 1, 1, "night"});
+  ExpectRefused(Validate(options),
+                "data.pairs[1].task is 'night'; it must be one of model.tasks: rain, snow");
+  options.data.pairs.pop_back();
+  options.data.clean.push_back({.dir = "clean", .weather = "haze"});
+  ExpectRefused(Validate(options),
+                "data.clean[1].weather is 'haze'; it must be one of model.tasks: rain, snow");
 }
 
 TEST(TrainOptionsTest, RangesAreChecked) {

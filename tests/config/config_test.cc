@@ -236,9 +236,24 @@ TEST(TrainConfigTest, ModelArrives) {
             overlap_px: 16 })",
                                         "t");
   ASSERT_TRUE(options.ok()) << options.status();
-  const ModelConfig expected = {
-      "rain",      ExpertKind::kFme,   192,          3,    4,   48, 4, 16, 2, 3, 8, 2,
-      Stem::kNone, FirstExpert::kGelu, Gate::kPaper, true, 128, 16};
+  const ModelConfig expected = {.name = "rain",
+                                .kind = ExpertKind::kFme,
+                                .embed_dim = 192,
+                                .depth = 3,
+                                .heads = 4,
+                                .head_dim = 48,
+                                .patch = 4,
+                                .channels = 16,
+                                .tail_scale = 2,
+                                .mlp_ratio = 3,
+                                .experts = 8,
+                                .kept = 2,
+                                .stem = Stem::kNone,
+                                .first_expert = FirstExpert::kGelu,
+                                .gate = Gate::kPaper,
+                                .residual = true,
+                                .tile_px = 128,
+                                .overlap_px = 16};
   EXPECT_EQ(options->model, expected);
 }
 
@@ -247,6 +262,47 @@ TEST(TrainConfigTest, DenseNetworkHasNoExperts) {
   ASSERT_TRUE(options.ok()) << options.status();
   EXPECT_EQ(options->model.experts, 0);
   EXPECT_EQ(options->model.kept, 0);
+}
+
+TEST(TrainConfigTest, RouterArrives) {
+  const auto options = ParseTrainConfig(std::string(kNeeded) + R"(
+    model { kind: KIND_FFN kept: 1 experts_by_block: [4, 8] residual_ffn: true
+            tasks: "rain" tasks: "snow" calibration: CALIBRATION_CONFIDENCE router_passes: 7
+            router_dropout: 0.25 })",
+                                        "t");
+  ASSERT_TRUE(options.ok()) << options.status();
+  ModelConfig expected;
+  expected.name = "model";
+  expected.kind = ExpertKind::kFfn;
+  expected.experts = 8;  // the largest block's
+  expected.kept = 1;
+  expected.experts_by_block = {4, 8};
+  expected.residual_ffn = true;
+  expected.tasks = {"rain", "snow"};
+  expected.calibration = Calibration::kConfidence;
+  expected.router_passes = 7;
+  expected.router_dropout = 0.25;
+  EXPECT_EQ(options->model, expected);
+  const auto paper = ParseTrainConfig(std::string(kNeeded) + R"(
+    model { calibration: CALIBRATION_PAPER })",
+                                      "t");
+  EXPECT_EQ(paper->model.calibration, Calibration::kPaper);
+}
+
+TEST(TrainConfigTest, ObjectiveAndRanksArrive) {
+  const auto options = ParseTrainConfig(std::string(kNeeded) + R"(
+    balance: BALANCE_PAPER balance_weight: 0.5 uncertainty_weight: 0.005
+    distill { teacher: "teacher" weight: 0.25 }
+    device: "cuda:1" rank_timeout { seconds: 30 })",
+                                        "t");
+  ASSERT_TRUE(options.ok()) << options.status();
+  EXPECT_EQ(options->balance, BalanceKind::kPaper);
+  EXPECT_EQ(options->balance_weight, 0.5);
+  EXPECT_EQ(options->uncertainty_weight, 0.005);
+  EXPECT_EQ(options->distill.teacher, "teacher");
+  EXPECT_EQ(options->distill.weight, 0.25);
+  EXPECT_EQ(options->device, "cuda:1");
+  EXPECT_EQ(options->rank_timeout, absl::Seconds(30));
 }
 
 TEST(TrainConfigTest, DataArrives) {
@@ -327,6 +383,25 @@ TEST(TrainConfigTest, MistakesNameFileLineFieldValueAndLimit) {
       {"resume: maybe", {":2: ", "maybe", "resume takes true or false"}},
       {"data { crop_px: 64 }", {":2: ", "\"data\" is specified multiple times"}},
       {"seed: -1", {":2: ", "seed takes an integer in [0, 2^64 - 1]"}},
+      {"model {\n experts_by_block: [4, 8]\n experts: 4 }",
+       {":4: model.experts is 4", "the largest of experts_by_block, 8"}},
+      {"model {\n experts_by_block: 4\n experts_by_block: 300 }",
+       {":4: model.experts_by_block[1] is 300", "[4, 256]"}},
+      {"model { kind: KIND_DENSE\n experts_by_block: [4, 8] }",
+       {":3: model.experts_by_block is 4,8", "no router"}},
+      {"model {\n residual_ffn: true }", {":3: model.residual_ffn is true", "kind is fme"}},
+      {"model { tasks: 'rain'\n tasks: 'rain' }", {":3: model.tasks[1] is 'rain'", "once"}},
+      {"model { tasks: 'snow' }", {"data.clean[0].weather is 'rain'", "model.tasks: snow"}},
+      {"model { calibration: CALIBRATION_BAYES }",
+       {":2: ", "CALIBRATION_BAYES", "CALIBRATION_PAPER, CALIBRATION_CONFIDENCE"}},
+      {"model {\n router_passes: 1 }", {":3: model.router_passes is 1", "[2, 64]"}},
+      {"model {\n router_dropout: nan }", {":3: model.router_dropout is nan", "[0, 0.9]"}},
+      {"balance: 3", {":2: balance is 3", "BALANCE_GSHARD"}},
+      {"uncertainty_weight: 1001", {":2: uncertainty_weight is 1001", "[0, 1000]"}},
+      {"distill { weight: 2 }", {":2: distill needs a teacher"}},
+      {"distill {\n teacher: 't' weight: -1 }", {":3: distill.weight is -1", "[0, 1000]"}},
+      {"device: 'gpu'", {":2: device is 'gpu'", "auto, cpu, cuda"}},
+      {"rank_timeout { }", {":2: rank_timeout is 0", "[1s, 24h]"}},
   };
   for (const Mistake& mistake : mistakes) ExpectSaid(TrainError(mistake.text), mistake);
 }

@@ -84,6 +84,18 @@ TEST(JobConfigTest, ATaskIsTheNameOfItsSet) {
   EXPECT_EQ(OptionsOf(config, rules).data.pairs.at(0).task, "rain");
 }
 
+// The gate of pairs without a task is that of their set's name.
+TEST(JobConfigTest, GatesAreOfTheNamesOfSets) {
+  Config config = Small();
+  config.mutable_data()->mutable_clean(0)->set_weather("snow");
+  for (const char* task : {"rain", "snow"}) config.mutable_model()->add_tasks(task);
+  EXPECT_EQ(OptionsOf(config).model.tasks, (std::vector<std::string>{"rain", "snow"}));
+  config.mutable_model()->set_tasks(0, "drops");
+  const absl::Status status = CheckJobConfig(config, Rules());
+  EXPECT_EQ(status.message(),
+            "config.data.pairs[0].task is 'rain'; it must be one of model.tasks: drops, snow");
+}
+
 TEST(JobConfigTest, FiguresBearTheNamesOfTheSets) {
   JobConfigRules rules = Rules();
   rules.dataset = [](const std::string& name) { return JobDataset{"/" + name + "/test", true}; };
@@ -111,6 +123,18 @@ TEST(JobConfigTest, WeightsToStartFrom) {
   EXPECT_EQ(start("base"), "/models/base/");
   EXPECT_EQ(start("base/0123456789ab"), "/models/base/0123456789ab");
   EXPECT_EQ(start("job:abcdefghijk1"), "/jobs/abcdefghijk1");
+}
+
+TEST(JobConfigTest, TeacherIsFoundAsWeightsAre) {
+  const auto teacher = [](const std::string& from) {
+    Config config = Small();
+    config.mutable_distill()->set_teacher(from);
+    return OptionsOf(config).distill.teacher;
+  };
+  EXPECT_EQ(teacher("base"), "/models/base/");
+  EXPECT_EQ(teacher("base/0123456789ab"), "/models/base/0123456789ab");
+  EXPECT_EQ(teacher("job:abcdefghijk1"), "/jobs/abcdefghijk1");
+  EXPECT_EQ(OptionsOf(Small()).distill.teacher, "");
 }
 
 TEST(JobConfigTest, ThreadsAreLimited) {
@@ -169,6 +193,8 @@ TEST(JobConfigTest, WhatOnlyFilesHave) {
                           "job:", "job:ABCDEFGHIJKL", "job:abc", "../x", "/0123456789ab"}) {
     ExpectRefused({[&](auto& c) { c.set_init_from(bad); },
                    {"config.init_from is '" + std::string(bad) + "'", "NAME/VERSION or job:ID"}});
+    ExpectRefused({[&](auto& c) { c.mutable_distill()->set_teacher(bad); },
+                   {"config.distill.teacher is '" + std::string(bad) + "'", "or job:ID"}});
   }
 }
 
@@ -184,6 +210,11 @@ TEST(JobConfigTest, WhatIsNotThereKeepsItsReason) {
   status = CheckJobConfig(config, Rules());
   EXPECT_EQ(ErrorReason(status), "UNKNOWN_MODEL");
   EXPECT_THAT(std::string(status.message()), HasSubstr("config.init_from: unknown model"));
+  config = Small();
+  config.mutable_distill()->set_teacher("nobody");
+  status = CheckJobConfig(config, Rules());
+  EXPECT_EQ(ErrorReason(status), "UNKNOWN_MODEL");
+  EXPECT_EQ(status.message(), "config.distill.teacher: unknown model 'nobody'");
 }
 
 TEST(JobConfigTest, PairsAndCleanPicturesAreNotMixedUp) {
@@ -217,6 +248,12 @@ TEST(JobConfigTest, RangesAreThoseOfAFile) {
                  {"config.data.clean[0].weather is 'hail'"}});
   ExpectRefused({[](auto& c) { c.mutable_data()->mutable_pairs(0)->set_task("a/b"); },
                  {"config.data.pairs[0].task is 'a/b'"}});
+  ExpectRefused(
+      {[](auto& c) { c.mutable_model()->add_tasks("rain"), c.mutable_model()->add_tasks("a/b"); },
+       {"config.model.tasks[1] is 'a/b'"}});
+  ExpectRefused({[](auto& c) { c.mutable_distill(); }, {"config.distill needs a teacher"}});
+  ExpectRefused({[](auto& c) { c.set_device("gpu"); }, {"config.device is 'gpu'"}});
+  ExpectRefused({[](auto& c) { c.mutable_rank_timeout(); }, {"config.rank_timeout is 0"}});
   ExpectRefused({[](auto& c) { c.mutable_data()->mutable_pairs(0)->set_truth_dir("dry"); },
                  {"config.data.pairs[0].dir is 'rain' beside"}});
 }
