@@ -75,14 +75,13 @@ at::Tensor Attend(const ModelConfig& config, const Attention& layer, const at::T
                               {batch, tokens, int64_t{config.heads} * config.head_dim}));
 }
 
-at::Tensor ApplyBlock(const ModelConfig& config, const Block& block, at::Tensor x,
-                      std::vector<Gates>& gates) {
+at::Tensor ApplyBlock(const ModelConfig& config, const Block& block, int layer, at::Tensor x,
+                      const PassOptions& options, std::vector<Gates>& gates) {
   x = x + Attend(config, block.attention, x);  // [B,n,D]
   const at::Tensor tokens = x.flatten(0, 1);   // [N,D]
   Gates routed;
   if (config.routed()) {
-    routed = Route(tokens, block.experts.router.weight, block.experts.router.bias, config.gate,
-                   config.kept);
+    routed = Route(config, block.experts.router, tokens, layer, options);
     gates.push_back(routed);
   }
   return x + ApplyExperts(config, block.experts, tokens, routed).view_as(x);
@@ -164,11 +163,12 @@ Network BindNetwork(const ModelConfig& config, const Parameters& parameters) {
 
 NetworkOutput Forward(const Network& network, const at::Tensor& pictures,
                       const PassOptions& options) {
-  (void)options;
   const ModelConfig& config = network.config;
   NetworkOutput output;
   at::Tensor x = Embed(network, ApplyHead(network, pictures));  // [B,n,D]
-  for (const Block& block : network.blocks) x = ApplyBlock(config, block, x, output.gates);
+  for (int layer = 0; layer < config.depth; ++layer) {
+    x = ApplyBlock(config, network.blocks[layer], layer, x, options, output.gates);
+  }
   const at::Tensor features =
       Expand(network, x, pictures.size(2) / config.patch, pictures.size(3) / config.patch);
   const at::Tensor tail = ApplyTail(network, features).to(pictures.scalar_type());  // [B,3,H,W]

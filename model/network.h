@@ -65,15 +65,6 @@ struct NetworkOutput {
   std::vector<Gates> gates;  // one per block; none for dense
 };
 
-// What a forward pass is told beside the pictures.
-struct PassOptions {
-  at::Tensor tasks = {};  // [B] i64, indices into config.tasks; REQUIRED if that is not empty
-  // [B] i64: what the dropout of each picture's M passes is a function of (kernels/dropout.h). Undefined:
-  // no passes.
-  at::Tensor keys = {};
-  bool calibrate = false;  // gates after config.calibration; with keys only
-};
-
 // `pictures` [B,3,H,W] in [0,1], f32 (f64 where gradients are checked); computes in the dtype of the
 // network's weights. Throws c10::Error.
 NetworkOutput Forward(const Network& network, const at::Tensor& pictures,

@@ -3,15 +3,18 @@
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/cpu/Utils.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/stack.h>
+#include <ATen/ops/topk.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -84,32 +87,79 @@ absl::Status CheckShape(const at::Tensor& tiles, int multiple) {
                       absl::StrJoin(tiles.sizes(), ","), multiple));
 }
 
+// Whether the options hold what a network of this spec needs for that many tiles.
+absl::Status CheckOptions(const RestorerSpec& spec, const ForwardOptions& options, int64_t tiles) {
+  const size_t batch = static_cast<size_t>(tiles);
+  const bool routed = spec.routing.layers > 0;
+  if (options.uncertainty && !routed) {
+    return absl::FailedPreconditionError(absl::StrFormat(
+        "model '%s' routes nothing: it has no router whose uncertainty could be shown", spec.name));
+  }
+  if (routed && (options.uncertainty || options.calibrated) && options.keys.size() != batch) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "%d keys for a batch of %d; uncertainty needs one a tile", options.keys.size(), batch));
+  }
+  const size_t tasks = spec.tasks.empty() ? 0 : batch;
+  if (options.tasks.size() != tasks) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%d tasks for a batch of %d; model '%s' takes %d", options.tasks.size(),
+                        batch, spec.name, tasks));
+  }
+  for (const int task : options.tasks) {
+    if (task >= 0 && static_cast<size_t>(task) < spec.tasks.size()) continue;
+    return absl::InvalidArgumentError(
+        absl::StrFormat("task %d of model '%s'; it must be in [0, %d]: %s", task, spec.name,
+                        spec.tasks.size() - 1, absl::StrJoin(spec.tasks, ", ")));
+  }
+  return absl::OkStatus();
+}
+
+// [B] i64 with the bits of `values`; undefined without any.
+template <typename T>
+at::Tensor ToTensor(const std::vector<T>& values, at::Device device) {
+  if (values.empty()) return {};
+  at::Tensor tensor = at::empty({static_cast<int64_t>(values.size())}, at::kLong);
+  std::transform(values.begin(), values.end(), tensor.mutable_data_ptr<int64_t>(),
+                 [](T value) { return static_cast<int64_t>(value); });
+  return tensor.to(device);
+}
+
+PassOptions ToPassOptions(const ForwardOptions& options, at::Device device) {
+  PassOptions pass;
+  pass.tasks = ToTensor(options.tasks, device);
+  if (!options.uncertainty && !options.calibrated) return pass;
+  pass.keys = ToTensor(options.keys, device);
+  pass.calibrate = options.calibrated;
+  return pass;
+}
+
 // Per tile, of one layer's gates over B tiles of n tokens.
 struct LayerRouting {
-  at::Tensor tokens;   // [B,E] i64
+  at::Tensor tokens;   // [B,E] i64, E of the largest layer: zeros after this one's
   at::Tensor gate;     // [B,E] f64
   at::Tensor entropy;  // [B] f64
 };
 
-LayerRouting Summarize(const Gates& gates, int64_t batch) {
-  const int64_t experts = gates.logits.size(1);
+LayerRouting Summarize(const Gates& gates, int64_t batch, int64_t most_experts) {
   const at::Tensor kept = gates.kept.reshape({batch, -1});  // [B,nK]
   const at::Tensor weights = gates.weights.reshape({batch, -1}).to(at::kDouble);
   LayerRouting routing;
   routing.tokens =
-      at::zeros({batch, experts}, kept.options()).scatter_add_(1, kept, at::ones_like(kept));
-  routing.gate = at::zeros({batch, experts}, weights.options()).scatter_add_(1, kept, weights);
+      at::zeros({batch, most_experts}, kept.options()).scatter_add_(1, kept, at::ones_like(kept));
+  routing.gate = at::zeros({batch, most_experts}, weights.options()).scatter_add_(1, kept, weights);
   const at::Tensor log_p = at::log_softmax(gates.logits, -1);                 // [N,E]
   const at::Tensor entropy = -(log_p.exp() * log_p).sum(-1).to(at::kDouble);  // [N]
+  const int64_t experts = gates.logits.size(1);
   const double most = std::log(static_cast<double>(std::max<int64_t>(experts, 2)));
   routing.entropy = entropy.view({batch, -1}).mean(1) / most;
   return routing;
 }
 
-void FillRouting(const NetworkOutput& output, int64_t batch, Restored& restored) {
+void FillRouting(const std::vector<Gates>& layers, int64_t batch, int64_t most_experts,
+                 Restored& restored) {
   std::vector<at::Tensor> tokens, gate, entropy;
-  for (const Gates& gates : output.gates) {
-    const LayerRouting routing = Summarize(gates, batch);
+  for (const Gates& gates : layers) {
+    const LayerRouting routing = Summarize(gates, batch, most_experts);
     tokens.push_back(routing.tokens);
     gate.push_back(routing.gate);
     entropy.push_back(routing.entropy);
@@ -125,27 +175,36 @@ void FillRouting(const NetworkOutput& output, int64_t batch, Restored& restored)
   restored.entropy = at::stack(entropy, 1).cpu();  // [B,L]
 }
 
-// A loaded network, ready on its device. forward() is what a Restorer calls.
+// Of each token the sum of its kept experts' sigma, [B,L,h,w]. The kept ones are looked up again:
+// calibrated gates may keep others than the pass without dropout.
+at::Tensor Uncertainty(const std::vector<Gates>& layers, at::IntArrayRef map) {
+  std::vector<at::Tensor> sums;
+  for (const Gates& gates : layers) {
+    const at::Tensor kept = std::get<1>(at::topk(gates.logits, gates.kept.size(1), -1));  // [N,K]
+    sums.push_back(gates.variance.gather(1, kept).sqrt().sum(1).view(map));
+  }
+  return at::stack(sums, 1).cpu();
+}
+
+// A loaded network, ready on its device. Run() is what a Restorer's forward calls.
 struct LoadedNetwork {
   Network network;
   at::Device device;
-  int multiple;
+  int experts;  // E of the largest layer
 
   Restored Run(const at::Tensor& tiles, const ForwardOptions& options) const {
     const c10::InferenceMode inference;
-    const NetworkOutput output = Forward(network, tiles.to(device));
+    const NetworkOutput output = Forward(network, tiles.to(device), ToPassOptions(options, device));
     Restored restored;
     restored.tiles = output.pictures.clamp(0, 1).cpu().contiguous();
-    FillRouting(output, tiles.size(0), restored);
+    FillRouting(output.gates, tiles.size(0), experts, restored);
+    const int64_t patch = network.config.patch;
+    const std::vector<int64_t> map = {tiles.size(0), tiles.size(2) / patch, tiles.size(3) / patch};
     if (options.expert_map && !output.gates.empty()) {
       // topk lists the heaviest first.
-      restored.expert_map =
-          output.gates.back()
-              .kept.select(1, 0)
-              .view({tiles.size(0), tiles.size(2) / multiple, tiles.size(3) / multiple})
-              .to(at::kByte)
-              .cpu();
+      restored.expert_map = output.gates.back().kept.select(1, 0).view(map).to(at::kByte).cpu();
     }
+    if (options.uncertainty) restored.uncertainty = Uncertainty(output.gates, map);
     return restored;
   }
 };
@@ -156,7 +215,7 @@ std::shared_ptr<const LoadedNetwork> Ready(const Checkpoint& checkpoint, at::Dev
   Parameters parameters = CastParameters(checkpoint.parameters, dtype);
   for (auto& [name, tensor] : parameters) tensor = tensor.to(device);
   return std::make_shared<const LoadedNetwork>(
-      LoadedNetwork{BindNetwork(checkpoint.config, parameters), device, checkpoint.config.patch});
+      LoadedNetwork{BindNetwork(checkpoint.config, parameters), device, checkpoint.config.experts});
 }
 
 }  // namespace
@@ -179,9 +238,11 @@ absl::StatusOr<Restorer> MakeRestorer(const Checkpoint& checkpoint, const LoadOp
   restorer.spec.device = device.str();
   restorer.spec.precision = dtype == at::kFloat ? "f32" : "bf16";
   restorer.spec.tasks = config.tasks;
-  restorer.forward = [loaded](const at::Tensor& tiles, const ForwardOptions& forward) {
+  restorer.forward = [loaded, spec = restorer.spec](const at::Tensor& tiles,
+                                                    const ForwardOptions& forward) {
     return CatchTorch("the model failed", [&]() -> absl::StatusOr<Restored> {
-      DW_RETURN_IF_ERROR(CheckShape(tiles, loaded->multiple));
+      DW_RETURN_IF_ERROR(CheckShape(tiles, spec.tile.multiple_px));
+      DW_RETURN_IF_ERROR(CheckOptions(spec, forward, tiles.size(0)));
       return loaded->Run(tiles, forward);
     });
   };
@@ -196,12 +257,14 @@ absl::StatusOr<Restorer> LoadRestorer(const std::string& path, const LoadOptions
 Restorer IdentityRestorer(const TileSpec& tile) {
   Restorer restorer;
   restorer.spec = {.name = "identity", .version = "builtin", .tile = tile, .routing = {}};
-  restorer.forward = [tile](const at::Tensor& tiles,
-                            const ForwardOptions&) -> absl::StatusOr<Restored> {
-    DW_RETURN_IF_ERROR(CheckShape(tiles, tile.multiple_px));
+  restorer.forward = [spec = restorer.spec](
+                         const at::Tensor& tiles,
+                         const ForwardOptions& forward) -> absl::StatusOr<Restored> {
+    DW_RETURN_IF_ERROR(CheckShape(tiles, spec.tile.multiple_px));
+    DW_RETURN_IF_ERROR(CheckOptions(spec, forward, tiles.size(0)));
     Restored restored;
     restored.tiles = tiles;
-    FillRouting({}, tiles.size(0), restored);
+    FillRouting({}, tiles.size(0), 0, restored);
     return restored;
   };
   return restorer;

@@ -1,4 +1,4 @@
-// Experts and router against their formulas, written out token by token.
+// Experts against their formulas, written out token by token.
 
 #include "model/experts.h"
 
@@ -6,9 +6,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/equal.h>
 #include <ATen/ops/gelu.h>
-#include <ATen/ops/softmax.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros_like.h>
 #include <gtest/gtest.h>
@@ -74,7 +72,7 @@ TEST_P(FmeVariants, EqualTheFormulaTokenByToken) {
   const Network network = BindNetwork(config, InitialParameters(config, 2));
   const ExpertLayer& layer = network.blocks[0].experts;
   const at::Tensor x = Tokens(40, config.embed_dim);
-  const Gates gates = Route(x, layer.router.weight, layer.router.bias, config.gate, config.kept);
+  const Gates gates = Route(config, layer.router, x, 0);
   std::vector<at::Tensor> expected;
   for (int64_t n = 0; n < x.size(0); ++n) {
     expected.push_back(FmeOfToken(config, layer, x[n], gates.kept[n], gates.weights[n]));
@@ -101,21 +99,9 @@ TEST(ExpertsTest, ExpertsThatAreNotKeptAreNotComputed) {
     }
     const Network network = BindNetwork(config, parameters);
     const ExpertLayer& layer = network.blocks[0].experts;
-    const Gates gates = Route(x, layer.router.weight, layer.router.bias, config.gate, config.kept);
+    const Gates gates = Route(config, layer.router, x, 0);
     EXPECT_TRUE(ApplyExperts(config, layer, x, gates).isfinite().all().item<bool>());
   }
-}
-
-TEST(RouterTest, GatesOfBothKinds) {
-  const at::Tensor x = Tokens(30, 16);
-  const at::Tensor weight = Tokens(5, 16), bias = Tokens(1, 5)[0];
-  const Gates released = Route(x, weight, bias, Gate::kReleased, 3);
-  const Gates paper = Route(x, weight, bias, Gate::kPaper, 3);
-  EXPECT_TRUE(at::equal(released.kept, paper.kept));
-  const at::Tensor all = at::softmax(released.logits, -1);
-  EXPECT_LE(MaxDifference(paper.weights, all.gather(1, paper.kept)), 1e-6);
-  const at::Tensor share = paper.weights / paper.weights.sum(1, true);
-  EXPECT_LE(MaxDifference(released.weights, share), 1e-6);
 }
 
 // Every parameter that takes part gets a gradient, and it is the slope of the loss.
@@ -130,8 +116,8 @@ TEST(ExpertsTest, GradientEqualsFiniteDifferences) {
       const ExpertLayer& layer = network.blocks[0].experts;
       Gates gates;
       if (config.routed()) {
-        gates = Route(x, layer.router.weight.to(at::kFloat), layer.router.bias.to(at::kFloat),
-                      config.gate, config.kept);
+        const Linear router{layer.router.weight.to(at::kFloat), layer.router.bias.to(at::kFloat)};
+        gates = Route(config, router, x, 0);
       }
       return ApplyExperts(config, layer, x, gates).square().sum();
     };
