@@ -21,12 +21,14 @@ struct Restorer;
 
 // What the model made of a tile. L routed layers, E experts.
 struct RestoredTile {
-  std::vector<float> pixels = {};        // [3][height][width]
-  std::vector<int64_t> tokens = {};      // [L][E]
-  std::vector<double> gate = {};         // [L][E]
-  std::vector<double> entropy = {};      // [L]
-  std::vector<uint8_t> expert_map = {};  // [height / p][map_width], if asked for
-  int map_width = 0;                     // width / p
+  std::vector<float> pixels = {};           // [3][height][width]
+  std::vector<int64_t> tokens = {};         // [L][E]
+  std::vector<double> gate = {};            // [L][E]
+  std::vector<double> entropy = {};         // [L]
+  std::vector<uint8_t> expert_map = {};     // [height / p][map_width], if asked for
+  std::vector<float> uncertainty_map = {};  // the same of the mean over layers, if asked for
+  std::vector<double> uncertainty = {};     // [L]: mean over tokens, with uncertainty_map
+  int map_width = 0;                        // width / p
 
   // Filled by the batcher.
   int64_t batch = 0;          // number of the batch it ran in
@@ -44,6 +46,9 @@ struct Tile {
   const TileSource* source = nullptr;         // valid until `done` is called
   TileRect rect;
   bool expert_map = false;
+  bool uncertainty = false;
+  uint64_t key = 0;          // RandomKey({seed, x, y}): what the passes of uncertainty depend on
+  int task = 0;              // of the model's tasks; of a model without, 0
   TileDone done = nullptr;   // called exactly once, under no lock; must be quick
   absl::Time enqueued = {};  // set by TileQueue::Push
 };

@@ -58,6 +58,12 @@ int64_t FileBytes(const std::string& path) {
   return error ? 0 : static_cast<int64_t>(bytes);
 }
 
+std::vector<int> LayerExperts(const RoutingSpec& routing) {
+  std::vector<int> experts = routing.experts_by_layer;
+  experts.resize(static_cast<size_t>(routing.layers), routing.experts);
+  return experts;
+}
+
 LiveModelInfo InfoOf(const RestorerSpec& spec) {
   return {.name = spec.name,
           .version = spec.version,
@@ -65,8 +71,10 @@ LiveModelInfo InfoOf(const RestorerSpec& spec) {
           .tile = spec.tile,
           .layers = spec.routing.layers,
           .experts = spec.routing.experts,
+          .layer_experts = LayerExperts(spec.routing),
           .kept = spec.routing.kept,
-          .per_image = spec.routing.unit == RoutingUnit::kImage};
+          .per_image = spec.routing.unit == RoutingUnit::kImage,
+          .tasks = spec.tasks};
 }
 
 // The store's errors with the words that programs know.
@@ -290,7 +298,7 @@ void LiveModels::CountSeries(const std::string& name, const Versions& before,
     if (!old.contains(version)) metrics_.AddModel(name, version);
   }
   for (const Loaded* const loaded : {&after.live, &after.canary}) {
-    metrics_.DeclareRouting(loaded->model.info.layers, loaded->model.info.experts);
+    metrics_.DeclareRouting(loaded->model.info.layer_experts);
   }
 }
 
@@ -331,10 +339,12 @@ absl::StatusOr<PinnedModel> LiveModels::Pin(std::string_view name) const {
   return Describe(turn < static_cast<uint64_t>(share) ? versions->canary : versions->live);
 }
 
-absl::StatusOr<PinnedModel> LiveModels::PinLive(std::string_view name) const {
+absl::StatusOr<std::vector<LiveModelInfo>> LiveModels::Serving(std::string_view name) const {
   MutexLock lock(mutex_);
   DW_ASSIGN_OR_RETURN(const Versions* const versions, Lookup(name));
-  return Describe(versions->live);
+  std::vector<LiveModelInfo> serving = {Describe(versions->live).info};
+  if (versions->canary.there()) serving.push_back(Describe(versions->canary).info);
+  return serving;
 }
 
 std::vector<LiveModelInfo> LiveModels::List() const {

@@ -59,8 +59,10 @@ struct LiveModelInfo {
   TileSpec tile;
   int layers = 0;  // with a router
   int experts = 0;
+  std::vector<int> layer_experts = {};  // [layers]: of each, at most `experts`
   int kept = 0;
-  bool per_image = false;  // what is routed: whole images, not tokens
+  bool per_image = false;               // what is routed: whole images, not tokens
+  std::vector<std::string> tasks = {};  // that have a gate of their own; empty: one gate for all
 };
 
 struct PinnedModel {
@@ -170,8 +172,9 @@ class LiveModels {
   // The version that the next request of that model gets. Empty or "default": the default model.
   absl::StatusOr<PinnedModel> Pin(std::string_view name) const;
 
-  // The live version, whatever is on trial; nobody's turn.
-  absl::StatusOr<PinnedModel> PinLive(std::string_view name) const;
+  // The versions that requests of that model get: the live one, then the one on trial if there is one.
+  // Takes nobody's turn.
+  absl::StatusOr<std::vector<LiveModelInfo>> Serving(std::string_view name) const;
 
   // Sorted by name.
   std::vector<LiveModelInfo> List() const;

@@ -120,11 +120,12 @@ std::array<Histogram*, 5> StageHistograms(Registry& registry) {
 }
 
 // Codes that a request can end with once it has a model, and the last for all others.
-constexpr std::array<absl::StatusCode, 8> kModelCodes = {absl::StatusCode::kOk,
+constexpr std::array<absl::StatusCode, 9> kModelCodes = {absl::StatusCode::kOk,
                                                          absl::StatusCode::kCancelled,
                                                          absl::StatusCode::kInvalidArgument,
                                                          absl::StatusCode::kDeadlineExceeded,
                                                          absl::StatusCode::kResourceExhausted,
+                                                         absl::StatusCode::kFailedPrecondition,
                                                          absl::StatusCode::kInternal,
                                                          absl::StatusCode::kUnavailable,
                                                          absl::StatusCode::kUnknown};
@@ -203,7 +204,10 @@ Metrics::Metrics(MetricsOptions options)
                                  "Sum of the gate weights with which tokens kept the expert.")),
       router_entropy_(GaugeFamily(*registry, "deweather_router_entropy_ratio",
                                   "Mean entropy of the router's choice in the last batch, of the "
-                                  "largest possible.")) {
+                                  "largest possible.")),
+      router_uncertainty_(GaugeFamily(*registry, "deweather_router_uncertainty",
+                                      "Mean uncertainty of the router in the last batch of which a "
+                                      "request wanted the map.")) {
   GaugeFamily(*registry, "deweather_build_info", "1, with the version of the program.")
       .Add({{"version", options_.build_version}})
       .Set(1);
@@ -228,19 +232,23 @@ prometheus::Counter& Metrics::requests(absl::StatusCode code) const {
   return *requests_[index < requests_.size() ? index : unknown];
 }
 
-void Metrics::DeclareRouting(int layers, int experts) {
+void Metrics::DeclareRouting(const std::vector<int>& experts) {
   MutexLock lock(routing_mutex_);
-  for (int layer = 0; layer < layers; ++layer) {
-    if (static_cast<size_t>(layer) == token_series_.size()) DeclareLayer(layer);
-    const auto known = static_cast<int>(token_series_[static_cast<size_t>(layer)].size());
-    for (int expert = known; expert < experts; ++expert) DeclareExpert(layer, expert);
+  for (size_t layer = 0; layer < experts.size(); ++layer) {
+    if (layer == token_series_.size()) DeclareLayer(static_cast<int>(layer));
+    for (auto expert = static_cast<int>(token_series_[layer].size()); expert < experts[layer];
+         ++expert) {
+      DeclareExpert(static_cast<int>(layer), expert);
+    }
   }
 }
 
 void Metrics::DeclareLayer(int layer) {
   token_series_.emplace_back();
   gate_series_.emplace_back();
-  entropy_series_.push_back(&router_entropy_.Add({{"layer", absl::StrCat(layer)}}));
+  const prometheus::Labels labels{{"layer", absl::StrCat(layer)}};
+  entropy_series_.push_back(&router_entropy_.Add(labels));
+  uncertainty_series_.push_back(&router_uncertainty_.Add(labels));
 }
 
 void Metrics::DeclareExpert(int layer, int expert) {
@@ -252,13 +260,16 @@ void Metrics::DeclareExpert(int layer, int expert) {
 
 void Metrics::AddRouting(const BatchRouting& batch) {
   MutexLock lock(routing_mutex_);
-  size_t next = 0;
+  const auto experts = static_cast<size_t>(batch.experts);
   for (size_t layer = 0; layer < static_cast<size_t>(batch.layers); ++layer) {
-    for (size_t expert = 0; expert < static_cast<size_t>(batch.experts); ++expert, ++next) {
-      token_series_[layer][expert]->Increment(static_cast<double>(batch.tokens[next]));
-      gate_series_[layer][expert]->Increment(batch.gate[next]);
+    const size_t declared = std::min(experts, token_series_[layer].size());
+    for (size_t expert = 0; expert < declared; ++expert) {
+      const size_t cell = layer * experts + expert;
+      token_series_[layer][expert]->Increment(static_cast<double>(batch.tokens[cell]));
+      gate_series_[layer][expert]->Increment(batch.gate[cell]);
     }
     entropy_series_[layer]->Set(batch.entropy[layer]);
+    if (!batch.uncertainty.empty()) uncertainty_series_[layer]->Set(batch.uncertainty[layer]);
   }
 }
 

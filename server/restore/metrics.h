@@ -1,6 +1,6 @@
 // Every series of the server, as references that are passed down.
 // Series exist from the start, at zero, and no label grows with traffic: at most 300 series plus
-// 2 * layers * E and, of each version that is live or on trial, 18; a retired version's leave.
+// 2 * layers * E and, of each version that is live or on trial, 19; a retired version's leave.
 //
 // Owns     the registry and through it every series
 // Threads  thread-safe
@@ -51,6 +51,8 @@ struct BatchRouting {
   std::vector<int64_t> tokens;  // [layers][experts]
   std::vector<double> gate;     // [layers][experts]
   std::vector<double> entropy;  // [layers]: mean over the batch's tiles
+  // [layers]: mean over those tiles that have it; empty if none has.
+  std::vector<double> uncertainty = {};
 };
 
 // What is in flight at one moment.
@@ -85,9 +87,10 @@ class Metrics final : public prometheus::Collectable {
     return *stage_seconds_[static_cast<size_t>(stage)];
   }
 
-  // Makes the series of a model's experts, at zero. Those of several models are shared.
-  void DeclareRouting(int layers, int experts);
-  // REQUIRES: DeclareRouting of at least these layers and experts.
+  // Makes the series of a model's experts, at zero; `experts` are each layer's. Those of several models
+  // are shared.
+  void DeclareRouting(const std::vector<int>& experts);
+  // Leaves out what is not declared: experts that a layer has not. REQUIRES: its layers are declared.
   void AddRouting(const BatchRouting& batch);
 
   // Makes the series of a version that is live or on trial from now on, and drops them.
@@ -112,7 +115,7 @@ class Metrics final : public prometheus::Collectable {
   using Counters = std::vector<prometheus::Counter*>;
   struct ModelSeries {
     prometheus::Gauge* info = nullptr;
-    std::array<prometheus::Counter*, 8> requests = {};  // by code
+    std::array<prometheus::Counter*, 9> requests = {};  // by code
     prometheus::Histogram* seconds = nullptr;
   };
 
@@ -141,6 +144,7 @@ class Metrics final : public prometheus::Collectable {
   prometheus::Family<prometheus::Counter>& expert_tokens_;
   prometheus::Family<prometheus::Counter>& expert_gate_;
   prometheus::Family<prometheus::Gauge>& router_entropy_;
+  prometheus::Family<prometheus::Gauge>& router_uncertainty_;
 
   mutable Mutex scrape_mutex_;
   std::function<Load()> load_probe_ ABSL_GUARDED_BY(scrape_mutex_);
@@ -154,6 +158,7 @@ class Metrics final : public prometheus::Collectable {
   std::vector<Counters> token_series_ ABSL_GUARDED_BY(routing_mutex_);
   std::vector<Counters> gate_series_ ABSL_GUARDED_BY(routing_mutex_);
   std::vector<prometheus::Gauge*> entropy_series_ ABSL_GUARDED_BY(routing_mutex_);
+  std::vector<prometheus::Gauge*> uncertainty_series_ ABSL_GUARDED_BY(routing_mutex_);
 };
 
 }  // namespace deweather

@@ -14,17 +14,18 @@
 #include "absl/time/clock.h"
 #include "model/base/mutex.h"
 #include "model/base/name.h"
+#include "model/base/random_key.h"
 #include "model/base/status_macros.h"
 #include "model/base/worker_pool.h"
 #include "model/image/tiling.h"
 #include "server/batch/batcher.h"
 #include "server/batch/call.h"
 #include "server/restore/admission.h"
-#include "server/restore/expert_map.h"
 #include "server/restore/live_models.h"
 #include "server/restore/metrics.h"
 #include "server/restore/occupancy.h"
 #include "server/restore/run_batch.h"
+#include "server/restore/token_map.h"
 
 namespace deweather {
 namespace {
@@ -34,37 +35,68 @@ constexpr int64_t kLongPixels = 2'000'000;
 
 bool IsLong(const ImageInfo& info) { return int64_t{info.width} * info.height > kLongPixels; }
 
+absl::Status CheckLength(const char* what, const std::string& name) {
+  if (name.size() <= kMaxNameBytes) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrFormat(
+      "%s's name is %d bytes long; it must be 1 to %d", what, name.size(), kMaxNameBytes));
+}
+
 absl::Status Validate(const RestoreOptions& options) {
-  absl::Status status;
-  if (options.model.size() > kMaxNameBytes) {
-    status = absl::InvalidArgumentError(absl::StrFormat(
-        "model's name is %d bytes long; it must be 1 to %d", options.model.size(), kMaxNameBytes));
-  } else if (options.quality < 0 || options.quality > 100) {
+  absl::Status status = CheckLength("model", options.model);
+  status.Update(CheckLength("task", options.task));
+  if (status.ok() && (options.quality < 0 || options.quality > 100)) {
     status = absl::InvalidArgumentError(
         absl::StrFormat("quality is %d; it must be in 1..100, or 0", options.quality));
-  } else if (!(options.strength >= 0.0f && options.strength <= 1.0f)) {
+  }
+  if (status.ok() && !(options.strength >= 0.0f && options.strength <= 1.0f)) {
     status = absl::InvalidArgumentError(
         absl::StrFormat("strength is %g; it must be in 0..1", options.strength));
   }
   return WithReason(status, "INVALID_OPTION");
 }
 
-absl::Status CheckOffered(const RestoreOptions& options, const LiveModelInfo& model) {
-  absl::Status status;
-  if (!options.task.empty()) {
-    status = absl::InvalidArgumentError(absl::StrFormat(
-        "task is '%s', but model '%s' has no gate per task", options.task, model.name));
-  } else if (options.uncertainty_map) {
-    status = absl::UnimplementedError("uncertainty_map is not offered by this version");
+absl::Status CheckTask(const std::string& task, const LiveModelInfo& model) {
+  if (model.tasks.empty()) {
+    if (task.empty()) return absl::OkStatus();
+    return WithReason(absl::InvalidArgumentError(absl::StrFormat(
+                          "task is '%s', but model '%s' has no gate per task", task, model.name)),
+                      "UNSUPPORTED_OPTION");
   }
-  return WithReason(status, "UNSUPPORTED_OPTION");
+  if (task.empty()) {
+    return WithReason(absl::InvalidArgumentError(absl::StrFormat(
+                          "model '%s' has a gate for each task, so task must be one of %s",
+                          model.name, ShownNames(model.tasks))),
+                      "TASK_REQUIRED");
+  }
+  if (std::ranges::find(model.tasks, task) != model.tasks.end()) return absl::OkStatus();
+  return WithReason(
+      absl::InvalidArgumentError(absl::StrFormat("task is '%s'; model '%s' knows %s", task,
+                                                 model.name, ShownNames(model.tasks))),
+      "UNKNOWN_TASK");
 }
 
-// Whether the model that the options ask for offers what they ask of it.
+absl::Status CheckOffered(const RestoreOptions& options, const LiveModelInfo& model) {
+  DW_RETURN_IF_ERROR(CheckTask(options.task, model));
+  if (!options.uncertainty_map || (model.layers > 0 && !model.per_image)) return absl::OkStatus();
+  const char* const why = model.layers == 0
+                              ? "is dense: it has no router whose uncertainty could be shown"
+                              : "routes whole pictures: its router is as uncertain everywhere";
+  return WithReason(
+      absl::FailedPreconditionError(absl::StrFormat("model '%s' %s", model.name, why)),
+      "NOT_ROUTED");
+}
+
+// Whether a version that the request may get offers what the options ask of it: which one it gets is
+// known when it is pinned. Of several errors the live version's is told.
 absl::Status Check(const RestoreOptions& options, const LiveModels& models) {
   DW_RETURN_IF_ERROR(Validate(options));
-  DW_ASSIGN_OR_RETURN(const PinnedModel model, models.PinLive(options.model));
-  return CheckOffered(options, model.info);
+  DW_ASSIGN_OR_RETURN(const std::vector<LiveModelInfo> serving, models.Serving(options.model));
+  absl::Status status;
+  for (auto version = serving.rbegin(); version != serving.rend(); ++version) {
+    status = CheckOffered(options, *version);
+    if (status.ok()) break;
+  }
+  return status;
 }
 
 absl::StatusOr<ImageInfo> Inspect(const std::string& bytes, const DecodeLimits& limits) {
@@ -88,7 +120,8 @@ int64_t BytesInFlight(int64_t encoded_bytes, const ImageInfo& info, const TileGr
 }
 
 absl::Status CheckReply(const RestoreResult& result, const RestoreRequest& request) {
-  const auto bytes = static_cast<int64_t>(result.image.size() + result.expert_map_png.size());
+  const auto bytes = static_cast<int64_t>(result.image.size() + result.expert_map_png.size() +
+                                          result.uncertainty_map_png.size());
   if (bytes <= request.max_reply_bytes) {
     return request.take_reply ? request.take_reply(bytes) : absl::OkStatus();
   }
@@ -119,6 +152,12 @@ std::optional<Refusal> RefusalReason(const absl::Status& status) {
   if (reason == "DRAINING") return Refusal::kDraining;
   if (reason == "NO_LIVE_MODEL") return Refusal::kNoLiveModel;
   return std::nullopt;
+}
+
+// Of a task that CheckTask lets through.
+int TaskIndex(const std::string& task, const std::vector<std::string>& tasks) {
+  if (tasks.empty()) return 0;
+  return static_cast<int>(std::ranges::find(tasks, task) - tasks.begin());
 }
 
 template <typename T>
@@ -210,6 +249,8 @@ class RestorePipeline::Restoration : public std::enable_shared_from_this<Restora
   bool MoreFinished();
   absl::Status BlendOne(const FinishedTile& finished);
   void Account(int index, const RestoredTile& tile);
+  void AddToMaps(int index, const RestoredTile& tile);
+  absl::Status EncodeMaps();
 
   Parts& parts_;
   const Occupancy::Place place_;  // given up after all else
@@ -228,8 +269,11 @@ class RestorePipeline::Restoration : public std::enable_shared_from_this<Restora
   std::optional<TileGrid> grid_;
   std::optional<TileSource> source_;
   std::optional<TileBlender> blender_;
-  std::optional<ExpertMap> expert_map_;
-  int next_tile_ = 0;  // the first that has not been pushed
+  int task_ = 0;  // of the model's tasks, if it has any
+  std::optional<TokenMap> expert_map_;
+  std::optional<TokenMap> uncertainty_map_;
+  std::vector<std::vector<double>> uncertainty_;  // [tiles][layers], to be added in their order
+  int next_tile_ = 0;                             // the first that has not been pushed
   int64_t last_batch_ = 0;
   RestoreResult result_;
 
@@ -263,9 +307,12 @@ void RestorePipeline::Restoration::Begin() {
 
 absl::Status RestorePipeline::Restoration::Admit() {
   DW_RETURN_IF_ERROR(parts_.CheckServing());
-  DW_RETURN_IF_ERROR(Check(request_.options, parts_.models));
-  DW_ASSIGN_OR_RETURN(model_, parts_.models.Pin(request_.options.model));
+  const RestoreOptions& options = request_.options;
+  DW_RETURN_IF_ERROR(Validate(options));
+  DW_ASSIGN_OR_RETURN(model_, parts_.models.Pin(options.model));
   given_ = &model_.info;
+  DW_RETURN_IF_ERROR(CheckOffered(options, model_.info));
+  task_ = TaskIndex(options.task, model_.info.tasks);
   DW_ASSIGN_OR_RETURN(info_, Inspect(request_.image, parts_.options.decode_limits));
   grid_.emplace(info_.width, info_.height, model_.info.tile);
   DW_ASSIGN_OR_RETURN(
@@ -308,6 +355,7 @@ absl::Status RestorePipeline::Restoration::Cut() {
   blender_.emplace(&image_, *grid_, request_.options.strength, parts_.options.window_tiles);
   result_.routing.layers = model_.info.layers;
   result_.routing.experts = model_.info.experts;
+  result_.routing.layer_experts = model_.info.layer_experts;
   result_.routing.kept = model_.info.kept;
   result_.routing.per_image = model_.info.per_image;
   PushTiles();
@@ -334,9 +382,7 @@ absl::Status RestorePipeline::Restoration::Encode() {
       image_, {.format = options.format, .quality = options.quality, .metadata = options.metadata});
   if (!bytes.ok()) return WithReason(bytes.status(), "NOT_ENCODABLE");
   result_.image = *std::move(bytes);
-  if (expert_map_.has_value()) {
-    DW_ASSIGN_OR_RETURN(result_.expert_map_png, expert_map_->EncodePng());
-  }
+  DW_RETURN_IF_ERROR(EncodeMaps());
   DW_RETURN_IF_ERROR(CheckReply(result_, request_));
   Measure(Stage::kEncode, start, &result_.timings.encode);
   const StageTimings& timings = result_.timings;
@@ -356,6 +402,20 @@ absl::Status RestorePipeline::Restoration::Encode() {
   image_ = Image();
   share_.reset();
   Finish(std::move(result_));
+  return absl::OkStatus();
+}
+
+// The mean is made in the order of the tiles, so that it is the same in whatever order they came.
+absl::Status RestorePipeline::Restoration::EncodeMaps() {
+  if (expert_map_.has_value()) {
+    DW_ASSIGN_OR_RETURN(result_.expert_map_png, expert_map_->EncodePng8());
+  }
+  if (!uncertainty_map_.has_value()) return absl::OkStatus();
+  DW_ASSIGN_OR_RETURN(result_.uncertainty_map_png, uncertainty_map_->EncodePng16());
+  for (const std::vector<double>& layers : uncertainty_) {
+    AddTo(result_.routing.uncertainty, layers);
+  }
+  for (double& layer : result_.routing.uncertainty) layer /= grid_->size();
   return absl::OkStatus();
 }
 
@@ -432,12 +492,18 @@ void RestorePipeline::Restoration::PushTiles() {
 }
 
 Tile RestorePipeline::Restoration::MakeTile(int index) {
+  const RestoreOptions& options = request_.options;
+  const TileRect rect = grid_->tile(index);
   return {.call = call_,
           .model = model_.restorer,
           .cost = model_.cost,
           .source = &*source_,
-          .rect = grid_->tile(index),
-          .expert_map = request_.options.expert_map,
+          .rect = rect,
+          .expert_map = options.expert_map,
+          .uncertainty = options.uncertainty_map,
+          .key = RandomKey(
+              {options.seed, static_cast<uint64_t>(rect.x), static_cast<uint64_t>(rect.y)}),
+          .task = task_,
           .done = [self = shared_from_this(), index](absl::StatusOr<RestoredTile> tile) {
             self->OnTile(index, std::move(tile));
           }};
@@ -484,12 +550,22 @@ void RestorePipeline::Restoration::Account(int index, const RestoredTile& tile) 
   timings.queue += tile.wait;
   timings.infer += tile.infer;
   if (std::exchange(last_batch_, tile.batch) != tile.batch) ++timings.batches;
-  if (tile.expert_map.empty()) return;
+  if (tile.map_width > 0) AddToMaps(index, tile);
+}
+
+void RestorePipeline::Restoration::AddToMaps(int index, const RestoredTile& tile) {
   const TileRect rect = grid_->tile(index);
-  if (!expert_map_.has_value()) {
-    expert_map_.emplace(info_.width, info_.height, rect.width / tile.map_width);
-  }
-  expert_map_->Add(index, rect, tile.expert_map);
+  const int patch = rect.width / tile.map_width;
+  const auto add = [&](std::optional<TokenMap>& map, const std::vector<float>& values) {
+    if (values.empty()) return;
+    if (!map.has_value()) map.emplace(info_.width, info_.height, patch);
+    map->Add(index, rect, values);
+  };
+  add(expert_map_, {tile.expert_map.begin(), tile.expert_map.end()});
+  add(uncertainty_map_, tile.uncertainty_map);
+  if (tile.uncertainty.empty()) return;
+  uncertainty_.resize(static_cast<size_t>(grid_->size()));
+  uncertainty_[static_cast<size_t>(index)] = tile.uncertainty;
 }
 
 RestorePipeline::RestorePipeline(const RestorePipelineOptions& options, LiveModels& models,

@@ -7,7 +7,7 @@
 //          request in flight; a request pins its model version until it ends
 // Threads  thread-safe; `done` runs on a worker, on the executor or inside Start, never under a lock
 // Errors   INVALID_ARGUMENT not a picture, over the pixel limit, or a bad option
-//          NOT_FOUND no such model · UNIMPLEMENTED an option no model offers yet
+//          NOT_FOUND no such model · FAILED_PRECONDITION a map of a router that the model has not
 //          RESOURCE_EXHAUSTED a budget is spent · UNAVAILABLE draining, or no live model
 //          DEADLINE_EXCEEDED, CANCELLED · INTERNAL the model failed or gave non-finite pixels
 //          Each message names value and limit; ErrorReason gives its reason. Never throws.
@@ -50,7 +50,7 @@ struct RestoreOptions {
   uint64_t seed = 0;             // of the uncertainty passes
   std::string task = {};         // of a model with one gate per task; empty: none
   bool expert_map = false;       // fill RestoreResult::expert_map_png
-  bool uncertainty_map = false;  // UNIMPLEMENTED so far
+  bool uncertainty_map = false;  // fill RestoreResult::uncertainty_map_png
   Priority priority = Priority::kNormal;
 };
 
@@ -80,14 +80,17 @@ struct RestoreRequest {
 // in every tile that covers them). Per layer, the sum of `tokens` is units * kept, exactly.
 struct RoutingSummary {
   int layers = 0;   // layers with a router; 0: the model routes nothing and all below is empty
-  int experts = 0;  // E
-  int kept = 0;     // K
-  bool per_image = false;       // what is routed: whole images, not tokens
-  int64_t tiles = 0;            // tiles the model ran on
-  int64_t units = 0;            // units (tokens, or images) routed, in each layer
-  std::vector<int64_t> tokens;  // [layers][experts]: units that kept the expert
-  std::vector<double> gate;     // [layers][experts]: sum of the gate weights of those units
+  int experts = 0;  // E, of the largest layer
+  std::vector<int> layer_experts = {};  // [layers]: E of each
+  int kept = 0;                         // K
+  bool per_image = false;               // what is routed: whole images, not tokens
+  int64_t tiles = 0;                    // tiles the model ran on
+  int64_t units = 0;                    // units (tokens, or images) routed, in each layer
+  std::vector<int64_t> tokens;          // [layers][experts]: units that kept the expert
+  std::vector<double> gate;             // [layers][experts]: sum of the gate weights of those units
   std::vector<double> entropy;  // [layers]: mean over units of the router's entropy / ln E, 0..1
+  // [layers]: mean over units of what the uncertainty map shows; empty unless that was asked for.
+  std::vector<double> uncertainty = {};
 };
 
 // Where the time went. Stages of different tiles overlap, so they need not add up to `total`.
@@ -114,6 +117,9 @@ struct RestoreResult {
   // If asked for and the model routes tokens: an 8-bit grey PNG, one pixel per token of the
   // picture, its value the token's heaviest expert in the last layer. Else empty.
   std::string expert_map_png;
+  // If asked for: a 16-bit grey PNG, one pixel per token of the picture, its value the router's
+  // uncertainty, averaged over layers, times 65535. The same picture, version and seed give the same.
+  std::string uncertainty_map_png;
 };
 
 // Called exactly once for each Start. Must not throw.

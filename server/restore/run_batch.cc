@@ -36,11 +36,18 @@ at::Tensor GatherBatch(absl::Span<const Tile> tiles) {
   return input;
 }
 
-bool WantsExpertMap(absl::Span<const Tile> tiles) {
+// What one tile asks for the model does for all of the batch; TakeTile gives it to who asked.
+ForwardOptions OptionsFor(const RestorerSpec& spec, absl::Span<const Tile> tiles) {
+  ForwardOptions options;
   for (const Tile& tile : tiles) {
-    if (tile.expert_map) return true;
+    options.expert_map = options.expert_map || tile.expert_map;
+    options.uncertainty = options.uncertainty || tile.uncertainty;
   }
-  return false;
+  for (const Tile& tile : tiles) {
+    if (options.uncertainty) options.keys.push_back(tile.key);
+    if (!spec.tasks.empty()) options.tasks.push_back(tile.task);
+  }
+  return options;
 }
 
 // Every reader below relies on these shapes, types and contiguous rows.
@@ -61,13 +68,18 @@ absl::Status CheckShapes(const RoutingSpec& routing, const at::Tensor& input,
     const at::Tensor& map = output.expert_map;
     good = good && map.dim() == 3 && is(map, at::kByte, {batch, map.size(1), map.size(2)});
   }
+  if (output.uncertainty.defined()) {
+    const at::Tensor& map = output.uncertainty;
+    good = good && map.dim() == 4 &&
+           is(map, at::kFloat, {batch, routing.layers, map.size(2), map.size(3)});
+  }
   return good ? absl::OkStatus()
               : absl::InternalError("the model's output has an unexpected shape or type");
 }
 
 Restored Contiguous(Restored restored) {
   for (at::Tensor* tensor : {&restored.tiles, &restored.tokens, &restored.gate, &restored.entropy,
-                             &restored.expert_map}) {
+                             &restored.expert_map, &restored.uncertainty}) {
     if (tensor->defined()) *tensor = tensor->contiguous();
   }
   return restored;
@@ -76,8 +88,11 @@ Restored Contiguous(Restored restored) {
 absl::StatusOr<Restored> RunModel(const Restorer& model, absl::Span<const Tile> tiles) {
   return CatchTorch(model.spec.name, [&]() -> absl::StatusOr<Restored> {
     const at::Tensor input = GatherBatch(tiles);
-    DW_ASSIGN_OR_RETURN(Restored restored,
-                        model.forward(input, {.expert_map = WantsExpertMap(tiles)}));
+    const ForwardOptions options = OptionsFor(model.spec, tiles);
+    DW_ASSIGN_OR_RETURN(Restored restored, model.forward(input, options));
+    if (options.uncertainty && !restored.uncertainty.defined()) {
+      return absl::InternalError("the model gave no uncertainty");
+    }
     restored = Contiguous(std::move(restored));
     DW_RETURN_IF_ERROR(CheckShapes(model.spec.routing, input, restored));
     return restored;
@@ -103,6 +118,22 @@ std::vector<T> Row(const at::Tensor& tensor, int64_t index) {
   return {begin, begin + size};
 }
 
+// Means over layers and over tokens, of row `index` of `maps` [B,L,h,w].
+void TakeUncertainty(const at::Tensor& maps, int64_t index, RestoredTile& result) {
+  const std::vector<float> values = Row<float>(maps, index);
+  const auto layers = static_cast<size_t>(maps.size(1));
+  const size_t tokens = values.size() / layers;
+  result.uncertainty_map.resize(tokens);
+  result.uncertainty.resize(layers);
+  for (size_t i = 0; i < values.size(); ++i) {
+    result.uncertainty_map[i % tokens] += values[i];
+    result.uncertainty[i / tokens] += values[i];
+  }
+  for (float& value : result.uncertainty_map) value /= static_cast<float>(layers);
+  for (double& value : result.uncertainty) value /= static_cast<double>(tokens);
+  result.map_width = static_cast<int>(maps.size(3));
+}
+
 absl::StatusOr<RestoredTile> TakeTile(const Restorer& model, const Restored& restored,
                                       const Tile& tile, int64_t index) {
   RestoredTile result{.pixels = Row<float>(restored.tiles, index)};
@@ -118,15 +149,37 @@ absl::StatusOr<RestoredTile> TakeTile(const Restorer& model, const Restored& res
     result.expert_map = Row<uint8_t>(restored.expert_map, index);
     result.map_width = static_cast<int>(restored.expert_map.size(2));
   }
-  return result;
+  if (!tile.uncertainty) return result;
+  TakeUncertainty(restored.uncertainty, index, result);
+  if (AllFinite(result.uncertainty_map)) return result;
+  return absl::InternalError(
+      absl::StrFormat("%s gave a non-finite uncertainty in the tile at (%d, %d)", model.spec.name,
+                      tile.rect.x, tile.rect.y));
+}
+
+// Of the tiles that have one; empty if none has.
+std::vector<double> MeanUncertainty(const Results& results) {
+  std::vector<double> mean;
+  int tiles = 0;
+  for (const absl::StatusOr<RestoredTile>& tile : results) {
+    if (!tile.ok() || tile->uncertainty.empty()) continue;
+    ++tiles;
+    mean.resize(tile->uncertainty.size());
+    for (size_t i = 0; i < mean.size(); ++i) mean[i] += tile->uncertainty[i];
+  }
+  for (double& layer : mean) layer /= tiles;
+  return mean;
 }
 
 // Sums the tiles that came out well; nullopt where none did or nothing is routed.
 std::optional<BatchRouting> SumRouting(const RoutingSpec& spec, const Results& results) {
   const auto cells = static_cast<size_t>(spec.layers) * static_cast<size_t>(spec.experts);
-  BatchRouting sum{spec.layers, spec.experts, std::vector<int64_t>(cells),
+  BatchRouting sum{spec.layers,
+                   spec.experts,
+                   std::vector<int64_t>(cells),
                    std::vector<double>(cells),
-                   std::vector<double>(static_cast<size_t>(spec.layers))};
+                   std::vector<double>(static_cast<size_t>(spec.layers)),
+                   MeanUncertainty(results)};
   int good = 0;
   for (const absl::StatusOr<RestoredTile>& tile : results) {
     if (!tile.ok()) continue;

@@ -1,6 +1,8 @@
-#include "server/restore/expert_map.h"
+#include "server/restore/token_map.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstring>
 #include <tuple>
 
 #include "model/image/codec.h"
@@ -18,7 +20,7 @@ int64_t Distance(const TileRect& rect, int x, int y) {
 
 }  // namespace
 
-ExpertMap::ExpertMap(int width_px, int height_px, int patch_px)
+TokenMap::TokenMap(int width_px, int height_px, int patch_px)
     : width_px_(width_px),
       height_px_(height_px),
       patch_px_(patch_px),
@@ -26,15 +28,15 @@ ExpertMap::ExpertMap(int width_px, int height_px, int patch_px)
       rows_((height_px + patch_px - 1) / patch_px),
       cells_(static_cast<size_t>(columns_) * static_cast<size_t>(rows_)) {}
 
-int ExpertMap::CentreX(int column) const {
+int TokenMap::CentreX(int column) const {
   return std::min(column * patch_px_ + patch_px_ / 2, width_px_ - 1);
 }
 
-int ExpertMap::CentreY(int row) const {
+int TokenMap::CentreY(int row) const {
   return std::min(row * patch_px_ + patch_px_ / 2, height_px_ - 1);
 }
 
-void ExpertMap::Add(int tile_index, const TileRect& rect, const std::vector<uint8_t>& experts) {
+void TokenMap::Add(int tile_index, const TileRect& rect, const std::vector<float>& values) {
   const auto map_width = static_cast<size_t>(rect.width / patch_px_);
   const int last_row = std::min(rows_ - 1, (rect.y + rect.height - 1) / patch_px_);
   const int last_column = std::min(columns_ - 1, (rect.x + rect.width - 1) / patch_px_);
@@ -48,20 +50,32 @@ void ExpertMap::Add(int tile_index, const TileRect& rect, const std::vector<uint
                           static_cast<size_t>(column)];
       if (std::tie(distance, tile_index) >= std::tie(cell.distance, cell.tile)) continue;
       cell = {distance, tile_index,
-              experts[static_cast<size_t>(y / patch_px_) * map_width +
-                      static_cast<size_t>(x / patch_px_)]};
+              values[static_cast<size_t>(y / patch_px_) * map_width +
+                     static_cast<size_t>(x / patch_px_)]};
     }
   }
 }
 
-absl::StatusOr<std::string> ExpertMap::EncodePng() const {
+template <typename Sample>
+absl::StatusOr<std::string> TokenMap::Encode(float scale) const {
+  constexpr float kMost = std::numeric_limits<Sample>::max();
+  std::vector<Sample> samples;
+  samples.reserve(cells_.size());
+  for (const Cell& cell : cells_) {
+    samples.push_back(static_cast<Sample>(std::round(std::clamp(cell.value * scale, 0.0f, kMost))));
+  }
   Image image;
   image.width = columns_;
   image.height = rows_;
   image.channels = 1;
-  image.samples.reserve(cells_.size());
-  for (const Cell& cell : cells_) image.samples.push_back(cell.expert);
+  image.bytes_per_sample = sizeof(Sample);
+  image.samples.resize(samples.size() * sizeof(Sample));
+  std::memcpy(image.samples.data(), samples.data(), image.samples.size());
   return EncodeImage(image, {.format = ImageFormat::kPng});
 }
+
+absl::StatusOr<std::string> TokenMap::EncodePng8() const { return Encode<uint8_t>(1); }
+
+absl::StatusOr<std::string> TokenMap::EncodePng16() const { return Encode<uint16_t>(65535); }
 
 }  // namespace deweather

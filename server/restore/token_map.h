@@ -1,9 +1,9 @@
-// Which expert worked where: the tiles' maps laid over the picture.
+// A picture's tokens, a value each: the tiles' maps laid over the picture.
 // The same map comes out in whatever order tiles come in: a token takes the tile whose centre is
 // nearest, of equals the one with the lower index.
 
-#ifndef DEWEATHER_SERVER_RESTORE_EXPERT_MAP_H_
-#define DEWEATHER_SERVER_RESTORE_EXPERT_MAP_H_
+#ifndef DEWEATHER_SERVER_RESTORE_TOKEN_MAP_H_
+#define DEWEATHER_SERVER_RESTORE_TOKEN_MAP_H_
 
 #include <cstdint>
 #include <limits>
@@ -16,24 +16,28 @@
 namespace deweather {
 
 // Threads  thread-compatible
-class ExpertMap {
+class TokenMap {
  public:
   // A cell is patch_px square; the last ones may reach beyond the picture.
-  ExpertMap(int width_px, int height_px, int patch_px);
+  TokenMap(int width_px, int height_px, int patch_px);
 
-  // `experts` is [rect.height / patch_px][rect.width / patch_px].
-  void Add(int tile_index, const TileRect& rect, const std::vector<uint8_t>& experts);
+  // `values` is [rect.height / patch_px][rect.width / patch_px].
+  void Add(int tile_index, const TileRect& rect, const std::vector<float>& values);
 
-  // 8-bit grey, [rows][columns] of experts.
-  absl::StatusOr<std::string> EncodePng() const;
+  // Grey, [rows][columns]: the values as samples of 8 bits, or times 65535 as samples of 16 bits.
+  // Rounded, and held to what a sample holds.
+  absl::StatusOr<std::string> EncodePng8() const;
+  absl::StatusOr<std::string> EncodePng16() const;
 
  private:
   struct Cell {
     int64_t distance = std::numeric_limits<int64_t>::max();  // to the tile's centre, squared
     int tile = -1;
-    uint8_t expert = 0;
+    float value = 0;
   };
 
+  template <typename Sample>
+  absl::StatusOr<std::string> Encode(float scale) const;
   int CentreX(int column) const;
   int CentreY(int row) const;
 
@@ -47,4 +51,4 @@ class ExpertMap {
 
 }  // namespace deweather
 
-#endif  // DEWEATHER_SERVER_RESTORE_EXPERT_MAP_H_
+#endif  // DEWEATHER_SERVER_RESTORE_TOKEN_MAP_H_

@@ -92,7 +92,7 @@ TEST_F(CanaryTest, LooksAndChecksTakeNoTurn) {
   std::string last = first;
   for (int i = 0; i < 100; ++i) {
     for (int look = 0; look < 3; ++look) {
-      EXPECT_EQ(replica_->models.PinLive("tiny")->info.version, a_);
+      EXPECT_EQ(replica_->models.Serving("tiny")->front().version, a_);
       EXPECT_EQ(replica_->models.List().front().version, a_);
     }
     const std::string next = replica_->models.Pin("tiny")->info.version;

@@ -3,9 +3,11 @@
 #ifndef DEWEATHER_TESTS_RESTORE_FAKE_MODEL_H_
 #define DEWEATHER_TESTS_RESTORE_FAKE_MODEL_H_
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "model/base/tile_spec.h"
 #include "server/restore/live_models.h"
@@ -17,21 +19,27 @@ struct FakeModel {
   std::string version = "1";
   TileSpec tile = {.multiple_px = 8, .tile_px = 32, .overlap_px = 8, .whole_image = false};
   int layers = 0;
-  int experts = 0;  // at least one with layers
+  int experts = 0;                         // at least one with layers
+  std::vector<int> experts_by_layer = {};  // where they differ; `experts` is the largest
   int kept = 0;
-  float gain = 1.0f;           // a restored pixel is gain times the pixel
-  bool nan_for_white = false;  // a tile whose first pixel is white comes out NaN
-  bool wrong_shape = false;    // one row less than asked for
+  bool per_image = false;               // says that it routes whole pictures
+  std::vector<std::string> tasks = {};  // task t of tiles shifts their experts by t
+  float gain = 1.0f;                    // a restored pixel is gain times the pixel
+  bool nan_for_white = false;           // a tile whose first pixel is white comes out NaN
+  bool wrong_shape = false;             // one row less than asked for
   std::function<void(int batch)> on_run = nullptr;  // before each run, on the executor; may throw
   std::shared_ptr<void> life = nullptr;             // held as long as the model lives
 };
 
 // Each 8x8 patch is a token. It keeps `kept` experts from ExpertOf(mean red) on, each with weight
-// 1/kept; its heaviest is that first one. The router's entropy is 0.5.
+// 1/kept; its heaviest is that first one, in every layer that has so many. The router's entropy is 0.5.
 LiveModelInfo Install(LiveModels& models, const FakeModel& fake, const Executor& executor);
 
 // Of a value in [0,1].
 int ExpertOf(float value, int experts);
+
+// In [0,1): of a token, by the key of its tile, the layer and the token's number.
+float FakeUncertainty(uint64_t key, int64_t layer, int64_t token);
 
 }  // namespace deweather
 

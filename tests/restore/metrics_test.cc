@@ -79,13 +79,13 @@ TEST(MetricsTest, AtMost300SeriesAndTwoForEachExpert) {
   Metrics metrics({});
   metrics.AddModel("a", "1");
   EXPECT_LE(SeriesCount(Text(metrics)), 240u) << "leave room for training's";
-  metrics.DeclareRouting(2, 128);
+  metrics.DeclareRouting({128, 128});
   EXPECT_LE(SeriesCount(Text(metrics)), 300u + 2 * 2 * 128);
 }
 
 TEST(MetricsTest, RoutingOfABatchIsAdded) {
   Metrics metrics({});
-  metrics.DeclareRouting(2, 2);
+  metrics.DeclareRouting({2, 2});
   EXPECT_THAT(Text(metrics),
               HasSubstr("deweather_expert_tokens_total{expert=\"1\",layer=\"1\"} 0\n"));
   const BatchRouting batch{.layers = 2,
@@ -104,15 +104,42 @@ TEST(MetricsTest, RoutingOfABatchIsAdded) {
 
 TEST(MetricsTest, ALargerModelAddsToTheSeriesOfASmallerOne) {
   Metrics metrics({});
-  metrics.DeclareRouting(1, 2);
+  metrics.DeclareRouting({2});
   metrics.AddRouting({.layers = 1, .experts = 2, .tokens = {1, 2}, .gate = {1, 2}, .entropy = {0}});
-  metrics.DeclareRouting(2, 3);
-  metrics.DeclareRouting(1, 1);
+  metrics.DeclareRouting({3, 3});
+  metrics.DeclareRouting({1});
   metrics.AddRouting({.layers = 1, .experts = 2, .tokens = {1, 2}, .gate = {1, 2}, .entropy = {0}});
   const std::string text = Text(metrics);
   EXPECT_THAT(text, HasSubstr("deweather_expert_tokens_total{expert=\"1\",layer=\"0\"} 4\n"));
   EXPECT_THAT(text, HasSubstr("deweather_expert_tokens_total{expert=\"2\",layer=\"0\"} 0\n"));
   EXPECT_THAT(text, HasSubstr("deweather_expert_tokens_total{expert=\"2\",layer=\"1\"} 0\n"));
+}
+
+TEST(MetricsTest, ALayerHasSeriesForItsOwnExpertsOnly) {
+  Metrics metrics({});
+  metrics.DeclareRouting({1, 3});
+  metrics.AddRouting({.layers = 2,
+                      .experts = 3,
+                      .tokens = {6, 0, 0, 1, 2, 3},
+                      .gate = {6, 0, 0, 1, 2, 3},
+                      .entropy = {0, 1}});
+  const std::string text = Text(metrics);
+  EXPECT_THAT(text, HasSubstr("deweather_expert_tokens_total{expert=\"0\",layer=\"0\"} 6\n"));
+  EXPECT_THAT(text, Not(HasSubstr("{expert=\"1\",layer=\"0\"}")));
+  EXPECT_THAT(text, HasSubstr("deweather_expert_gate_total{expert=\"2\",layer=\"1\"} 3\n"));
+}
+
+TEST(MetricsTest, UncertaintyIsOfTheLastBatchThatHasIt) {
+  Metrics metrics({});
+  metrics.DeclareRouting({1, 1});
+  EXPECT_THAT(Text(metrics), HasSubstr("deweather_router_uncertainty{layer=\"1\"} 0\n"));
+  BatchRouting batch{
+      .layers = 2, .experts = 1, .tokens = {1, 1}, .gate = {1, 1}, .entropy = {0, 0}};
+  batch.uncertainty = {0.25, 0.75};
+  metrics.AddRouting(batch);
+  batch.uncertainty = {};
+  metrics.AddRouting(batch);
+  EXPECT_THAT(Text(metrics), HasSubstr("deweather_router_uncertainty{layer=\"1\"} 0.75\n"));
 }
 
 TEST(MetricsTest, ARetiredVersionLeaves) {
@@ -150,12 +177,12 @@ TEST(MetricsTest, EachVersionCountsItsRequests) {
   EXPECT_THAT(text, Not(HasSubstr("version=\"3\"")));
 }
 
-TEST(MetricsTest, AVersionHas18SeriesWhichLeaveWithIt) {
+TEST(MetricsTest, AVersionHas19SeriesWhichLeaveWithIt) {
   Metrics metrics({});
   const size_t before = SeriesCount(Text(metrics));
   for (int round = 0; round < 3; ++round) {
     metrics.AddModel("rain", std::to_string(round));
-    EXPECT_EQ(SeriesCount(Text(metrics)), before + 18);
+    EXPECT_EQ(SeriesCount(Text(metrics)), before + 19);
     metrics.RemoveModel("rain", std::to_string(round));
     EXPECT_EQ(SeriesCount(Text(metrics)), before);
   }

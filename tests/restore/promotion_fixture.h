@@ -42,8 +42,8 @@ struct Replica {
   void Follow(absl::Time now = absl::Now()) { models.Follow({1, 2}, executor, {}, now); }
   // Empty if it is not live.
   std::string Live(const std::string& name = "tiny") const {
-    const auto pin = models.PinLive(name);
-    return pin.ok() ? pin->info.version : "";
+    const auto serving = models.Serving(name);
+    return serving.ok() ? serving->front().version : "";
   }
 
   // Version and share that are on trial.

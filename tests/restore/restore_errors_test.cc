@@ -69,7 +69,8 @@ TEST_F(RestoreErrorsTest, OptionsOutOfRangeAreInvalid) {
   for (const RestoreOptions& options :
        {RestoreOptions{.quality = 101}, RestoreOptions{.quality = -1},
         RestoreOptions{.strength = 1.5f}, RestoreOptions{.strength = -0.1f},
-        RestoreOptions{.strength = std::numeric_limits<float>::quiet_NaN()}}) {
+        RestoreOptions{.strength = std::numeric_limits<float>::quiet_NaN()},
+        RestoreOptions{.task = std::string(65, 'x')}}) {
     const absl::Status status = Restore(image, options).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
     EXPECT_EQ(ErrorReason(status), "INVALID_OPTION");
@@ -84,8 +85,33 @@ TEST_F(RestoreErrorsTest, WhatNoModelOffersIsSaid) {
   EXPECT_EQ(task.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(Message(task), HasSubstr("'snow'"));
   EXPECT_EQ(ErrorReason(task), "UNSUPPORTED_OPTION");
-  EXPECT_EQ(Restore(image, {.uncertainty_map = true}).status().code(),
-            absl::StatusCode::kUnimplemented);
+  const absl::Status map = Restore(image, {.uncertainty_map = true}).status();
+  EXPECT_EQ(map.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(Message(map),
+            "model 'fake' is dense: it has no router whose uncertainty could be shown");
+  EXPECT_EQ(ErrorReason(map), "NOT_ROUTED");
+  Install(models_, {.name = "whole", .layers = 1, .experts = 2, .kept = 1, .per_image = true},
+          pipeline_->executor());
+  const absl::Status whole = Restore(image, {.model = "whole", .uncertainty_map = true}).status();
+  EXPECT_EQ(ErrorReason(whole), "NOT_ROUTED");
+  EXPECT_THAT(Message(whole), HasSubstr("whole pictures"));
+  ExpectServes();
+}
+
+TEST_F(RestoreErrorsTest, AGatedModelWantsOneOfItsTasks) {
+  SetUpPipeline({.name = "all", .tasks = {"rain", "snow"}});
+  const std::string image = Png(NoiseImage(8, 8, 1));
+  const absl::Status none = Restore(image).status();
+  EXPECT_EQ(none.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(ErrorReason(none), "TASK_REQUIRED");
+  EXPECT_THAT(Message(none), HasSubstr("rain, snow"));
+  const absl::Status unknown = Restore(image, {.task = "fog"}).status();
+  EXPECT_EQ(unknown.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Message(unknown), "task is 'fog'; model 'all' knows rain, snow");
+  EXPECT_EQ(ErrorReason(unknown), "UNKNOWN_TASK");
+  EXPECT_TRUE(Restore(image, {.task = "snow"}).ok());
+  EXPECT_EQ(pipeline_->CheckOptions({}), none);
+  EXPECT_TRUE(pipeline_->CheckOptions({.task = "rain"}).ok());
 }
 
 TEST_F(RestoreErrorsTest, AnUnknownModelIsNotFound) {

@@ -1,6 +1,7 @@
 #include "tests/restore/stored_models.h"
 
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/stack.h>
 
 #include <limits>
 
@@ -40,6 +41,17 @@ std::string Store(const std::string& models, const Imported& imported) {
 std::string StoreFixture(const std::string& models, const std::string& name,
                          const std::string& fixture) {
   return Store(models, Import(name, fixture));
+}
+
+std::string StoreGatedModel(const std::string& models, const std::string& name,
+                            const std::vector<std::string>& tasks) {
+  Imported imported = Import(name, "fme");
+  imported.config.tasks = tasks;
+  for (auto& [parameter, tensor] : imported.parameters) {
+    if (!absl::StrContains(parameter, ".router.")) continue;
+    tensor = at::stack(std::vector<at::Tensor>(tasks.size(), tensor));
+  }
+  return Store(models, imported);
 }
 
 std::string StoreNanModel(const std::string& models, const std::string& name) {

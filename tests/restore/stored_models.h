@@ -4,6 +4,7 @@
 #define DEWEATHER_TESTS_RESTORE_STORED_MODELS_H_
 
 #include <string>
+#include <vector>
 
 namespace deweather {
 
@@ -11,7 +12,11 @@ namespace deweather {
 std::string StoreFixture(const std::string& models, const std::string& name,
                          const std::string& fixture);
 
-// The same with finite weights so large that every pixel comes out NaN.
+// The fixture "fme" with a gate for each task, its own for all of them.
+std::string StoreGatedModel(const std::string& models, const std::string& name,
+                            const std::vector<std::string>& tasks);
+
+// The fixture "fme" with finite weights so large that every pixel comes out NaN.
 std::string StoreNanModel(const std::string& models, const std::string& name);
 
 // The same with an infinite weight in tail.conv1.weight.

@@ -117,7 +117,7 @@ TEST_F(ImportTest, OursBecomesAVersionThatCanGoLive) {
   const VersionManifest manifest =
       ReadManifest(folder_, "tiny", import.response().version()).value();
   EXPECT_EQ(manifest.source, "import of run 7");
-  EXPECT_FALSE(models_.PinLive("tiny").ok());
+  EXPECT_FALSE(models_.Serving("tiny").ok());
   EXPECT_THAT(Left(), ElementsAre("tiny"));
   EXPECT_TRUE(Promote("tiny", import.response().version()).ok());
   Import again(*stub_);

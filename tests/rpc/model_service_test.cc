@@ -179,7 +179,7 @@ TEST_F(ModelServiceTest, AServerThatDrainsBeginsNothing) {
   v1::Model model;
   Expect(Promote("tiny", a), grpc::StatusCode::UNAVAILABLE, "DRAINING");
   Expect(Get("identity", &model), grpc::StatusCode::UNAVAILABLE, "DRAINING");
-  EXPECT_FALSE(models_.PinLive("tiny").ok());
+  EXPECT_FALSE(models_.Serving("tiny").ok());
 }
 
 TEST_F(ModelServiceTest, AServerThatStopsEndsAPromotion) {

@@ -147,7 +147,7 @@ class MeasuredPromotionTest : public ModelServiceTest {
     v1::Model model;
     return Promote(request, &model);
   }
-  std::string Live() { return models_.PinLive("tiny")->info.version; }
+  std::string Live() { return models_.Serving("tiny")->front().version; }
 
   ServiceSettings settings_;
   std::unique_ptr<Datasets> datasets_;
@@ -272,7 +272,7 @@ TEST_F(MeasuredPromotionTest, AServerThatStopsEndsAMeasurement) {
   begun.Wait();
   service_->BeginDrain();
   Expect(call.get(), grpc::StatusCode::UNAVAILABLE, "DRAINING");
-  EXPECT_FALSE(models_.PinLive("tiny").ok());
+  EXPECT_FALSE(models_.Serving("tiny").ok());
 }
 
 }  // namespace
