@@ -8,6 +8,9 @@
 #include <filesystem>
 #include <functional>
 #include <limits>
+#include <map>
+#include <string>
+#include <vector>
 
 #include "model/base/file.h"
 #include "model/restorer.h"
@@ -47,6 +50,91 @@ TEST(CheckpointTest, WhatIsSavedIsLoaded) {
   ASSERT_EQ(loaded->parameters.size(), parameters.size());
   for (const auto& [name, tensor] : parameters) {
     EXPECT_TRUE(at::equal(loaded->parameters.at(name), tensor)) << name;
+  }
+}
+
+// Every field that only some networks have, and its text.
+struct LaterField {
+  std::string name, text;
+  std::function<void(ModelConfig&)> set;
+};
+
+std::vector<LaterField> LaterFields() {
+  return {
+      {"experts_by_block", "4,3",
+       [](auto& c) {
+         c.experts_by_block = {4, 3};
+       }},
+      {"residual_ffn", "true", [](auto& c) { c.kind = ExpertKind::kFfn, c.residual_ffn = true; }},
+      {"tasks", "rain,snow",
+       [](auto& c) {
+         c.tasks = {"rain", "snow"};
+       }},
+      {"calibration", "confidence", [](auto& c) { c.calibration = Calibration::kConfidence; }},
+      {"router_passes", "7", [](auto& c) { c.router_passes = 7; }},
+      {"router_dropout", "0.3", [](auto& c) { c.router_dropout = 0.3; }}};
+}
+
+TEST(CheckpointTest, WhatOnlySomeNetworksHaveComesBack) {
+  for (const LaterField& field : LaterFields()) {
+    ModelConfig config = TinyConfig();
+    field.set(config);
+    const auto file = SerializeCheckpoint(config, InitialParameters(config, 1), {});
+    ASSERT_TRUE(file.ok()) << file.status();
+    const auto loaded = ParseCheckpoint(*file);
+    ASSERT_TRUE(loaded.ok()) << field.name << ": " << loaded.status();
+    EXPECT_EQ(loaded->config, config) << field.name;
+    EXPECT_EQ(loaded->metadata.at(field.name), field.text);
+  }
+}
+
+// So that programs from before read them, and versions stay what they are.
+TEST(CheckpointTest, FilesOfPlainNetworksSayNothingOfIt) {
+  const auto file = SerializeCheckpoint(TinyConfig(), InitialParameters(TinyConfig(), 1), {});
+  const auto metadata = ParseCheckpoint(*file)->metadata;
+  EXPECT_EQ(metadata.size(), 19);
+  for (const LaterField& field : LaterFields()) EXPECT_FALSE(metadata.contains(field.name));
+}
+
+TEST(CheckpointTest, MetadataThatSaysNothingKnown) {
+  const std::string file =
+      SerializeCheckpoint(TinyConfig(), InitialParameters(TinyConfig(), 1), {}).value();
+  const std::map<std::string, std::string> plain = ParseCheckpoint(file)->metadata;
+  struct Mistake {
+    std::string field, value, message;
+  };
+  const std::vector<Mistake> mistakes = {
+      {"calibration", "bayes", "unknown calibration 'bayes'; known: none, paper, confidence"},
+      {"experts_by_block", "4,x", "metadata 'experts_by_block' is '4,x'; it must be integers"},
+      {"experts_by_block", "", "metadata 'experts_by_block' is ''; it must be integers"},
+      {"experts_by_block", "4", "model.experts_by_block has 1 numbers"},
+      {"experts_by_block", "4,5", "model.experts is 4; it must be the largest"},
+      {"residual_ffn", "perhaps", "metadata 'residual_ffn' is 'perhaps'; it must be true or false"},
+      {"residual_ffn", "true", "model.residual_ffn is true, which belongs to ffn experts"},
+      {"tasks", "rain,rain", "model.tasks[1] is 'rain'; it must be named once"},
+      {"tasks", "", "model.tasks[0] is 0 bytes long"},
+      {"router_passes", "many", "metadata 'router_passes' is 'many'; it must be an integer"},
+      {"router_passes", "1", "model.router_passes is 1; it must be in [2, 64]"},
+      {"router_dropout", "half", "metadata 'router_dropout' is 'half'; it must be a number"},
+      {"router_dropout", "nan", "model.router_dropout is nan; it must be in [0, 0.9]"}};
+  for (const Mistake& mistake : mistakes) {
+    std::map<std::string, std::string> metadata = plain;
+    metadata[mistake.field] = mistake.value;
+    const absl::Status status = ConfigFromMetadata(metadata).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << mistake.message;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(mistake.message));
+  }
+}
+
+// Files of before: not a byte of them may change, as their digests are their versions.
+TEST(CheckpointTest, ShippedModelsAreWrittenAsTheyAre) {
+  for (const char* name : {"deweather-small", "deweather-rain"}) {
+    const std::string file =
+        ReadFile(std::string(DW_SOURCE_DIR "/model/weights/") + name + ".safetensors").value();
+    const auto loaded = ParseCheckpoint(file);
+    ASSERT_TRUE(loaded.ok()) << loaded.status();
+    const auto again = SerializeCheckpoint(loaded->config, loaded->parameters, loaded->metadata);
+    EXPECT_TRUE(*again == file) << name;
   }
 }
 

@@ -71,6 +71,18 @@ TEST(RunFieldsTest, WhatShapesARunIsRefusedByName) {
       {"ema_decay", [](auto& o) { o.ema_decay = 0.9999999; }},
       {"precision", [](auto& o) { o.precision = TrainPrecision::kBf16; }},
       {"seed", [](auto& o) { o.seed = 8; }},
+      {"model.experts_by_block",
+       [](auto& o) {
+         o.model.experts_by_block = {4, 16};
+       }},
+      {"model.residual_ffn", [](auto& o) { o.model.residual_ffn = true; }},
+      {"model.tasks", [](auto& o) { o.model.tasks = {"rain"}; }},
+      {"model.calibration", [](auto& o) { o.model.calibration = Calibration::kPaper; }},
+      {"model.router_passes", [](auto& o) { o.model.router_passes = 7; }},
+      {"model.router_dropout", [](auto& o) { o.model.router_dropout = 0.2; }},
+      {"balance", [](auto& o) { o.balance = BalanceKind::kPaper; }},
+      {"uncertainty_weight", [](auto& o) { o.uncertainty_weight = 0.005; }},
+      {"distill.weight", [](auto& o) { o.distill.weight = 2; }},
   };
   for (const auto& [field, change] : changes) {
     const absl::Status status = Compare(change).status();
@@ -79,6 +91,33 @@ TEST(RunFieldsTest, WhatShapesARunIsRefusedByName) {
   }
   EXPECT_EQ(Compare([](auto& o) { o.batch = 8; }).status().message(),
             "batch was '16' and is now '8'");
+}
+
+// What is left at its default is not among the fields, as in checkpoints from before there was any of it.
+TEST(RunFieldsTest, RunsFromBeforeGoOnWithTheDefaults) {
+  const std::map<std::string, std::string> before = DescribeRun(Options());
+  for (const char* later : {"model.tasks", "model.calibration", "balance", "uncertainty_weight",
+                            "distill.teacher", "data.pairs[0].task"}) {
+    EXPECT_FALSE(before.contains(later)) << later;
+  }
+  EXPECT_EQ(before.size(), 48);
+  EXPECT_EQ(
+      Compare([](auto& o) { o.model.calibration = Calibration::kConfidence; }).status().message(),
+      "model.calibration was 'none' and is now 'confidence'");
+  TrainOptions calibrated = Options();
+  calibrated.model.calibration = Calibration::kConfidence;
+  EXPECT_EQ(CompareRuns(DescribeRun(calibrated), before).status().message(),
+            "model.calibration was 'confidence' and is now 'none'");
+}
+
+TEST(RunFieldsTest, WithGatesTheTasksOfPairsShapeTheRun) {
+  TrainOptions run = Options();
+  run.model.tasks = {"rain", "snow"};
+  run.data.pairs[0].task = "rain";
+  const std::map<std::string, std::string> before = DescribeRun(run);
+  run.data.pairs[0].task = "snow";
+  EXPECT_EQ(CompareRuns(before, DescribeRun(run)).status().message(),
+            "data.pairs[0].task was 'rain' and is now 'snow'");
 }
 
 TEST(RunFieldsTest, WhatDoesNotShapeItMayChange) {
@@ -91,6 +130,8 @@ TEST(RunFieldsTest, WhatDoesNotShapeItMayChange) {
     o.keep_checkpoints = o.max_bad_steps = 8;
     o.log_every_steps = o.checkpoint_every_steps = 8;
     o.evaluate = {{"pairs"}, 8, 8};
+    o.device = "cpu";
+    o.rank_timeout = absl::Seconds(1);
   });
   ASSERT_TRUE(lines.ok()) << lines.status();
   EXPECT_THAT(*lines, IsEmpty());
@@ -112,6 +153,7 @@ TEST(RunFieldsTest, WhatMayHaveBeenMovedAndThreadsAreTold) {
     o.data.pairs[0].truth_dir = "b/gt";
     o.data.clean[0].dir = "moved";
     o.init_from = "model";
+    o.distill.teacher = "teacher";
     o.threads = 8;
   });
   ASSERT_TRUE(lines.ok()) << lines.status();
@@ -119,6 +161,7 @@ TEST(RunFieldsTest, WhatMayHaveBeenMovedAndThreadsAreTold) {
               ElementsAre("data.clean[0].dir was 'clean' and is now 'moved'",
                           "data.pairs[0].input_dir was 'a/input' and is now 'b/input'",
                           "data.pairs[0].truth_dir was 'a/gt' and is now 'b/gt'",
+                          "distill.teacher was '' and is now 'teacher'",
                           "init_from was '' and is now 'model'", "threads was '0' and is now '8'"));
   EXPECT_THAT(CompareRuns({{"data.pictures", "1"}}, {{"data.pictures", "2"}}).value(),
               ElementsAre("the pictures in the folders of data have changed"));
