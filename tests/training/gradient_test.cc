@@ -3,8 +3,10 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <ostream>
 #include <string>
 #include <vector>
@@ -93,11 +95,36 @@ const std::vector<Case>& Cases() {
       Of("dense_residual", ExpertKind::kDense, [](ModelConfig& c) { c.residual = true; }),
       Of("ffn", ExpertKind::kFfn, [](ModelConfig&) {}),
       Of("ffn_paper_gate", ExpertKind::kFfn, [](ModelConfig& c) { c.gate = Gate::kPaper; }),
+      Of("ffn_residual_ffn", ExpertKind::kFfn, [](ModelConfig& c) { c.residual_ffn = true; }),
+      Of("ffn_pyramid", ExpertKind::kFfn,
+         [](ModelConfig& c) {
+           c.experts_by_block = {2, 4};
+         }),
+      Of("ffn_tasks", ExpertKind::kFfn,
+         [](ModelConfig& c) {
+           c.tasks = {"rain", "snow", "haze"};
+         }),
+      Of("pr_moe", ExpertKind::kFfn,
+         [](ModelConfig& c) {
+           c.experts_by_block = {2, 4};
+           c.residual_ffn = true;
+           c.kept = 1;
+           c.gate = Gate::kPaper;
+         }),
       Of("fme_star", ExpertKind::kFme, [](ModelConfig&) {}),
       Of("fme_residual", ExpertKind::kFme, [](ModelConfig& c) { c.residual = true; }),
       Of("fme_no_stem", ExpertKind::kFme, [](ModelConfig& c) { c.stem = Stem::kNone; }),
       Of("fme_gelu_first", ExpertKind::kFme,
          [](ModelConfig& c) { c.first_expert = FirstExpert::kGelu; }),
+      Of("fme_pyramid_gelu_first", ExpertKind::kFme,
+         [](ModelConfig& c) {
+           c.experts_by_block = {4, 2};
+           c.first_expert = FirstExpert::kGelu;
+         }),
+      Of("fme_tasks", ExpertKind::kFme,
+         [](ModelConfig& c) {
+           c.tasks = {"rain", "snow", "haze"};
+         }),
       Of("fme_paper_gate", ExpertKind::kFme, [](ModelConfig& c) { c.gate = Gate::kPaper; }),
       Of("fme_paper_no_stem_gelu_residual", ExpertKind::kFme, [](ModelConfig& c) {
         c.gate = Gate::kPaper;
@@ -122,6 +149,20 @@ class NetworkGradientTest : public testing::TestWithParam<Case> {};
 INSTANTIATE_TEST_SUITE_P(Kinds, NetworkGradientTest, testing::ValuesIn(Cases()),
                          [](const auto& test) { return test.param.name; });
 
+// Where each task has its gate: of the two pictures' tasks.
+const std::vector<int64_t> kTasks = {2, 0};
+
+// The gate of a task that is not in the batch learns nothing of it, those of the others do.
+void ExpectGatesLearnOfTheirTask(const ModelConfig& config, const Parameters& parameters) {
+  for (const auto& [name, tensor] : parameters) {
+    if (config.tasks.empty() || name.find(".router.") == std::string::npos) continue;
+    for (int64_t task = 0; task < std::ssize(config.tasks); ++task) {
+      const bool present = std::find(kTasks.begin(), kTasks.end(), task) != kTasks.end();
+      EXPECT_EQ(tensor.grad()[task].abs().max().item<double>() > 0, present) << name << " " << task;
+    }
+  }
+}
+
 // The whole objective of training.
 TEST_P(NetworkGradientTest, OfEveryTensor) {
   at::set_num_threads(1);
@@ -132,7 +173,7 @@ TEST_P(NetworkGradientTest, OfEveryTensor) {
   const at::Tensor pictures = Uniform({2, 3, 8, 12}, 0, 1, generator).requires_grad_();
   const at::Tensor truth = Uniform({2, 3, 8, 12}, 0, 1, generator);
   const auto f = [&] {
-    const NetworkOutput output = Forward(network, pictures);
+    const NetworkOutput output = Forward(network, pictures, {.tasks = at::tensor(kTasks)});
     return TaskLoss(LossKind::kSmoothL1, output.pictures, truth).sum() +
            0.1 * BalanceLoss(BalanceKind::kGshard, output.gates, KeptCounts(output.gates));
   };
@@ -141,6 +182,7 @@ TEST_P(NetworkGradientTest, OfEveryTensor) {
   loss.backward();
   ExpectGradient(f, pictures, "input", generator);
   for (const auto& [name, tensor] : parameters) ExpectGradient(f, tensor, name, generator);
+  ExpectGatesLearnOfTheirTask(config, parameters);
 }
 
 }  // namespace
