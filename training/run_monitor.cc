@@ -21,10 +21,13 @@ namespace {
 constexpr absl::Duration kRedraw = absl::Milliseconds(200);
 
 std::string ProgressText(const TrainProgress& at) {
-  std::string line = absl::StrFormat(
-      "step %d/%d  loss %.6f  balance %.3f  lr %.2e  grad %.3f  %.1f images/s  %s", at.step,
-      at.steps, at.loss, at.balance, at.learning_rate, at.gradient_norm, at.images_per_second,
-      absl::FormatDuration(absl::Trunc(at.elapsed, absl::Seconds(1))));
+  std::string line = absl::StrFormat("step %d/%d  loss %.6f  balance %.3f", at.step, at.steps,
+                                     at.loss, at.balance);
+  if (at.uncertainty) absl::StrAppendFormat(&line, "  uncertainty %.3g", *at.uncertainty);
+  if (at.distill) absl::StrAppendFormat(&line, "  distill %.6f", *at.distill);
+  absl::StrAppendFormat(&line, "  lr %.2e  grad %.3f  %.1f images/s  %s", at.learning_rate,
+                        at.gradient_norm, at.images_per_second,
+                        absl::FormatDuration(absl::Trunc(at.elapsed, absl::Seconds(1))));
   if (at.bad_steps > 0) absl::StrAppend(&line, "  skipped steps ", at.bad_steps);
   if (at.skipped_pictures > 0) absl::StrAppend(&line, "  skipped pictures ", at.skipped_pictures);
   return line;
@@ -62,6 +65,8 @@ ProgressStyle ParseProgressStyle(const std::string& name, std::FILE* out) {
 
 ScalarRecord ToRecord(const TrainProgress& at, absl::Time now) {
   ScalarRecord record{at.step, now, {{"loss/all", at.loss}, {"loss/balance", at.balance}}};
+  if (at.uncertainty) record.values.emplace_back("loss/uncertainty", *at.uncertainty);
+  if (at.distill) record.values.emplace_back("loss/distill", *at.distill);
   for (const auto& [task, loss] : at.task_loss) {
     record.values.emplace_back(absl::StrCat("loss/", task), loss);
   }

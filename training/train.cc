@@ -9,6 +9,7 @@
 #include <limits>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <utility>
 #include <vector>
@@ -50,6 +51,8 @@ struct Window {
   int64_t passes = 0;
   double loss = 0;
   double balance = 0;
+  double uncertainty = 0;
+  double distill = 0;
   double gradient_norm = 0;
   std::map<int, std::pair<double, int64_t>> tasks;  // sum of losses, crops
   int64_t images = 0;
@@ -60,6 +63,8 @@ struct Window {
     ++passes;
     loss += pass.weighted;
     balance += pass.balance;
+    uncertainty += pass.uncertainty;
+    distill += pass.distill;
     for (size_t i = 0; i < batch.notes.size(); ++i) {
       auto& [sum, crops] = tasks[batch.notes[i].task];
       sum += pass.crop_losses[i];
@@ -106,6 +111,7 @@ class Run {
     // An earlier attempt may have ended between a step and what follows it.
     if (state_.step > 0 && (Over() || EvaluationDue())) DW_RETURN_IF_ERROR(Settle(false));
     if (Over()) return absl::OkStatus();
+    DW_ASSIGN_OR_RETURN(teacher_, LoadTeacher(options_));
     if (state_.step == 0) ShowCrops();
     Loader loader(options_, dataset_, state_.step);
     while (!Over()) {
@@ -204,7 +210,7 @@ class Run {
       const absl::StatusOr<const Batch*> batch = Take(loader);
       if (!batch.ok()) return SaveAfter(batch.status());
       if (!bad.empty()) continue;  // its crops are lost with the step
-      const PassLoss loss = LearnFrom(options_, **batch, state_);
+      const PassLoss loss = LearnFrom(options_, **batch, state_, teacher_ ? &*teacher_ : nullptr);
       if (!std::isfinite(loss.total)) bad = absl::StrFormat("the loss is %g", loss.total);
       if (bad.empty()) window_.Add(loss, **batch);
     }
@@ -252,6 +258,10 @@ class Run {
                            .bad_steps = state_.bad_steps,
                            .skipped_pictures = skipped_pictures_,
                            .elapsed = state_.elapsed};
+    if (options_.uncertainty_weight > 0) {
+      progress.uncertainty = over(window_.uncertainty, window_.passes);
+    }
+    if (teacher_) progress.distill = over(window_.distill, window_.passes);
     for (const auto& [task, sum] : window_.tasks) {
       progress.task_loss[dataset_.tasks()[task]] = over(sum.first, sum.second);
     }
@@ -381,6 +391,7 @@ class Run {
   Dataset& dataset_;
   const RunFields fields_;
   TrainState state_;
+  std::optional<Network> teacher_;
   std::string checkpoint_;            // the last; empty: none yet
   std::vector<std::string> torn_;     // checkpoints that the next one replaces
   std::vector<Evaluation> untold_;    // the last evaluation until it is told

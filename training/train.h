@@ -30,6 +30,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -44,11 +45,14 @@ namespace deweather {
 struct TrainProgress {
   int64_t step = 0;  // steps done
   int64_t steps = 0;
-  double loss = 0;                          // that is made small, over crops; without the balance
+  double loss = 0;  // that is made small, over crops; without the terms below
   std::map<std::string, double> task_loss;  // by task, not weighted; only tasks that had a crop
-  double balance = 0;                       // BalanceLoss; 1 when the experts work evenly
-  double learning_rate = 0;                 // of the last step
-  double gradient_norm = 0;                 // before clipping
+  // Terms before their weights (training/learn.h); nothing: no part of the loss.
+  double balance = 0;  // 1 when the experts work evenly, in GShard's form
+  std::optional<double> uncertainty = {};
+  std::optional<double> distill = {};
+  double learning_rate = 0;  // of the last step
+  double gradient_norm = 0;  // before clipping
   double images_per_second = 0;
   double waiting_share = 0;  // of the time, in which the network waited for crops, [0,1]
   int64_t bad_steps = 0;     // skipped as their loss or gradient is not finite; of the whole run

@@ -21,6 +21,7 @@
 #include "model/base/sha256.h"
 #include "model/base/status_macros.h"
 #include "model/checkpoint.h"
+#include "model/fuse.h"
 #include "model/parameters.h"
 #include "model/torch_errors.h"
 
@@ -190,7 +191,9 @@ absl::StatusOr<TrainState> BeginState(const TrainOptions& options) {
   if (options.distill.teacher.empty()) {
     return FromWeights(InitialParameters(options.model, options.seed));
   }
-  return absl::UnimplementedError("distill.teacher without init_from");
+  DW_ASSIGN_OR_RETURN(const Checkpoint teacher, LoadCheckpoint(options.distill.teacher));
+  DW_ASSIGN_OR_RETURN(Parameters weights, FuseExperts(teacher, options.model));
+  return FromWeights(std::move(weights));
 }
 
 double ApplyGradients(const TrainOptions& options, double learning_rate, TrainState& state) {

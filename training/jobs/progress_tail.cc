@@ -37,6 +37,11 @@ int64_t ToCount(double value) {
   return value > 0 ? static_cast<int64_t>(std::min(value, 1.0 * kMaxStep)) : 0;
 }
 
+// A term of the loss that is no task's.
+bool IsTerm(std::string_view name) {
+  return name == "balance" || name == "uncertainty" || name == "distill";
+}
+
 std::string Text(const json& object, const char* name) {
   const auto found = object.find(name);
   return found != object.end() && found->is_string() ? found->get<std::string>() : "";
@@ -209,11 +214,9 @@ JobProgress ProgressTail::ToProgress(const Record& record) {
                        .bad_steps = ToCount(record.Figure("skipped/steps")),
                        .remaining = Remaining(record)};
   for (const auto& [name, value] : record.figures) {
-    if (name == "loss/balance") {
-      progress.terms["balance"] = value;
-    } else if (name.starts_with(kLossStem) && name != "loss/all") {
-      progress.terms[name] = value;
-    }
+    if (!name.starts_with(kLossStem) || name == "loss/all") continue;
+    const std::string term = name.substr(kLossStem.size());
+    progress.terms[IsTerm(term) ? term : name] = value;
   }
   return progress;
 }

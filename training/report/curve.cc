@@ -52,8 +52,10 @@ struct Series {
   bool main = false;           // the first of its run
 };
 
+// Of all crops or of a task's.
 bool IsLoss(const std::string& name) {
-  return name.rfind("loss/", 0) == 0 && name != "loss/balance";
+  return name.rfind("loss/", 0) == 0 && name != "loss/balance" && name != "loss/uncertainty" &&
+         name != "loss/distill";
 }
 
 constexpr std::string_view kEvaluation = "evaluation", kPsnr = "/psnr_rgb";

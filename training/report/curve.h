@@ -28,8 +28,8 @@ std::vector<double> Smooth(const std::vector<double>& values, int reach, bool ge
 // A run by its log, under the name of its folder, or the log's own if it is not called log.jsonl.
 absl::StatusOr<CurveRun> ReadRun(const std::string& log);
 
-// 1600x1000 pixels, RGB. Above every "loss/..." but the experts' balance, smoothed, and the first of
-// each run also as it was, in pale; on a logarithmic scale unless one is negative. Below every
+// 1600x1000 pixels, RGB. Above every "loss/..." but the terms that are no task's, smoothed, and the first
+// of each run also as it was, in pale; on a logarithmic scale unless one is negative. Below every
 // "evaluation/.../psnr_rgb".
 Image DrawCurve(const std::vector<CurveRun>& runs);
 
