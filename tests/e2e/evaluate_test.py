@@ -223,6 +223,11 @@ class CommandLineTest(TestCase):
         self.run_train("inspect", "x", "--kept", 2, status=2)
         self.run_train("bench", "--runs", 0, status=2)
 
+    def test_inspect_tells_what_the_router_is(self):
+        told = json.loads(self.run_train("inspect", "--json", "--kind", "ffn").stdout)
+        router = ("experts_by_block", "residual_ffn", "tasks", "calibration", "router_passes", "router_dropout")
+        self.assertEqual([told[field] for field in router], [[], False, [], "none", 5, 0.1])
+
     def test_a_word_that_is_no_command_is_named(self):
         self.assertIn("'frogs'", self.run_train("frogs", status=2).stderr)
         self.assertIn("subcommand", self.run_train(status=2).stderr)
