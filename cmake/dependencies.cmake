@@ -54,7 +54,19 @@ target_compile_definitions(dw_torch INTERFACE AT_PER_OPERATOR_HEADERS _GLIBCXX_U
 target_link_libraries(dw_torch INTERFACE
   ${DEWEATHER_TORCH_LIB_DIR}/libtorch_cpu.so ${DEWEATHER_TORCH_LIB_DIR}/libc10.so Threads::Threads)
 target_link_options(dw_torch INTERFACE -Wl,--allow-shlib-undefined)
+# Ranks talk over c10d, which is in LibTorch, but for the headers of what it is built on: Gloo on the CPU,
+# NCCL on GPUs.
+find_path(GLOO_INCLUDE_DIR gloo/algorithm.h)
+if(NOT GLOO_INCLUDE_DIR)
+  message(FATAL_ERROR "no headers of Gloo: run scripts/setup, or install libgloo-dev")
+endif()
 if(DEWEATHER_CUDA)
+  find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${DEWEATHER_TORCH}/../nvidia/nccl/include)
+  if(NOT NCCL_INCLUDE_DIR)
+    message(FATAL_ERROR "no nccl.h: run scripts/setup with DEWEATHER_CUDA=1, or pip install nvidia-nccl-cu13")
+  endif()
+  target_compile_options(dw_torch INTERFACE
+    "$<$<COMPILE_LANGUAGE:CXX>:SHELL:-idirafter ${NCCL_INCLUDE_DIR}>")
   enable_language(CUDA)
   find_package(CUDAToolkit REQUIRED)
   target_link_libraries(dw_torch INTERFACE -Wl,--no-as-needed

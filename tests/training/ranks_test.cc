@@ -1,0 +1,233 @@
+#include "training/ranks.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/tensor.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cmath>
+#include <limits>
+
+#include "absl/time/clock.h"
+#include "tests/training/two_ranks.h"
+
+namespace deweather {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+
+constexpr absl::Duration kLong = absl::Seconds(60);
+
+std::unique_ptr<Ranks> Join(const RankPlace& place, absl::Duration timeout = kLong) {
+  absl::StatusOr<std::unique_ptr<Ranks>> ranks = Ranks::Join(place, at::kCPU, timeout);
+  EXPECT_TRUE(ranks.ok()) << ranks.status();
+  return *std::move(ranks);
+}
+
+double Value(const at::Tensor& tensor) { return tensor.item<double>(); }
+
+at::Tensor Leaf(double value) { return at::full({1}, value).requires_grad_(); }
+
+TEST(RanksTest, SumsAndMeansAreOverAllRanks) {
+  RunRanks(3, [](const RankPlace& place) {
+    const auto ranks = Join(place);
+    const at::Tensor sum = ranks->Sum(at::full({2}, place.rank + 1, at::kFloat));
+    EXPECT_EQ(sum.dtype(), at::kFloat);
+    EXPECT_EQ(Value(sum[1]), 6);
+    double mean = place.rank, lost = place.rank == 1 ? std::nan("") : 1;
+    ranks->Average({&mean, &lost});
+    EXPECT_EQ(mean, 1);
+    EXPECT_TRUE(std::isnan(lost));
+  });
+}
+
+TEST(RanksTest, ShareHandsOutWhatRankZeroHas) {
+  RunRanks(2, [](const RankPlace& place) {
+    const auto ranks = Join(place);
+    std::string text = place.rank == 0 ? std::string("of\0zero", 7) : "mine, which is longer";
+    ranks->Share(text);
+    EXPECT_EQ(text, std::string("of\0zero", 7));
+    text.clear();
+    ranks->Share(text);
+    EXPECT_EQ(text, "");
+  });
+}
+
+TEST(RanksTest, AloneChangesNothing) {
+  Ranks alone;
+  double value = 3;
+  alone.Average({&value});
+  EXPECT_EQ(value, 3);
+  EXPECT_EQ(Value(alone.Sum(at::full({}, 5.0))), 5);
+  EXPECT_EQ(alone.Agree(absl::NotFoundError("mine")).message(), "mine");
+  EXPECT_TRUE(alone.Guard([] { return 0; }, [] { return absl::OkStatus(); }).ok());
+}
+
+// --- gradients ---
+
+TEST(RanksTest, GradientsAreMeansOverRanksAndPasses) {
+  RunRanks(2, [](const RankPlace& place) {
+    const auto ranks = Join(place);
+    const at::Tensor a = Leaf(1), b = Leaf(1);
+    ranks->AverageGradientsOf({a, b});
+    for (int step = 0; step < 3; ++step) {
+      const double mine = place.rank == 0 ? 1 : 3;
+      (a * mine + b).sum().backward();  // the step's first pass stays at home
+      EXPECT_EQ(Value(a.grad()), mine);
+      const at::Tensor last = (a * mine * 10 + b).sum();
+      ranks->AverageNext(last);
+      last.backward();
+      EXPECT_FLOAT_EQ(Value(a.grad()), 22);
+      EXPECT_FLOAT_EQ(Value(b.grad()), 2);
+      a.mutable_grad() = b.mutable_grad() = at::Tensor();
+    }
+  });
+}
+
+// As an expert's weights where no token came to it on a rank, in a pass, or anywhere.
+TEST(RanksTest, UnusedWeightsCountAsZero) {
+  RunRanks(2, [](const RankPlace& place) {
+    const auto ranks = Join(place);
+    const at::Tensor all = Leaf(1), one = Leaf(1), early = Leaf(1), none = Leaf(1);
+    ranks->AverageGradientsOf({all, one, early, none});
+    for (int step = 0; step < 3; ++step) {
+      if (place.rank == step % 2) (early * 8).sum().backward();
+      const at::Tensor last = (place.rank == 0 ? all + one * 4 : all).sum();
+      ranks->AverageNext(last);
+      last.backward();
+      EXPECT_EQ(Value(all.grad()), 1);
+      EXPECT_EQ(Value(one.grad()), 2);
+      EXPECT_EQ(Value(early.grad()), 4);
+      EXPECT_FALSE(none.grad().defined());
+      for (const at::Tensor& leaf : {all, one, early}) leaf.mutable_grad() = at::Tensor();
+    }
+  });
+}
+
+// --- what must be alike ---
+
+TEST(RanksTest, RanksOfOneRunAgree) {
+  RunRanks(2, [](const RankPlace& place) {
+    EXPECT_TRUE(Join(place)->Agree(Ranks::Fields{{"name", "a=b"}, {"seed", ""}}).ok());
+  });
+}
+
+TEST(RanksTest, RanksWithDifferentConfigsAreNamed) {
+  RunRanks(3, [](const RankPlace& place) {
+    const absl::Status status =
+        Join(place)->Agree(Ranks::Fields{{"batch", place.rank == 2 ? "8" : "4"}, {"seed", "0"}});
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+    EXPECT_THAT(std::string(status.message()),
+                HasSubstr("batch is '8' on rank 2 and '4' on rank 0"));
+  });
+}
+
+TEST(RanksTest, OneThatCannotBeginEndsAll) {
+  RunRanks(2, [](const RankPlace& place) {
+    const auto ranks = Join(place);
+    const absl::Status status = place.rank == 1 ? ranks->Agree(absl::NotFoundError("no folder 'x'"))
+                                                : ranks->Agree(Ranks::Fields{{"batch", "4"}});
+    EXPECT_TRUE(absl::IsNotFound(status)) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("no folder 'x'"));
+  });
+}
+
+// --- ranks that do not come, and that go ---
+
+TEST(RanksTest, RanksThatDoNotComeAreNamed) {
+  const RankPlace place = {0, 3, 0, "127.0.0.1", FreePort()};
+  const absl::Status status = Ranks::Join(place, at::kCPU, absl::Milliseconds(300)).status();
+  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+  EXPECT_THAT(std::string(status.message()),
+              AllOf(HasSubstr("of 3 ranks rank 0 came"), HasSubstr("ranks 1, 2 did not")));
+}
+
+TEST(RanksTest, WithoutRankZeroTheAddressIsNamed) {
+  const RankPlace place = {1, 2, 0, "127.0.0.1", FreePort()};
+  const absl::Status status = Ranks::Join(place, at::kCPU, absl::Milliseconds(300)).status();
+  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("127.0.0.1:"));
+}
+
+TEST(RanksTest, PortThatIsTakenIsNamed) {
+  const int file = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in6 address = {};
+  address.sin6_family = AF_INET6;
+  socklen_t size = sizeof(address);
+  ASSERT_EQ(bind(file, reinterpret_cast<sockaddr*>(&address), size), 0);
+  ASSERT_EQ(listen(file, 1), 0);
+  ASSERT_EQ(getsockname(file, reinterpret_cast<sockaddr*>(&address), &size), 0);
+  const int port = ntohs(address.sin6_port);
+  const absl::Status status =
+      Ranks::Join({0, 2, 0, "127.0.0.1", port}, at::kCPU, absl::Seconds(5)).status();
+  close(file);
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("MASTER_PORT " + std::to_string(port)));
+}
+
+TEST(RanksTest, TwoOfOneRankAreRefused) {
+  std::atomic<int> refused = 0;
+  RunRanks(3, [&](RankPlace place) {
+    if (place.rank == 2) place.rank = 1;
+    const absl::Status status = Ranks::Join(place, at::kCPU, absl::Seconds(2)).status();
+    refused += absl::IsFailedPrecondition(status);
+  });
+  EXPECT_EQ(refused, 1);
+}
+
+absl::Status SumForever(Ranks& ranks) {
+  return ranks.Guard([] { return 7; },
+                     [&] {
+                       while (true) ranks.Sum(at::full({}, 1.0));
+                       return absl::OkStatus();
+                     });
+}
+
+TEST(RanksTest, RankThatEndsSaysWhy) {
+  RunRanks(3, [](const RankPlace& place) {
+    const auto ranks = Join(place);
+    if (place.rank == 1) {
+      ranks->Sum(at::full({}, 1.0));
+      ranks->Leave(absl::ResourceExhaustedError("no memory for a crop"));
+      return;
+    }
+    const absl::Status status = SumForever(*ranks);
+    EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+    EXPECT_THAT(std::string(status.message()),
+                AllOf(HasSubstr("rank 1: no memory for a crop"), HasSubstr("step 7")));
+    ranks->Leave(status);
+  });
+}
+
+TEST(RanksTest, RankThatHangsIsNamed) {
+  std::atomic<int> others = 2;
+  RunRanks(3, [&](const RankPlace& place) {
+    const auto ranks = Join(place, absl::Seconds(2));
+    if (place.rank == 1) {
+      while (others > 0) absl::SleepFor(absl::Milliseconds(10));  // it does nothing
+      return;
+    }
+    const absl::Status status = SumForever(*ranks);
+    EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+    EXPECT_THAT(std::string(status.message()),
+                HasSubstr("rank 1 did not reach the end of step 7; rank_timeout is 2s"));
+    --others;
+  });
+}
+
+TEST(RanksTest, OwnErrorsGoOn) {
+  RunRanks(2, [](const RankPlace& place) {
+    const auto ranks = Join(place);
+    const auto fail = [&]() -> absl::Status {
+      TORCH_CHECK(false, "mine");
+      return absl::OkStatus();
+    };
+    EXPECT_THROW(static_cast<void>(ranks->Guard([] { return 1; }, fail)), c10::Error);
+  });
+}
+
+}  // namespace
+}  // namespace deweather
