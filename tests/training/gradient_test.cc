@@ -125,6 +125,18 @@ const std::vector<Case>& Cases() {
          [](ModelConfig& c) {
            c.tasks = {"rain", "snow", "haze"};
          }),
+      Of("fme_calibrated_as_printed", ExpertKind::kFme,
+         [](ModelConfig& c) {
+           c.calibration = Calibration::kPaper;
+           c.router_dropout = 0.3;
+         }),
+      Of("fme_calibrated_by_confidence", ExpertKind::kFme,
+         [](ModelConfig& c) { c.calibration = Calibration::kConfidence; }),
+      Of("ffn_tasks_calibrated_by_confidence", ExpertKind::kFfn,
+         [](ModelConfig& c) {
+           c.tasks = {"rain", "snow", "haze"};
+           c.calibration = Calibration::kConfidence;
+         }),
       Of("fme_paper_gate", ExpertKind::kFme, [](ModelConfig& c) { c.gate = Gate::kPaper; }),
       Of("fme_paper_no_stem_gelu_residual", ExpertKind::kFme, [](ModelConfig& c) {
         c.gate = Gate::kPaper;
@@ -163,7 +175,7 @@ void ExpectGatesLearnOfTheirTask(const ModelConfig& config, const Parameters& pa
   }
 }
 
-// The whole objective of training.
+// The whole objective of training, with M passes of the routers.
 TEST_P(NetworkGradientTest, OfEveryTensor) {
   at::set_num_threads(1);
   const ModelConfig& config = GetParam().config;
@@ -172,10 +184,13 @@ TEST_P(NetworkGradientTest, OfEveryTensor) {
   const Network network = BindNetwork(config, parameters);
   const at::Tensor pictures = Uniform({2, 3, 8, 12}, 0, 1, generator).requires_grad_();
   const at::Tensor truth = Uniform({2, 3, 8, 12}, 0, 1, generator);
+  const PassOptions options{
+      .tasks = at::tensor(kTasks), .keys = at::tensor({5, 6}, at::kLong), .calibrate = true};
   const auto f = [&] {
-    const NetworkOutput output = Forward(network, pictures, {.tasks = at::tensor(kTasks)});
+    const NetworkOutput output = Forward(network, pictures, options);
     return TaskLoss(LossKind::kSmoothL1, output.pictures, truth).sum() +
-           0.1 * BalanceLoss(BalanceKind::kGshard, output.gates, KeptCounts(output.gates));
+           0.1 * BalanceLoss(BalanceKind::kGshard, output.gates, KeptCounts(output.gates)) +
+           UncertaintyLoss(output.gates);
   };
   const at::Tensor loss = f();
   ASSERT_EQ(loss.scalar_type(), at::kDouble);
