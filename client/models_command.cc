@@ -3,8 +3,12 @@
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/time.h"
 #include "client/output.h"
 #include "client/pages.h"
@@ -31,6 +35,9 @@ std::string CanaryText(const v1::Model& model) {
   if (model.canary_version().empty()) return "";
   return absl::StrFormat("%s %g%%", model.canary_version(), model.canary_percent());
 }
+
+// "rain, snow"; empty: it has one gate for all.
+std::string TasksText(const v1::Model& model) { return absl::StrJoin(model.tasks(), ", "); }
 
 // Calls one method of the service, whose reply is a model, and prints that. `change` names what the
 // method does to the model; empty: nothing.
@@ -206,11 +213,12 @@ std::string ModelsTable(const std::vector<v1::Model>& models) {
   std::string table = absl::StrFormat("%-24s %-12s  %-12s  %-17s  %8s  %s\n", "MODEL", "LIVE",
                                       "PREVIOUS", "CANARY", "VERSIONS", "SINCE");
   for (const v1::Model& model : models) {
-    absl::StrAppendFormat(&table, "%-24s %-12s  %-12s  %-17s  %8d  %s%s\n", model.name(),
+    absl::StrAppendFormat(&table, "%-24s %-12s  %-12s  %-17s  %8d  %s%s%s\n", model.name(),
                           OrDash(model.live_version()), OrDash(model.previous_version()),
                           OrDash(CanaryText(model)), model.versions_size(),
                           model.has_live_time() ? TimeText(model.live_time()) : "-",
-                          model.is_default() ? "  default" : "");
+                          model.is_default() ? "  default" : "",
+                          model.tasks().empty() ? "" : "  tasks: " + TasksText(model));
   }
   return table;
 }
@@ -231,6 +239,7 @@ std::string ModelText(const v1::Model& model) {
     absl::StrAppendFormat(&text, "experts   %d of %d, in %d layers\n", model.kept(),
                           model.experts(), model.layers());
   }
+  if (!model.tasks().empty()) absl::StrAppend(&text, "tasks     ", TasksText(model), "\n");
   for (const v1::Model::Version& version : model.versions()) {
     absl::StrAppendFormat(&text, "version   %s  %s  %d bytes  %s\n", version.version(),
                           TimeText(version.create_time()), version.bytes(), version.source());
@@ -258,6 +267,7 @@ json ModelJson(const v1::Model& model) {
     object["layers"] = model.layers();
     object["experts"] = model.experts();
     object["kept"] = model.kept();
+    object["tasks"] = std::vector<std::string>(model.tasks().begin(), model.tasks().end());
   }
   return object;
 }

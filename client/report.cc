@@ -24,12 +24,14 @@ json TimingsJson(const v1::Timings& timings) {
       {"encode_ms", Milliseconds(timings.encode())}, {"total_ms", Milliseconds(timings.total())}};
 }
 
-json RoutingJson(const v1::Routing& routing) {
+json RoutingJson(const v1::Routing& routing, bool uncertainty) {
   json layers = json::array();
   for (const v1::Routing::Layer& layer : routing.layers()) {
-    layers.push_back({{"tokens", layer.tokens()},
-                      {"gate", layer.gate()},
-                      {"entropy_ratio", layer.entropy_ratio()}});
+    json& told = layers.emplace_back();
+    told = {{"tokens", layer.tokens()},
+            {"gate", layer.gate()},
+            {"entropy_ratio", layer.entropy_ratio()}};
+    if (uncertainty) told["uncertainty"] = layer.uncertainty();
   }
   const bool image = routing.unit() == v1::Routing::UNIT_IMAGE;
   return {{"unit", image ? "image" : "token"},
@@ -58,7 +60,14 @@ json FileJson(const Outcome& outcome) {
   file["batches"] = response.timings().batches();
   file["elapsed_ms"] = absl::ToDoubleMilliseconds(outcome.elapsed);
   file["timings"] = TimingsJson(response.timings());
-  if (response.has_routing()) file["routing"] = RoutingJson(response.routing());
+  const std::optional<HeatScale>& heat = outcome.uncertainty;
+  if (response.has_routing()) file["routing"] = RoutingJson(response.routing(), heat.has_value());
+  if (heat) {
+    file["uncertainty"] = {{"mean", heat->mean},
+                           {"max", heat->most},
+                           {"colours", kHeatColours},
+                           {"scale_max", heat->most}};
+  }
   return file;
 }
 
@@ -72,9 +81,10 @@ std::string SummaryLine(const Outcome& outcome) {
                          response.model().name(), response.model().version());
 }
 
-std::string RoutingTable(const v1::Routing& routing) {
+std::string RoutingTable(const v1::Routing& routing, const std::optional<HeatScale>& heat) {
   if (routing.layers().empty()) return "no experts: the model routes nothing\n";
-  const int experts = routing.layers(0).tokens_size();
+  int experts = 0;
+  for (const auto& layer : routing.layers()) experts = std::max(experts, layer.tokens_size());
   std::string table = absl::StrFormat(
       "%d of %d experts a %s, %d of them; percent that kept each\n", routing.kept(), experts,
       routing.unit() == v1::Routing::UNIT_IMAGE ? "tile" : "token", routing.units());
@@ -85,7 +95,14 @@ std::string RoutingTable(const v1::Routing& routing) {
                             100.0 * static_cast<double>(tokens) /
                                 static_cast<double>(std::max<int64_t>(routing.units(), 1)));
     }
-    absl::StrAppendFormat(&table, "   entropy %.2f\n", routing.layers(i).entropy_ratio());
+    absl::StrAppendFormat(&table, "   entropy %.2f", routing.layers(i).entropy_ratio());
+    if (heat) absl::StrAppendFormat(&table, "   uncertainty %.4f", routing.layers(i).uncertainty());
+    table += "\n";
+  }
+  if (heat) {
+    absl::StrAppendFormat(
+        &table, "uncertainty %.4f in the mean; the heat map's colours (%s) go from 0 to %.4f\n",
+        heat->mean, kHeatColours, heat->most);
   }
   return table;
 }

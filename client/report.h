@@ -6,11 +6,13 @@
 #define DEWEATHER_CLIENT_REPORT_H_
 
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "client/heat_map.h"
 #include "client/plan.h"
 #include "deweather/v1/restoration.pb.h"
 
@@ -20,19 +22,21 @@ namespace deweather {
 struct Outcome {
   PlannedFile file;
   absl::Status status;
-  std::string reason;            // google.rpc.ErrorInfo's; empty: none was sent
-  v1::RestoreResponse response;  // without its pictures; empty if it failed
-  absl::Duration elapsed;        // as the client saw it
+  std::string reason;                         // google.rpc.ErrorInfo's; empty: none was sent
+  v1::RestoreResponse response;               // without its pictures; empty if it failed
+  absl::Duration elapsed;                     // as the client saw it
+  std::optional<HeatScale> uncertainty = {};  // of the heat map, if one was asked for
 };
 
 // "in.jpg -> out.png  481x321, 6 tiles, 153 ms, deweather-rain 0123456789ab".
 std::string SummaryLine(const Outcome& outcome);
 
-// One line a layer and a line above: how much of the work each expert did, in percent of the tokens.
-std::string RoutingTable(const v1::Routing& routing);
+// One line a layer and a line above: how much of the work each expert did, in percent of the tokens. With
+// a heat map a line below says what its colours mean.
+std::string RoutingTable(const v1::Routing& routing, const std::optional<HeatScale>& heat = {});
 
 // {"files": [...], "restored": N, "failed": N}; every file holds its input and output, and either
-// the size, format, model, milliseconds by stage and routing, or the error's code, message, reason.
+// the size, format, model, milliseconds by stage, routing and uncertainty, or the error's code, message, reason.
 nlohmann::json ToJson(const std::vector<Outcome>& outcomes);
 
 }  // namespace deweather

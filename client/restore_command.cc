@@ -9,12 +9,15 @@
 #include <iostream>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "client/heat_map.h"
 #include "client/output.h"
 #include "client/plan.h"
 #include "client/report.h"
@@ -48,19 +51,42 @@ absl::Status WriteOutput(const std::string& path, const std::string& bytes, bool
   return WriteFileAtomically(path, bytes);
 }
 
-// Both or none.
-absl::Status WriteOutputs(const RestoreFlags& flags, const PlannedFile& file,
-                          const v1::RestoreResponse& response) {
-  if (flags.expert_map.empty()) return WriteOutput(file.output, response.image(), flags.overwrite);
-  if (response.expert_map().empty()) {
-    return absl::FailedPreconditionError(absl::StrFormat(
-        "model %s routes no tokens: there is no expert map", response.model().name()));
+struct OutputFile {
+  std::string path;
+  const std::string& bytes;
+};
+
+// All or none.
+absl::Status WriteAll(const std::vector<OutputFile>& files, bool overwrite) {
+  for (size_t i = 0; i < files.size(); ++i) {
+    const absl::Status status = WriteOutput(files[i].path, files[i].bytes, overwrite);
+    if (status.ok()) continue;
+    std::error_code ignored;
+    for (size_t done = 0; done < i; ++done) std::filesystem::remove(files[done].path, ignored);
+    return status;
   }
-  DW_RETURN_IF_ERROR(WriteOutput(flags.expert_map, response.expert_map(), flags.overwrite));
-  const absl::Status status = WriteOutput(file.output, response.image(), flags.overwrite);
-  std::error_code ignored;
-  if (!status.ok()) std::filesystem::remove(flags.expert_map, ignored);
-  return status;
+  return absl::OkStatus();
+}
+
+absl::Status WriteOutputs(const RestoreFlags& flags, Outcome& outcome) {
+  const v1::RestoreResponse& response = outcome.response;
+  HeatMap heat;
+  std::vector<OutputFile> files;
+  if (!flags.expert_map.empty()) {
+    if (response.expert_map().empty()) {
+      return absl::FailedPreconditionError(absl::StrFormat(
+          "model %s routes no tokens: there is no expert map", response.model().name()));
+    }
+    files.push_back({flags.expert_map, response.expert_map()});
+  }
+  if (!flags.uncertainty.empty()) {
+    DW_ASSIGN_OR_RETURN(
+        heat, DrawHeatMap(response.uncertainty_map(), response.width_px(), response.height_px()));
+    outcome.uncertainty = heat.scale;
+    files.push_back({flags.uncertainty, heat.png});
+  }
+  files.push_back({outcome.file.output, response.image()});
+  return WriteAll(files, flags.overwrite);
 }
 
 v1::RestoreOptions OptionsOf(const RestoreFlags& flags, const PlannedFile& file) {
@@ -73,6 +99,9 @@ v1::RestoreOptions OptionsOf(const RestoreFlags& flags, const PlannedFile& file)
                                   : v1::RestoreOptions::METADATA_POLICY_PRESERVE);
   if (flags.strength) options.set_strength(*flags.strength);
   options.set_expert_map(!flags.expert_map.empty());
+  options.set_uncertainty_map(!flags.uncertainty.empty());
+  options.set_seed(flags.seed);
+  options.set_task(flags.task);
   options.set_priority(flags.priority == "background" ? v1::RestoreOptions::PRIORITY_BACKGROUND
                                                       : v1::RestoreOptions::PRIORITY_NORMAL);
   return options;
@@ -160,9 +189,10 @@ void RestoreFile(Stub& stub, const RestoreFlags& flags, Progress& progress, Outc
     outcome->status = absl::DeadlineExceededError(absl::StrFormat(
         "not done after %s; --timeout allows more", absl::FormatDuration(flags.server.timeout)));
   }
-  if (status.ok()) outcome->status = WriteOutputs(flags, outcome->file, outcome->response);
+  if (status.ok()) outcome->status = WriteOutputs(flags, *outcome);
   outcome->response.clear_image();
   outcome->response.clear_expert_map();
+  outcome->response.clear_uncertainty_map();
 }
 
 std::vector<Outcome> RestoreAll(const RestoreFlags& flags, std::vector<PlannedFile> files) {
@@ -185,29 +215,42 @@ std::vector<Outcome> RestoreAll(const RestoreFlags& flags, std::vector<PlannedFi
   return outcomes;
 }
 
+// Of a map beside the picture. `taken` holds the paths of what else is written.
+absl::Status CheckMap(const char* flag, const std::string& path, bool overwrite, size_t pictures,
+                      std::set<std::string>& taken) {
+  if (path.empty()) return absl::OkStatus();
+  if (path == "-") return absl::InvalidArgumentError(absl::StrCat(flag, " needs a file"));
+  if (pictures > 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(flag, " is one file: restore one picture at a time"));
+  }
+  if (!taken.insert(path).second) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(flag, " and another output are the same file, '", path, "'"));
+  }
+  return CheckWritable(path, overwrite);
+}
+
 absl::StatusOr<std::vector<PlannedFile>> Plan(const RestoreFlags& flags) {
   if (flags.json && flags.output == "-") {
     return absl::InvalidArgumentError("--json and the picture cannot both go to stdout");
   }
-  if (flags.expert_map == "-") return absl::InvalidArgumentError("--expert-map needs a file");
   DW_ASSIGN_OR_RETURN(std::vector<PlannedFile> files,
                       PlanFiles(flags.inputs, flags.output, flags.overwrite));
-  if (!flags.expert_map.empty()) {
-    if (files.size() > 1) {
-      return absl::InvalidArgumentError("--expert-map is one file: restore one picture at a time");
-    }
-    if (flags.expert_map == files.front().output) {
-      return absl::InvalidArgumentError("--expert-map and OUT are the same file");
-    }
-    DW_RETURN_IF_ERROR(CheckWritable(flags.expert_map, flags.overwrite));
-  }
+  std::set<std::string> taken;
+  for (const PlannedFile& file : files) taken.insert(file.output);
+  DW_RETURN_IF_ERROR(
+      CheckMap("--expert-map", flags.expert_map, flags.overwrite, files.size(), taken));
+  DW_RETURN_IF_ERROR(
+      CheckMap("--uncertainty", flags.uncertainty, flags.overwrite, files.size(), taken));
   return files;
 }
 
 void PrintRouting(const std::vector<Outcome>& outcomes, std::FILE* where) {
   for (const Outcome& outcome : outcomes) {
     if (!outcome.status.ok()) continue;
-    absl::FPrintF(where, "%s\n%s", outcome.file.input, RoutingTable(outcome.response.routing()));
+    absl::FPrintF(where, "%s\n%s", outcome.file.input,
+                  RoutingTable(outcome.response.routing(), outcome.uncertainty));
   }
 }
 

@@ -4,6 +4,7 @@
 #ifndef DEWEATHER_CLIENT_RESTORE_COMMAND_H_
 #define DEWEATHER_CLIENT_RESTORE_COMMAND_H_
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -19,8 +20,11 @@ struct RestoreFlags {
   bool overwrite = false;
   bool routing = false;
   bool json = false;
-  std::string expert_map;  // file; empty: none
-  std::string model;       // empty: the server's default
+  std::string expert_map;   // file; empty: none
+  std::string uncertainty;  // file of a heat map; empty: none
+  uint64_t seed = 0;        // of the passes behind it
+  std::string model;        // empty: the server's default
+  std::string task;         // of a model with a gate for each; empty: none
   std::optional<float> strength;
   int quality = 0;
   std::string metadata = "preserve";  // or "strip"

@@ -13,6 +13,7 @@ void AddRestore(CLI::App& parent, Command* chosen) {
       ->required();
   app.add_flag("--overwrite", flags.overwrite, "Replace outputs that exist");
   AddText(app, "--model", flags.model, "Name of a live model [the server's default]");
+  AddText(app, "--task", flags.task, "Of a model with a gate for each task: one of them");
   app.add_option("--strength", flags.strength, "Share of the change, 0 to 1 [1]");
   app.add_option("--quality", flags.quality, "Of a JPEG or WebP, 1 to 100 [as the input's]");
   app.add_option("--metadata", flags.metadata, "EXIF and colour profile")
@@ -23,6 +24,10 @@ void AddRestore(CLI::App& parent, Command* chosen) {
       ->capture_default_str();
   app.add_option("--expert-map", flags.expert_map, "PNG: every token's heaviest expert")
       ->type_name("FILE");
+  app.add_option("--uncertainty", flags.uncertainty,
+                 "PNG: how uncertain the router is, as a heat map (viridis, from 0 on)")
+      ->type_name("FILE");
+  app.add_option("--seed", flags.seed, "Of the uncertainty's random passes [0]");
   app.add_flag("--routing", flags.routing, "Print how much every expert worked");
   AddJson(app, flags.json);
   AddServerFlags(app, flags.server, "for one picture");

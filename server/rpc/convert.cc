@@ -88,14 +88,15 @@ void SetRouting(const RoutingSummary& routing, v1::Routing* message) {
   message->set_unit(routing.per_image ? v1::Routing::UNIT_IMAGE : v1::Routing::UNIT_TOKEN);
   message->set_units(routing.units);
   message->set_kept(routing.kept);
-  size_t next = 0;
-  for (int layer = 0; layer < routing.layers; ++layer) {
+  for (size_t layer = 0; layer < static_cast<size_t>(routing.layers); ++layer) {
     v1::Routing::Layer& out = *message->add_layers();
-    for (int expert = 0; expert < routing.experts; ++expert, ++next) {
-      out.add_tokens(routing.tokens[next]);
-      out.add_gate(routing.gate[next]);
+    const size_t begin = layer * static_cast<size_t>(routing.experts);
+    for (size_t i = begin; i < begin + static_cast<size_t>(routing.layer_experts[layer]); ++i) {
+      out.add_tokens(routing.tokens[i]);
+      out.add_gate(routing.gate[i]);
     }
-    out.set_entropy_ratio(routing.entropy[static_cast<size_t>(layer)]);
+    out.set_entropy_ratio(routing.entropy[layer]);
+    if (!routing.uncertainty.empty()) out.set_uncertainty(routing.uncertainty[layer]);
   }
 }
 
@@ -121,6 +122,9 @@ absl::StatusOr<RestoreOptions> ToOptions(const v1::RestoreOptions& message) {
   if (message.has_strength()) options.strength = message.strength();
   options.expert_map = message.expert_map();
   DW_ASSIGN_OR_RETURN(options.priority, ToPriority(message.priority()));
+  options.task = message.task();
+  options.uncertainty_map = message.uncertainty_map();
+  options.seed = message.seed();
   return options;
 }
 
@@ -134,6 +138,7 @@ void ToMessage(RestoreResult result, v1::RestoreResponse* message) {
   if (result.routing.layers > 0) SetRouting(result.routing, message->mutable_routing());
   SetTimings(result.timings, message->mutable_timings());
   message->set_expert_map(std::move(result.expert_map_png));
+  message->set_uncertainty_map(std::move(result.uncertainty_map_png));
 }
 
 void ToMessage(const absl::Status& error, v1::FrameError* message) {

@@ -1,5 +1,7 @@
 #include "server/rpc/model_convert.h"
 
+#include <string>
+
 #include "server/rpc/wire_time.h"
 
 namespace deweather {
@@ -15,6 +17,7 @@ void Fill(const LiveModelInfo& live, v1::Model& model) {
   model.set_layers(live.layers);
   model.set_experts(live.experts);
   model.set_kept(live.kept);
+  for (const std::string& task : live.tasks) model.add_tasks(task);
 }
 
 }  // namespace

@@ -39,6 +39,13 @@ v1::Model Live() {
   return model;
 }
 
+v1::Model Gated() {
+  v1::Model model = Live();
+  model.add_tasks("rain");
+  model.add_tasks("snow");
+  return model;
+}
+
 v1::Model Stored() {
   v1::Model model;
   model.set_name("snow");
@@ -63,6 +70,14 @@ TEST(ModelsCommandTest, OneModelIsToldInFull) {
   EXPECT_THAT(text, HasSubstr("1234 bytes  import of x"));
   EXPECT_THAT(ModelText(Stored()), Not(HasSubstr("tiles")));
   EXPECT_THAT(ModelText(Stored()), Not(HasSubstr("canary")));
+}
+
+TEST(ModelsCommandTest, TasksAreTold) {
+  EXPECT_THAT(ModelsTable({Gated()}), HasSubstr("+00:00  default  tasks: rain, snow\n"));
+  EXPECT_THAT(ModelText(Gated()), HasSubstr("\ntasks     rain, snow\n"));
+  EXPECT_EQ(ModelJson(Gated())["tasks"], nlohmann::json({"rain", "snow"}));
+  EXPECT_THAT(ModelText(Live()), Not(HasSubstr("tasks")));
+  EXPECT_EQ(ModelJson(Live())["tasks"], nlohmann::json::array());
 }
 
 TEST(ModelsCommandTest, AChangeThatWasNotWaitedForMayGoOn) {

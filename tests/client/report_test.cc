@@ -54,6 +54,18 @@ TEST(RoutingTableTest, PercentOfTheUnits) {
   EXPECT_THAT(RoutingTable(v1::Routing()), HasSubstr("no experts"));
 }
 
+TEST(RoutingTableTest, WithAHeatMapItsScale) {
+  v1::Routing routing = TwoLayers();
+  routing.mutable_layers(1)->mutable_tokens()->RemoveLast();  // a layer with fewer experts
+  routing.mutable_layers(1)->set_uncertainty(0.0125);
+  EXPECT_EQ(
+      RoutingTable(routing, HeatScale{.mean = 0.01, .most = 0.25}),
+      "2 of 3 experts a token, 200 of them; percent that kept each\n"
+      "layer 0   25.0 175.0   0.0   entropy 0.75   uncertainty 0.0000\n"
+      "layer 1  100.0 100.0   entropy 0.75   uncertainty 0.0125\n"
+      "uncertainty 0.0100 in the mean; the heat map's colours (viridis) go from 0 to 0.2500\n");
+}
+
 TEST(JsonTest, RestoredPicture) {
   Outcome outcome = Restored();
   *outcome.response.mutable_routing() = TwoLayers();
@@ -76,6 +88,18 @@ TEST(JsonTest, RestoredPicture) {
   EXPECT_EQ(file["routing"]["layers"][1]["tokens"], json({200, 200, 0}));
   EXPECT_EQ(file["routing"]["layers"][0]["gate"], json({0.5, 0.25, 0.0}));
   EXPECT_FALSE(file.contains("error"));
+}
+
+TEST(JsonTest, UncertaintyIfItWasAskedFor) {
+  Outcome outcome = Restored();
+  *outcome.response.mutable_routing() = TwoLayers();
+  outcome.response.mutable_routing()->mutable_layers(1)->set_uncertainty(0.125);
+  EXPECT_FALSE(ToJson({outcome})["files"][0].contains("uncertainty"));
+  outcome.uncertainty = HeatScale{.mean = 0.01, .most = 0.25};
+  const json file = ToJson({outcome})["files"][0];
+  EXPECT_EQ(file["uncertainty"],
+            json({{"mean", 0.01}, {"max", 0.25}, {"colours", "viridis"}, {"scale_max", 0.25}}));
+  EXPECT_EQ(file["routing"]["layers"][1]["uncertainty"], 0.125);
 }
 
 TEST(JsonTest, FailedPicture) {

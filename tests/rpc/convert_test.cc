@@ -21,6 +21,9 @@ TEST(ToOptionsTest, EmptyMessageIsTheDefaults) {
   EXPECT_EQ(options->strength, 1.0f);
   EXPECT_FALSE(options->expert_map);
   EXPECT_EQ(options->priority, Priority::kNormal);
+  EXPECT_EQ(options->task, "");
+  EXPECT_FALSE(options->uncertainty_map);
+  EXPECT_EQ(options->seed, 0u);
 }
 
 TEST(ToOptionsTest, EveryFieldArrives) {
@@ -32,6 +35,9 @@ TEST(ToOptionsTest, EveryFieldArrives) {
   message.set_strength(0);
   message.set_expert_map(true);
   message.set_priority(v1::RestoreOptions::PRIORITY_BACKGROUND);
+  message.set_task("snow");
+  message.set_uncertainty_map(true);
+  message.set_seed(~uint64_t{0});
   const auto options = ToOptions(message);
   ASSERT_TRUE(options.ok());
   EXPECT_EQ(options->model, "m");
@@ -41,6 +47,9 @@ TEST(ToOptionsTest, EveryFieldArrives) {
   EXPECT_EQ(options->strength, 0.0f);
   EXPECT_TRUE(options->expert_map);
   EXPECT_EQ(options->priority, Priority::kBackground);
+  EXPECT_EQ(options->task, "snow");
+  EXPECT_TRUE(options->uncertainty_map);
+  EXPECT_EQ(options->seed, ~uint64_t{0});
 }
 
 TEST(ToOptionsTest, EveryFormatSurvivesTheRoundTrip) {
@@ -92,6 +101,7 @@ TEST(ToMessageTest, EveryFieldArrives) {
   result.model = "m";
   result.version = "v";
   result.expert_map_png = "map";
+  result.uncertainty_map_png = "how sure";
   result.timings = {.decode = absl::Milliseconds(1),
                     .queue = absl::Milliseconds(2),
                     .infer = absl::Milliseconds(3),
@@ -109,6 +119,7 @@ TEST(ToMessageTest, EveryFieldArrives) {
   EXPECT_EQ(message.model().name(), "m");
   EXPECT_EQ(message.model().version(), "v");
   EXPECT_EQ(message.expert_map(), "map");
+  EXPECT_EQ(message.uncertainty_map(), "how sure");
   EXPECT_FALSE(message.has_routing());
   const v1::Timings& timings = message.timings();
   EXPECT_EQ(timings.decode().nanos(), 1'000'000);
@@ -126,13 +137,15 @@ TEST(ToMessageTest, RoutingIsCutIntoLayers) {
   RestoreResult result;
   result.routing = {.layers = 2,
                     .experts = 3,
+                    .layer_experts = {3, 2},
                     .kept = 1,
                     .per_image = false,
                     .tiles = 1,
                     .units = 6,
                     .tokens = {1, 2, 3, 4, 2, 0},
-                    .gate = {0.1, 0.2, 0.3, 0.4, 0.5, 0.6},
-                    .entropy = {0.7, 0.8}};
+                    .gate = {0.1, 0.2, 0.3, 0.4, 0.5, 0},
+                    .entropy = {0.7, 0.8},
+                    .uncertainty = {0.01, 0.02}};
   v1::RestoreResponse message;
   ToMessage(std::move(result), &message);
   const v1::Routing& routing = message.routing();
@@ -141,10 +154,11 @@ TEST(ToMessageTest, RoutingIsCutIntoLayers) {
   EXPECT_EQ(routing.kept(), 1);
   ASSERT_EQ(routing.layers_size(), 2);
   EXPECT_THAT(routing.layers(0).tokens(), ElementsAre(1, 2, 3));
-  EXPECT_THAT(routing.layers(1).tokens(), ElementsAre(4, 2, 0));
-  EXPECT_THAT(routing.layers(1).gate(), ElementsAre(0.4, 0.5, 0.6));
+  EXPECT_THAT(routing.layers(1).tokens(), ElementsAre(4, 2));
+  EXPECT_THAT(routing.layers(1).gate(), ElementsAre(0.4, 0.5));
   EXPECT_EQ(routing.layers(0).entropy_ratio(), 0.7);
   EXPECT_EQ(routing.layers(1).entropy_ratio(), 0.8);
+  EXPECT_EQ(routing.layers(1).uncertainty(), 0.02);
 }
 
 }  // namespace
