@@ -9,6 +9,7 @@
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros_like.h>
+#include <c10/core/InferenceMode.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -160,6 +161,23 @@ TEST_P(ComparisonTest, ParityOfEachBlockTokenByToken) {
           OfToken(config, parameters, absl::StrCat("blocks.", block), tasks[n / kTokens], x[n]);
       ASSERT_LE(MaxDifference(actual[n], expected), kTolerance) << "block " << block << ", " << n;
     }
+  }
+}
+
+// f32, as served; convolutions over fewer channels take kernels that add up by the size of the batch.
+TEST_P(ComparisonTest, CompanyOfOtherTasksChangesNoBit) {
+  const c10::InferenceMode inference;
+  ModelConfig config = GetParam().config;
+  config.channels = 16;
+  const Network network =
+      BindNetwork(config, CastParameters(InitialParameters(config, 3), at::kFloat));
+  const std::vector<int64_t> tasks = {2, 0, 2, 1};
+  const at::Tensor pictures = at::empty({4, 3, 64, 64}).uniform_(0, 1, Seeded(7));
+  const at::Tensor together = Forward(network, pictures, {.tasks = at::tensor(tasks)}).pictures;
+  for (int64_t i = 0; i < pictures.size(0); ++i) {
+    const PassOptions own = {.tasks = at::tensor(std::vector<int64_t>{tasks[i]})};
+    const at::Tensor alone = Forward(network, pictures.narrow(0, i, 1), own).pictures;
+    EXPECT_TRUE(at::equal(alone[0], together[i])) << i;
   }
 }
 
