@@ -27,9 +27,16 @@ absl::StatusOr<std::vector<std::string>> Compare(const Change& change) {
   return CompareRuns(DescribeRun(Options()), DescribeRun(changed));
 }
 
-TEST(RunFieldsTest, WhatShapesARunIsRefusedByName) {
-  const std::map<std::string, Change> changes = {
-      {"name", [](auto& o) { o.name = "other"; }},
+void ExpectRefusedByName(const std::map<std::string, Change>& changes) {
+  for (const auto& [field, change] : changes) {
+    const absl::Status status = Compare(change).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << field;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(field + " was ")) << field;
+  }
+}
+
+TEST(RunFieldsTest, AnotherNetworkIsRefusedByName) {
+  ExpectRefusedByName({
       {"model.kind", [](auto& o) { o.model.kind = ExpertKind::kFfn; }},
       {"model.embed_dim", [](auto& o) { o.model.embed_dim = 8; }},
       {"model.depth", [](auto& o) { o.model.depth = 8; }},
@@ -47,6 +54,21 @@ TEST(RunFieldsTest, WhatShapesARunIsRefusedByName) {
       {"model.residual", [](auto& o) { o.model.residual = true; }},
       {"model.tile_px", [](auto& o) { o.model.tile_px = 8; }},
       {"model.overlap_px", [](auto& o) { o.model.overlap_px = 8; }},
+      {"model.experts_by_block",
+       [](auto& o) {
+         o.model.experts_by_block = {4, 16};
+       }},
+      {"model.residual_ffn", [](auto& o) { o.model.residual_ffn = true; }},
+      {"model.tasks", [](auto& o) { o.model.tasks = {"rain"}; }},
+      {"model.calibration", [](auto& o) { o.model.calibration = Calibration::kPaper; }},
+      {"model.router_passes", [](auto& o) { o.model.router_passes = 7; }},
+      {"model.router_dropout", [](auto& o) { o.model.router_dropout = 0.2; }},
+  });
+}
+
+TEST(RunFieldsTest, WhatShapesARunIsRefusedByName) {
+  const std::map<std::string, Change> changes = {
+      {"name", [](auto& o) { o.name = "other"; }},
       {"data.pairs[0].weight", [](auto& o) { o.data.pairs[0].weight = 2; }},
       {"data.pairs[0].loss_weight", [](auto& o) { o.data.pairs[0].loss_weight = 2; }},
       {"data.clean[0].weight", [](auto& o) { o.data.clean[0].weight = 2; }},
@@ -71,24 +93,11 @@ TEST(RunFieldsTest, WhatShapesARunIsRefusedByName) {
       {"ema_decay", [](auto& o) { o.ema_decay = 0.9999999; }},
       {"precision", [](auto& o) { o.precision = TrainPrecision::kBf16; }},
       {"seed", [](auto& o) { o.seed = 8; }},
-      {"model.experts_by_block",
-       [](auto& o) {
-         o.model.experts_by_block = {4, 16};
-       }},
-      {"model.residual_ffn", [](auto& o) { o.model.residual_ffn = true; }},
-      {"model.tasks", [](auto& o) { o.model.tasks = {"rain"}; }},
-      {"model.calibration", [](auto& o) { o.model.calibration = Calibration::kPaper; }},
-      {"model.router_passes", [](auto& o) { o.model.router_passes = 7; }},
-      {"model.router_dropout", [](auto& o) { o.model.router_dropout = 0.2; }},
       {"balance", [](auto& o) { o.balance = BalanceKind::kPaper; }},
       {"uncertainty_weight", [](auto& o) { o.uncertainty_weight = 0.005; }},
       {"distill.weight", [](auto& o) { o.distill.weight = 2; }},
   };
-  for (const auto& [field, change] : changes) {
-    const absl::Status status = Compare(change).status();
-    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << field;
-    EXPECT_THAT(std::string(status.message()), HasSubstr(field + " was ")) << field;
-  }
+  ExpectRefusedByName(changes);
   EXPECT_EQ(Compare([](auto& o) { o.batch = 8; }).status().message(),
             "batch was '16' and is now '8'");
 }
