@@ -27,7 +27,8 @@ void AddRestore(CLI::App& parent, Command* chosen) {
   app.add_option("--uncertainty", flags.uncertainty,
                  "PNG: how uncertain the router is, as a heat map (viridis, from 0 on)")
       ->type_name("FILE");
-  app.add_option("--seed", flags.seed, "Of the uncertainty's random passes [0]");
+  app.add_option("--seed", flags.seed, "Of the uncertainty's random passes [0]")
+      ->check(CLI::NonNegativeNumber);
   app.add_flag("--routing", flags.routing, "Print how much every expert worked");
   AddJson(app, flags.json);
   AddServerFlags(app, flags.server, "for one picture");

@@ -85,7 +85,7 @@ def flipped(rng, good):
 
 
 def wrong_wire_type(rng, _):
-    return b"".join(field(rng.randint(0, 8), rng.randrange(8), rng.randbytes(rng.choice((0, 1, 4, 8))))
+    return b"".join(field(rng.randint(0, 10), rng.randrange(8), rng.randbytes(rng.choice((0, 1, 4, 8))))
                     for _ in range(rng.randint(1, 5)))
 
 
@@ -106,6 +106,8 @@ def extreme_option(rng, good):
         text(1, b"m" * rng.choice((65, 5000, 100_000))),
         field(3, 0, varint(rng.choice((101, -1, 1 << 31)))),
         field(5, 5, struct.pack("<f", rng.choice((float("nan"), float("inf"), -1e-9, 1.1)))),
+        text(8, b"t" * rng.choice((1, 65, 100_000))),
+        field(9, 0, varint(rng.choice((1, 2, -1)))) + field(10, 0, varint(rng.choice((0, -1, 1 << 63)))),
     ))
     plain = rng.choice((text(1, b"n" * rng.choice((65, 100_000))), text(2, b"v" * 70_000),
                         field(1, 0, varint(-1)), field(2, 0, varint(1 << 40))))

@@ -197,6 +197,39 @@ TEST_F(LargeTest, OptionsAreHeeded) {
   EXPECT_EQ(DecodeImage(large.image, {}).value().format, ImageFormat::kJpeg);
 }
 
+TEST_F(LargeTest, MapsComeWithTheSummary) {
+  const FakeModel fake = {.layers = 1, .experts = 3, .kept = 1};
+  Serve({}, &fake);
+  const std::string image = Png(NoiseImage(200, 100));
+  v1::RestoreOptions options;
+  options.set_expert_map(true);
+  options.set_uncertainty_map(true);
+  options.set_seed(7);
+  v1::RestoreResponse small;
+  ASSERT_TRUE(Restore(image, options, &small).ok());
+  Upload upload(*stub_);
+  ASSERT_TRUE(upload.Start(static_cast<int64_t>(image.size()), options));
+  ASSERT_TRUE(upload.Send(0, image));
+  const Download large = ReadAll(upload);
+  EXPECT_TRUE(upload.Finish().ok());
+  const v1::RestoreResponse& response = large.summaries.at(0).response();
+  EXPECT_FALSE(response.uncertainty_map().empty());
+  EXPECT_EQ(response.uncertainty_map(), small.uncertainty_map());
+  EXPECT_EQ(response.expert_map(), small.expert_map());
+}
+
+TEST_F(LargeTest, AMapOfADenseModelIsRefusedBeforeThePicture) {
+  Serve();
+  v1::RestoreOptions options;
+  options.set_uncertainty_map(true);
+  Upload upload(*stub_);
+  upload.Start(1000, options);
+  const grpc::Status status = upload.Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_EQ(ReasonOf(status), "NOT_ROUTED");
+  ExpectNothingLeft();
+}
+
 TEST_F(LargeTest, MessagesOutOfOrder) {
   Serve();
   const std::string reason = "MESSAGE_OUT_OF_ORDER";

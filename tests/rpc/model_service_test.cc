@@ -58,6 +58,15 @@ TEST_F(ModelServiceTest, AModelTellsWhatItIs) {
   EXPECT_EQ(model.versions(0).source(), "a test");
 }
 
+TEST_F(ModelServiceTest, AGatedModelTellsItsTasks) {
+  const std::string gated = StoreGatedModel(folder_, "tiny", {"rain", "snow"});
+  v1::Model model;
+  ASSERT_TRUE(Promote("tiny", gated, &model).ok());
+  EXPECT_THAT(model.tasks(), ElementsAre("rain", "snow"));
+  ASSERT_TRUE(Get("identity", &model).ok());
+  EXPECT_EQ(model.tasks_size(), 0);
+}
+
 TEST_F(ModelServiceTest, AModelWithoutAFolderIsListedToo) {
   v1::Model model;
   ASSERT_TRUE(Get("identity", &model).ok());

@@ -85,6 +85,54 @@ TEST_F(RpcTest, RoutingSumsToUnitsTimesKept) {
   EXPECT_EQ(ReadImageInfo(response.expert_map(), {}).value().channels, 1);
 }
 
+TEST_F(RpcTest, UncertaintyIsAFunctionOfTheSeed) {
+  const FakeModel fake = {.layers = 2, .experts = 5, .kept = 3};
+  Serve({}, &fake);
+  v1::RestoreOptions options;
+  options.set_uncertainty_map(true);
+  options.set_seed(~uint64_t{0});
+  v1::RestoreResponse first, again, other, plain;
+  ASSERT_TRUE(Restore(Png(NoiseImage(100, 70)), options, &first).ok());
+  ASSERT_TRUE(Restore(Png(NoiseImage(100, 70)), options, &again).ok());
+  options.set_seed(1);
+  ASSERT_TRUE(Restore(Png(NoiseImage(100, 70)), options, &other).ok());
+  ASSERT_TRUE(Restore(Png(NoiseImage(100, 70)), {}, &plain).ok());
+  EXPECT_EQ(ReadImageInfo(first.uncertainty_map(), {}).value().bytes_per_sample, 2);
+  EXPECT_EQ(first.uncertainty_map(), again.uncertainty_map());
+  EXPECT_NE(first.uncertainty_map(), other.uncertainty_map());
+  EXPECT_EQ(plain.uncertainty_map(), "");
+  EXPECT_EQ(plain.image(), first.image());
+  for (const v1::Routing::Layer& layer : first.routing().layers()) {
+    EXPECT_NEAR(layer.uncertainty(), 0.5, 0.1);  // the fake's is uniform in [0,1)
+  }
+  EXPECT_EQ(plain.routing().layers(0).uncertainty(), 0);
+}
+
+TEST_F(RpcTest, AMapOfADenseModelIsAFailedPrecondition) {
+  Serve();
+  v1::RestoreOptions options;
+  options.set_uncertainty_map(true);
+  const grpc::Status status = Restore(Png(NoiseImage(8, 8)), options);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_THAT(status.error_message(), HasSubstr("no router"));
+  EXPECT_EQ(ReasonOf(status), "NOT_ROUTED");
+  ExpectStillServes();
+}
+
+TEST_F(RpcTest, AGatedModelIsToldTheTask) {
+  const FakeModel fake = {.layers = 1, .experts = 3, .kept = 1, .tasks = {"rain", "snow"}};
+  Serve({}, &fake);
+  const std::string image = Png(NoiseImage(8, 8));
+  EXPECT_EQ(ReasonOf(Restore(image)), "TASK_REQUIRED");
+  v1::RestoreOptions options;
+  options.set_task("fog");
+  const grpc::Status unknown = Restore(image, options);
+  EXPECT_EQ(unknown.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(ReasonOf(unknown), "UNKNOWN_TASK");
+  options.set_task("snow");
+  EXPECT_TRUE(Restore(image, options).ok());
+}
+
 TEST_F(RpcTest, UnknownModelIsNotFound) {
   Serve();
   v1::RestoreOptions options;

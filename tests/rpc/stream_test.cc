@@ -306,6 +306,27 @@ TEST_F(StreamTest, FrameWithoutRoomDropsNoOther) {
   EXPECT_EQ(all[2].error().code(), static_cast<int>(grpc::StatusCode::RESOURCE_EXHAUSTED));
 }
 
+TEST_F(StreamTest, EveryFrameHasItsMapOfTheStreamsSeed) {
+  const FakeModel fake = {.layers = 1, .experts = 3, .kept = 1};
+  Serve({}, &fake);
+  v1::RestoreOptions options;
+  options.set_uncertainty_map(true);
+  options.set_seed(7);
+  const std::string image = Png(NoiseImage(200, 100));
+  v1::RestoreResponse alone;
+  ASSERT_TRUE(Restore(image, options, &alone).ok());
+  Stream stream(*stub_);
+  ASSERT_TRUE(stream.Start(2, false, options));
+  for (int id = 0; id < 3; ++id) ASSERT_TRUE(stream.Send(id, image));
+  stream.HalfClose();
+  const std::vector<Response> all = stream.ReadAll();
+  EXPECT_TRUE(stream.Finish().ok());
+  ASSERT_EQ(all.size(), 3u);
+  for (const Response& response : all) {
+    EXPECT_EQ(response.restored().uncertainty_map(), alone.uncertainty_map());
+  }
+}
+
 TEST_F(StreamTest, ReplyWithoutRoomCountsAsRefused) {
   LimitOptions limits;
   limits.max_transport_bytes = 12'000'000;

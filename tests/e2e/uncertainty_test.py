@@ -1,0 +1,112 @@
+"""The shipped model's uncertainty maps: bit-equal alone and in company; heat maps; models without a router."""
+
+import concurrent.futures
+import json
+import os
+import unittest
+
+from harness import BIN, ROOT, Server, TestCase, decode, encode, main, noise, np, smooth
+
+SHIPPED = ROOT / "model/weights/deweather-small.safetensors"
+DENSE = ROOT / "tests/model/fixtures/dense.safetensors"
+REPEATS = 20
+
+
+@unittest.skipUnless(SHIPPED.exists(), f"{SHIPPED} is not there")
+class UncertaintyTest(TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.server = cls.enterClassContext(Server())
+        cls.picture = encode(smooth(300, 200))
+
+    def setUp(self):
+        super().setUp()
+        self.client = self.enterContext(self.server.client())
+
+    def map(self, seed=0, **options):
+        return self.client.restore(self.picture, uncertainty_map=True, seed=seed, **options)
+
+    def deweather(self, *args, status=0):
+        env = {**os.environ, "DEWEATHER_SERVER": self.server.address}
+        return self.run_program("deweather", *args, status=status, env=env)
+
+    def assert_same(self, reply, other):
+        self.assertEqual(reply.uncertainty_map, other.uncertainty_map)
+        self.assertEqual(reply.image, other.image)
+        self.assertEqual([layer.uncertainty for layer in reply.routing.layers],
+                         [layer.uncertainty for layer in other.routing.layers])
+
+    def test_the_map_is_of_the_tokens(self):
+        reply = self.map()
+        pixels = decode(reply.uncertainty_map)
+        self.assertEqual(pixels.shape, (25, 38))
+        self.assertGreater(pixels.max(), 0)
+        mean = np.mean([layer.uncertainty for layer in reply.routing.layers])
+        self.assertAlmostEqual(pixels.mean() / 65535, mean, delta=0.5 * mean)  # tiles overlap
+        gauge = self.server.metrics()['deweather_router_uncertainty{layer="0"}']
+        self.assertGreater(gauge, 0)
+
+    def test_alone_and_in_company_it_is_the_same(self):
+        alone = self.map(seed=5)
+        self.assert_same(self.map(seed=5), alone)
+        others = [encode(noise(100 + 60 * i, 90 + 30 * i, seed=i)) for i in range(6)]
+        with concurrent.futures.ThreadPoolExecutor(len(others)) as pool:
+            for _ in range(REPEATS):
+                company = [pool.submit(self.client.restore, data, uncertainty_map=i % 2 == 0, seed=i)
+                           for i, data in enumerate(others)]
+                self.assert_same(self.map(seed=5), alone)
+                for call in company:
+                    call.result()
+
+    def test_another_seed_has_another_map_of_the_same_picture(self):
+        first, second = self.map(seed=1), self.map(seed=2**64 - 1)
+        self.assertNotEqual(first.uncertainty_map, second.uncertainty_map)
+        plain = self.client.restore(self.picture)
+        self.assertEqual((first.image, second.image), (plain.image, plain.image))
+        self.assertEqual(plain.uncertainty_map, b"")
+
+    def test_the_client_draws_it(self):
+        source, out, heat = (self.folder / name for name in ("in.png", "out.png", "heat.png"))
+        source.write_bytes(self.picture)
+        command = ("restore", source, "-o", out, "--uncertainty", heat, "--seed", 3, "--overwrite")
+        told = json.loads(self.deweather(*command, "--json").stdout)["files"][0]
+        drawn = decode(heat.read_bytes())
+        self.assertEqual(drawn.shape, (200, 300, 3))
+        values = decode(self.map(seed=3).uncertainty_map)
+        self.assertAlmostEqual(told["uncertainty"]["max"], values.max() / 65535)
+        self.assertAlmostEqual(told["uncertainty"]["mean"], values.mean() / 65535)
+        y, x = np.argwhere(values == values.max())[0] * 8
+        np.testing.assert_array_equal(drawn[y, x], [0xfd, 0xe7, 0x25])  # the end of viridis
+        self.assertIn("viridis", self.deweather(*command, "--routing").stdout)
+        self.deweather(*command[:-2], "-1", status=2)
+        self.deweather("restore", source, "-o", out, "--uncertainty", out, "--overwrite", status=2)
+
+    def test_a_large_file_has_its_map_too(self):
+        source, heat = self.folder / "large.tif", self.folder / "heat.png"
+        source.write_bytes(encode(np.tile(smooth(1700, 100), (8, 1, 1)), "TIFF"))
+        with Server(config="limits { max_receive_bytes: 1048576 } drain { delay {} }") as server:
+            self.deweather("restore", source, "-o", self.folder / "out.png", "--uncertainty", heat,
+                           "--server", server.address, "--timeout", "100s")
+        self.assertEqual(decode(heat.read_bytes()).shape, (800, 1700, 3))
+
+
+class DenseTest(TestCase):
+    def test_a_dense_model_has_no_map(self):
+        if not (BIN / "deweather-train").exists():
+            self.skipTest("deweather-train is not built")
+        model = self.folder / "dense.safetensors"
+        self.run_program("deweather-train", "import", DENSE, model)
+        with Server("--model", str(model)) as server, server.client() as client:
+            error = self.fails_with("FAILED_PRECONDITION", client.restore, encode(smooth(64, 64)),
+                                    uncertainty_map=True)
+            self.assertIn("is dense: it has no router", error.details())
+            out = self.folder / "out.png"
+            (self.folder / "in.png").write_bytes(encode(smooth(64, 64)))
+            done = self.run_program("deweather", "restore", self.folder / "in.png", "-o", out, "--server",
+                                    server.address, "--uncertainty", self.folder / "heat.png", status=1)
+            self.assertTrue(done.stderr.startswith("FAILED_PRECONDITION: "), done.stderr)
+            self.assertFalse(out.exists())
+
+
+if __name__ == "__main__":
+    main()
