@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "model/base/random_key.h"
 #include "model/checkpoint.h"
 #include "model/network.h"
@@ -186,6 +187,26 @@ TEST(RestorerTest, UncertaintyIsOfTheKeptExperts) {
       EXPECT_NEAR(shown.item<double>(), sum, 1e-5 * sum) << layer << " " << n;
     }
   }
+}
+
+// Blocks that change nothing, with one router: what differs between their maps is the masks.
+TEST(RestorerTest, EachLayerDrawsItsOwnMasks) {
+  const ModelConfig config = TinyConfig();
+  Checkpoint checkpoint{config, InitialParameters(config, 3), {}, "test"};
+  Parameters& parameters = checkpoint.parameters;
+  for (auto& [name, tensor] : parameters) {
+    if (absl::StrContains(name, ".attention.out.") || absl::StrContains(name, ".ffn.down.")) {
+      tensor.zero_();
+    }
+  }
+  for (const std::string part : {".router.weight", ".router.bias"}) {
+    parameters["blocks.1" + part] = parameters["blocks.0" + part];
+  }
+  const Restored restored = MakeRestorer(checkpoint, kF32)
+                                ->forward(Tiles(1, 32, 32), {.uncertainty = true, .keys = {7}})
+                                .value();
+  EXPECT_TRUE(at::equal(restored.tokens[0][0], restored.tokens[0][1]));
+  EXPECT_FALSE(at::equal(restored.uncertainty[0][0], restored.uncertainty[0][1]));
 }
 
 TEST(RestorerTest, UncertaintyChangesNothingElse) {
