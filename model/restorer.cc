@@ -17,50 +17,17 @@
 #include <tuple>
 #include <utility>
 
-#include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/strip.h"
 #include "model/base/status_macros.h"
 #include "model/checkpoint.h"
+#include "model/device.h"
 #include "model/network.h"
 #include "model/torch_errors.h"
 
-#ifdef DEWEATHER_CUDA
-#include <ATen/cuda/CUDAContext.h>
-#endif
-
 namespace deweather {
 namespace {
-
-int CudaDeviceCount() {
-#ifdef DEWEATHER_CUDA
-  return static_cast<int>(at::cuda::device_count());
-#else
-  return 0;
-#endif
-}
-
-absl::StatusOr<at::Device> ResolveDevice(const std::string& name) {
-  if (name == "cpu") return at::Device(at::kCPU);
-  const int devices = CudaDeviceCount();
-  if (name == "auto") return devices > 0 ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
-  int index = 0;
-  absl::string_view number = name;
-  const bool cuda = name == "cuda" || (absl::ConsumePrefix(&number, "cuda:") &&
-                                       absl::SimpleAtoi(number, &index) && index >= 0);
-  if (!cuda) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("unknown device '%s'; known: auto, cpu, cuda, cuda:N", name));
-  }
-  if (index >= devices) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("device '%s' is not there; CUDA devices: %d", name, devices));
-  }
-  return at::Device(at::kCUDA, static_cast<at::DeviceIndex>(index));
-}
 
 bool CpuComputesBf16() {
 #ifdef __x86_64__

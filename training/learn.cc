@@ -2,6 +2,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 
@@ -22,46 +23,50 @@ at::ScalarType DtypeOf(const TrainOptions& options) {
   return options.precision == TrainPrecision::kBf16 ? at::kBFloat16 : at::kFloat;
 }
 
-// The vector's own memory.
-at::Tensor Pictures(const std::vector<float>& values, const TrainOptions& options) {
+// On the CPU the vector's own memory.
+at::Tensor Pictures(const std::vector<float>& values, const TrainOptions& options,
+                    at::Device device) {
   const int64_t side = options.data.crop_px;
   return at::from_blob(const_cast<float*>(values.data()), {options.batch, 3, side, side},
-                       at::kFloat);
+                       at::kFloat)
+      .to(device);
 }
 
-at::Tensor Weights(const Batch& batch) {
+at::Tensor Weights(const Batch& batch, at::Device device) {
   const at::Tensor weights = at::empty({std::ssize(batch.notes)}, at::kFloat);
   float* value = weights.mutable_data_ptr<float>();
   for (const CropNote& note : batch.notes) *value++ = static_cast<float>(note.loss_weight);
-  return weights;
+  return weights.to(device);
 }
 
 // What the dropout of each crop is a function of: its place in the step, whichever pass it is in.
-at::Tensor Keys(uint64_t seed, const Batch& batch) {
+at::Tensor Keys(uint64_t seed, const Batch& batch, at::Device device) {
   const at::Tensor keys = at::empty({std::ssize(batch.notes)}, at::kLong);
   int64_t* key = keys.mutable_data_ptr<int64_t>();
   for (int64_t i = 0; i < keys.numel(); ++i) {
     key[i] = static_cast<int64_t>(RandomKey(
         {seed, static_cast<uint64_t>(batch.step), static_cast<uint64_t>(batch.first_crop + i)}));
   }
-  return keys;
+  return keys.to(device);
 }
 
 // Each crop's gate among `tasks`; undefined where there are none.
-at::Tensor GatesOf(const std::vector<std::string>& tasks, const Batch& batch) {
+at::Tensor GatesOf(const std::vector<std::string>& tasks, const Batch& batch, at::Device device) {
   if (tasks.empty()) return {};
   const at::Tensor gates = at::empty({std::ssize(batch.notes)}, at::kLong);
   int64_t* gate = gates.mutable_data_ptr<int64_t>();
   for (const CropNote& note : batch.notes) {
     *gate++ = std::find(tasks.begin(), tasks.end(), note.gate) - tasks.begin();
   }
-  return gates;
+  return gates.to(device);
 }
 
-PassOptions PassOf(const TrainOptions& options, const Batch& batch) {
-  PassOptions pass{.tasks = GatesOf(options.model.tasks, batch)};
+PassOptions PassOf(const TrainOptions& options, const Batch& batch, at::Device device) {
+  PassOptions pass{.tasks = GatesOf(options.model.tasks, batch, device)};
   pass.calibrate = options.model.calibration != Calibration::kNone;
-  if (pass.calibrate || options.uncertainty_weight > 0) pass.keys = Keys(options.seed, batch);
+  if (pass.calibrate || options.uncertainty_weight > 0) {
+    pass.keys = Keys(options.seed, batch, device);
+  }
   return pass;
 }
 
@@ -75,7 +80,24 @@ at::Tensor CropLosses(const TrainOptions& options, const at::Tensor& restored,
 // As the teacher restores when it serves: one pass, no dropout.
 at::Tensor PicturesOf(const Network& teacher, const at::Tensor& input, const Batch& batch) {
   const at::NoGradGuard no_grad;
-  return Forward(teacher, input, {.tasks = GatesOf(teacher.config.tasks, batch)}).pictures;
+  return Forward(teacher, input, {.tasks = GatesOf(teacher.config.tasks, batch, input.device())})
+      .pictures;
+}
+
+// KeptCounts over all ranks. The gradient of BalanceLoss flows through P alone, a mean over this rank's
+// tokens: with f of all ranks, the mean over ranks of their gradients is that of E sum_i f_i P_i with the P of
+// all tokens, the loss of one rank that sees them all. The paper's form, L_uc and the crops' parts are means
+// over tokens or crops, so that their gradients' mean is right as it is.
+std::vector<at::Tensor> CountsOf(const std::vector<Gates>& gates, Ranks& ranks) {
+  std::vector<at::Tensor> counts = KeptCounts(gates);
+  if (counts.empty() || ranks.count() == 1) return counts;
+  const at::Tensor sum = ranks.Sum(at::cat(counts));
+  int64_t begin = 0;
+  for (at::Tensor& layer : counts) {
+    layer = sum.narrow(0, begin, layer.numel());
+    begin += layer.numel();
+  }
+  return counts;
 }
 
 // Adds a term to the total and returns its value.
@@ -102,32 +124,38 @@ absl::Status CheckTeacher(const ModelConfig& teacher, const DataOptions& data) {
 }
 
 std::vector<double> ToVector(const at::Tensor& values) {
-  const at::Tensor exact = values.detach().to(at::kDouble).contiguous();
+  const at::Tensor exact = values.detach().to(at::kCPU, at::kDouble).contiguous();
   const double* begin = exact.const_data_ptr<double>();
   return {begin, begin + exact.numel()};
 }
 
 }  // namespace
 
-absl::StatusOr<std::optional<Network>> LoadTeacher(const TrainOptions& options) {
+absl::StatusOr<std::optional<Network>> LoadTeacher(const TrainOptions& options, at::Device device) {
   if (options.distill.teacher.empty()) return std::nullopt;
   DW_ASSIGN_OR_RETURN(const Checkpoint checkpoint, LoadCheckpoint(options.distill.teacher));
   DW_RETURN_IF_ERROR(CheckTeacher(checkpoint.config, options.data));
-  return BindNetwork(checkpoint.config, CastParameters(checkpoint.parameters, DtypeOf(options)));
+  Parameters weights = CastParameters(checkpoint.parameters, DtypeOf(options));
+  for (auto& [name, tensor] : weights) tensor = tensor.to(device);
+  return BindNetwork(checkpoint.config, weights);
 }
 
 PassLoss LearnFrom(const TrainOptions& options, const Batch& batch, TrainState& state,
-                   const Network* teacher) {
+                   const Network* teacher, Ranks* given) {
+  Ranks alone;
+  Ranks& ranks = given != nullptr ? *given : alone;
+  const at::Device device = state.weights.begin()->second.device();
   const Network network =
       BindNetwork(options.model, CastParameters(state.weights, DtypeOf(options)));
-  const at::Tensor input = Pictures(batch.input, options);
-  const NetworkOutput output = Forward(network, input, PassOf(options, batch));
+  const at::Tensor input = Pictures(batch.input, options, device);
+  const NetworkOutput output = Forward(network, input, PassOf(options, batch, device));
   const at::Tensor losses =
-      CropLosses(options, output.pictures, Pictures(batch.truth, options));  // [B]
-  const at::Tensor weights = Weights(batch);                                 // [B]
+      CropLosses(options, output.pictures, Pictures(batch.truth, options, device));  // [B]
+  const at::Tensor weights = Weights(batch, device);                                 // [B]
   at::Tensor total = (weights * losses).mean();
   PassLoss loss{.weighted = total.item<double>(), .crop_losses = ToVector(losses)};
-  const at::Tensor balance = BalanceLoss(options.balance, output.gates, KeptCounts(output.gates));
+  const at::Tensor balance =
+      BalanceLoss(options.balance, output.gates, CountsOf(output.gates, ranks));
   loss.balance = AddTerm(options.balance_weight, balance, total);
   if (options.uncertainty_weight > 0) {
     loss.uncertainty = AddTerm(options.uncertainty_weight, UncertaintyLoss(output.gates), total);
@@ -138,7 +166,12 @@ PassLoss LearnFrom(const TrainOptions& options, const Batch& batch, TrainState& 
     loss.distill = AddTerm(options.distill.weight, (weights * apart).mean(), total);
   }
   loss.total = total.item<double>();
-  if (std::isfinite(loss.total)) (total / options.accumulate).backward();
+  // One rank's that is not finite makes everybody's so: all leave out the same step.
+  ranks.Average({&loss.total, &loss.weighted, &loss.balance, &loss.uncertainty, &loss.distill});
+  if (!std::isfinite(loss.total)) return loss;
+  const at::Tensor share = total / options.accumulate;
+  if (batch.last) ranks.AverageNext(share);
+  share.backward();
   return loss;
 }
 

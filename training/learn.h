@@ -15,11 +15,12 @@
 #include "model/base/train_options.h"
 #include "model/network.h"
 #include "training/loader.h"
+#include "training/ranks.h"
 #include "training/train_state.h"
 
 namespace deweather {
 
-// Terms are before their weights.
+// Terms are before their weights, and means over ranks but for crop_losses, which are this rank's.
 struct PassLoss {
   double total = 0;                      // that is differentiated
   double weighted = 0;                   // L_ts
@@ -29,16 +30,18 @@ struct PassLoss {
   std::vector<double> crop_losses = {};  // [B], of L_ts before w_b
 };
 
-// The frozen network of options.distill.teacher, in the precision of the run; none if that is empty. What
+// The frozen network of options.distill.teacher, in the run's precision, on `device`; none if that is empty. What
 // LoadCheckpoint says; INVALID_ARGUMENT it has no gate for a task of `data`, or crops do not fit its patch.
-absl::StatusOr<std::optional<Network>> LoadTeacher(const TrainOptions& options);
+absl::StatusOr<std::optional<Network>> LoadTeacher(const TrainOptions& options,
+                                                   at::Device device = at::kCPU);
 
 // Dropout of the router's passes is a function of (options.seed, step, index of the crop in the step).
 // Adds the gradient of total / accumulate to the weights', so that the passes of a step make the gradient
 // of their mean; batch 8 and batch 4 twice differ by rounding and by BalanceLoss, which is taken over each
-// pass. If the total is not finite, no gradient is added. `teacher` may be null. Throws c10::Error.
+// pass. If the total is not finite, no gradient is added. Computes where the weights are. `teacher` may be
+// null, and `ranks`: alone. The last pass of a step averages the gradients over ranks. Throws c10::Error.
 PassLoss LearnFrom(const TrainOptions& options, const Batch& batch, TrainState& state,
-                   const Network* teacher = nullptr);
+                   const Network* teacher = nullptr, Ranks* ranks = nullptr);
 
 }  // namespace deweather
 

@@ -6,10 +6,13 @@
 
 namespace deweather {
 
-Loader::Loader(const TrainOptions& options, Dataset& dataset, int64_t first_step)
+Loader::Loader(const TrainOptions& options, Dataset& dataset, int64_t first_step, int rank,
+               int ranks)
     : batch_(options.batch),
       accumulate_(options.accumulate),
       prefetch_(options.data.prefetch_batches),
+      rank_(rank),
+      ranks_(ranks),
       end_(options.steps * accumulate_ * batch_),
       dataset_(dataset),
       batches_(static_cast<size_t>(prefetch_ + 1)),
@@ -49,7 +52,8 @@ absl::StatusOr<const Batch*> Loader::Next() {
   ended_ = ended_ || made_[place] < batch_;
   if (ended_) return failure_;
   batches_[place].step = next_ / accumulate_;
-  batches_[place].first_crop = next_ % accumulate_ * batch_;
+  batches_[place].first_crop = FirstCrop(next_);
+  batches_[place].last = (next_ + 1) % accumulate_ == 0;
   // The batch before this one comes back; its place is the one of pass next_ + prefetch_.
   made_[Place(next_ + prefetch_)] = 0;
   ++next_;
@@ -89,7 +93,7 @@ void Loader::MakeNext() {
 // What a thread throws would end the process.
 absl::Status Loader::Make(int64_t crop) try {
   const int64_t pass = crop / batch_, place = crop % batch_;
-  const int64_t step = pass / accumulate_, index = pass % accumulate_ * batch_ + place;
+  const int64_t step = pass / accumulate_, index = FirstCrop(pass) + place;
   Batch& batch = batches_[Place(pass)];
   const int64_t offset = place * dataset_.crop_elements();
   const absl::StatusOr<CropNote> note =

@@ -27,14 +27,17 @@ struct Batch {
   std::vector<CropNote> notes;  // [B]
   int64_t step = 0;
   int64_t first_crop = 0;  // its index in the step
+  bool last = true;        // of this rank's in the step
 };
 
 class Loader {
  public:
-  // From step `first_step` to options.steps, options.accumulate passes a step: pass a of a step has its
-  // crops a * batch to (a + 1) * batch - 1. `dataset` outlives the loader. Throws std::system_error if a
-  // thread cannot be started, std::bad_alloc.
-  Loader(const TrainOptions& options, Dataset& dataset, int64_t first_step);
+  // From step `first_step` to options.steps, options.accumulate passes a step: pass a of rank r, of R, has
+  // the step's crops (a R + r) * batch to (a R + r + 1) * batch - 1; R ranks see what one would with R times
+  // the batch. `dataset` outlives the loader. Throws std::system_error if a thread cannot be started,
+  // std::bad_alloc.
+  Loader(const TrainOptions& options, Dataset& dataset, int64_t first_step, int rank = 0,
+         int ranks = 1);
 
   // Waits for the crops that are being made, and for no others.
   ~Loader();
@@ -53,10 +56,13 @@ class Loader {
   void MakeNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Make(int64_t crop) ABSL_LOCKS_EXCLUDED(mutex_);
   bool MayClaim() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Its index in its step.
+  int64_t FirstCrop(int64_t pass) const { return (pass % accumulate_ * ranks_ + rank_) * batch_; }
   size_t Place(int64_t pass) const { return static_cast<size_t>(pass % (prefetch_ + 1)); }
 
   const int64_t batch_, accumulate_, prefetch_;
-  const int64_t end_;  // crops of the whole run
+  const int64_t rank_, ranks_;
+  const int64_t end_;  // crops of the whole run, this rank's
   Dataset& dataset_;
 
   Mutex mutex_;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -16,6 +17,7 @@
 #include "training/bench.h"
 #include "training/evaluate.h"
 #include "training/evaluation.h"
+#include "training/rank_place.h"
 #include "training/report/curve.h"
 #include "training/report/json_text.h"
 #include "training/report/sheet.h"
@@ -79,23 +81,54 @@ bool IsWrongConfiguration(const absl::Status& status) {
          absl::IsAlreadyExists(status);
 }
 
+int ExitStatusOf(const absl::Status& status, bool begun) {
+  if (status.ok()) return 0;
+  if (absl::IsCancelled(status)) return kStopped;
+  return !begun && IsWrongConfiguration(status) ? kWrongUsage : kFailure;
+}
+
+int RunFirstRank(const TrainOptions& options, const std::string& progress, const RankPlace& place) {
+  RunMonitor monitor(options, ParseProgressStyle(progress, stdout), stdout, stderr);
+  const TrainSink sink = monitor.Sink([] { return stop_requested != 0; });
+  const absl::StatusOr<std::string> model = Train(options, sink, place);
+  const int exit_status = ExitStatusOf(model.status(), monitor.begun());
+  monitor.Finish(model, exit_status);
+  if (model.ok()) return 0;
+  if (!absl::IsCancelled(model.status())) return Fail(model.status(), exit_status);
+  const std::string goes_on =
+      absl::StrFormat("%s; the same config with 'resume: true' goes on", model.status().message());
+  return Fail(absl::CancelledError(goes_on), exit_status);
+}
+
+// Rank 0 tells of the run: the others say only what is wrong with them, and write nothing.
+int RunOtherRank(const TrainOptions& options, const RankPlace& place) {
+  bool begun = false;
+  TrainSink sink;
+  sink.warned = [&](const std::string& line) {
+    absl::FPrintF(stderr, "rank %d: warning: %s\n", place.rank, line);
+  };
+  sink.stop = [&](int64_t) {
+    begun = true;
+    return stop_requested != 0;
+  };
+  const absl::Status status = Train(options, sink, place).status();
+  if (status.ok()) return 0;
+  return Fail({status.code(), absl::StrFormat("rank %d: %s", place.rank, status.message())},
+              ExitStatusOf(status, begun));
+}
+
 int RunTraining(const std::string& config, const std::string& progress) {
-  const absl::StatusOr<TrainOptions> options = LoadTrainConfig(config);
+  const absl::StatusOr<RankPlace> place =
+      ReadRankPlace([](const char* name) { return std::getenv(name); });
+  if (!place.ok()) return Fail(place.status(), kWrongUsage);
+  absl::StatusOr<TrainOptions> options = LoadTrainConfig(config);
   if (!options.ok()) return Fail(options.status(), kWrongUsage);
+  options->resume = options->resume || place->restarts > 0;
   std::signal(SIGTERM, [](int) { stop_requested = 1; });
   std::signal(SIGINT, [](int) { stop_requested = 1; });
   std::signal(SIGPIPE, SIG_IGN);  // whoever watched is gone: no reason to lose hours of training
-  RunMonitor monitor(*options, ParseProgressStyle(progress, stdout), stdout, stderr);
-  const TrainSink sink = monitor.Sink([] { return stop_requested != 0; });
-  const absl::StatusOr<std::string> model = Train(*options, sink);
-  const bool wrong = !monitor.begun() && IsWrongConfiguration(model.status());
-  const int failure = wrong ? kWrongUsage : kFailure;
-  monitor.Finish(model, absl::IsCancelled(model.status()) ? kStopped : failure);
-  if (model.ok()) return 0;
-  if (!absl::IsCancelled(model.status())) return Fail(model.status(), failure);
-  const std::string goes_on =
-      absl::StrFormat("%s; the same config with 'resume: true' goes on", model.status().message());
-  return Fail(absl::CancelledError(goes_on), kStopped);
+  return place->rank == 0 ? RunFirstRank(*options, progress, *place)
+                          : RunOtherRank(*options, *place);
 }
 
 int RunCurve(const std::vector<std::string>& logs, const std::string& output) {

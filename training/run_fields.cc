@@ -16,8 +16,10 @@ namespace {
 
 using Fields = std::map<std::string, std::string>;
 
-constexpr std::array<std::string_view, 6> kMayChange = {
-    "data.pictures", "distill.teacher", "init_from", "max_time", "steps", "threads"};
+constexpr std::array<std::string_view, 7> kMayChange = {
+    "data.pictures", "distill.teacher", "init_from", "max_time", "ranks", "steps", "threads"};
+constexpr std::array<std::string_view, 3> kOfOneMachine = {"distill.teacher", "init_from",
+                                                           "threads"};
 
 // The shortest text that reads back as the same number.
 template <typename T>
@@ -172,11 +174,28 @@ std::map<std::string, std::string> DescribeRun(const TrainOptions& options) {
   return fields;
 }
 
+Fields AlikeOnRanks(const TrainOptions& options, Fields run) {
+  std::erase_if(run, [](const auto& field) {
+    const auto& name = field.first;
+    return IsFolder(name) ||
+           std::find(kOfOneMachine.begin(), kOfOneMachine.end(), name) != kOfOneMachine.end();
+  });
+  run["log_every_steps"] = Text(options.log_every_steps);
+  run["checkpoint_every_steps"] = Text(options.checkpoint_every_steps);
+  run["max_bad_steps"] = Text(options.max_bad_steps);
+  run["rank_timeout"] = Text(options.rank_timeout);
+  run["evaluate.every_steps"] = Text(options.evaluate.every_steps);
+  run["evaluate.patience"] = Text(options.evaluate.patience);
+  run["evaluate.pairs_dir"] = Text(!options.evaluate.pairs_dirs.empty());
+  return run;
+}
+
 absl::StatusOr<std::vector<std::string>> CompareRuns(const Fields& before, const Fields& now) {
   std::vector<std::string> allowed, refused;
   Fields names = before;
   names.insert(now.begin(), now.end());
-  const Fields defaults = DescribeLater({});
+  Fields defaults = DescribeLater({});
+  defaults["ranks"] = "1";
   for (const auto& [name, value] : names) {
     const std::string was = ValueIn(before, defaults, name), is = ValueIn(now, defaults, name);
     if (was == is) continue;

@@ -20,9 +20,14 @@ namespace deweather {
 // REQUIRES: options.threads is what the run computes with, not 0.
 std::map<std::string, std::string> DescribeRun(const TrainOptions& options);
 
+// What all ranks must have alike: `run`, but for what may differ from machine to machine, and what says when
+// they wait for each other.
+std::map<std::string, std::string> AlikeOnRanks(const TrainOptions& options,
+                                                std::map<std::string, std::string> run);
+
 // FAILED_PRECONDITION, naming each field with its old and its new value, if the two are not the same
 // run. Returns a line for each difference that a run may go on with: `steps` and `max_time`, which bend
-// the schedule; `threads`, which changes how sums are rounded; other pictures in the folders; folders of
+// the schedule; `threads` and `ranks` (absent: 1), which change what is summed in which order; other pictures in the folders; folders of
 // data, init_from and distill.teacher, which may have been moved.
 absl::StatusOr<std::vector<std::string>> CompareRuns(
     const std::map<std::string, std::string>& before,

@@ -16,6 +16,7 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -25,11 +26,14 @@
 #include "model/base/processors.h"
 #include "model/base/status_macros.h"
 #include "model/checkpoint.h"
+#include "model/device.h"
+#include "model/parameters.h"
 #include "model/torch_errors.h"
 #include "training/crop_sheet.h"
 #include "training/dataset.h"
 #include "training/learn.h"
 #include "training/loader.h"
+#include "training/ranks.h"
 #include "training/report/sheet.h"
 #include "training/resume.h"
 #include "training/run_fields.h"
@@ -45,6 +49,9 @@ namespace fs = std::filesystem;
 
 constexpr int kSheetWorst = 2;  // pictures of a set, beside its median and its best
 
+constexpr char kBusy[] = "busy";  // what rank 0 says instead of an outcome
+constexpr absl::Duration kBusyEvery = absl::Seconds(10);
+
 // Sums between two progress lines.
 struct Window {
   int64_t steps = 0;  // that learned
@@ -54,7 +61,7 @@ struct Window {
   double uncertainty = 0;
   double distill = 0;
   double gradient_norm = 0;
-  std::map<int, std::pair<double, int64_t>> tasks;  // sum of losses, crops
+  std::map<int, std::pair<double, double>> tasks;  // sum of losses, crops
   int64_t images = 0;
   absl::Duration waiting;
   absl::Time begin = absl::Now();
@@ -89,20 +96,31 @@ std::set<std::string> Truths(const std::vector<std::string>& pairs_dirs) {
   return truths;
 }
 
+// The weights, those that the backward pass comes to first in front.
+std::vector<at::Tensor> InOrderOfGradients(const ModelConfig& config, const Parameters& weights) {
+  std::vector<at::Tensor> leaves;
+  for (const ParameterSpec& spec : ListParameters(config)) leaves.push_back(weights.at(spec.name));
+  std::reverse(leaves.begin(), leaves.end());
+  return leaves;
+}
+
 class Run {
  public:
-  Run(const TrainOptions& options, const TrainSink& sink, Dataset& dataset, RunFields fields)
-      : options_(options), sink_(sink), dataset_(dataset), fields_(std::move(fields)) {}
+  Run(const TrainOptions& options, const TrainSink& sink, Dataset& dataset, RunFields fields,
+      at::Device device, Ranks& ranks)
+      : options_(options),
+        sink_(sink),
+        dataset_(dataset),
+        fields_(std::move(fields)),
+        device_(device),
+        ranks_(ranks) {}
 
   absl::Status Begin() {
-    DW_ASSIGN_OR_RETURN(Beginning beginning,
-                        BeginOrResume(options_, fields_, [&](const auto& line) { Warn(line); }));
-    state_ = std::move(beginning.state);
-    checkpoint_ = beginning.checkpoint;
-    torn_ = beginning.torn;
+    if (ranks_.first()) DW_RETURN_IF_ERROR(BeginHere());
+    DW_RETURN_IF_ERROR(ShareState());
+    MoveTo(device_, state_);
+    ranks_.AverageGradientsOf(InOrderOfGradients(options_.model, state_.weights));
     earlier_ = state_.elapsed;
-    ForgetLostBest();
-    if (!options_.evaluate.pairs_dirs.empty()) DW_RETURN_IF_ERROR(MeasureOver(Sets()));
     if (!checkpoint_.empty() && sink_.resumed) sink_.resumed(state_.step, checkpoint_);
     return absl::OkStatus();
   }
@@ -111,16 +129,24 @@ class Run {
     // An earlier attempt may have ended between a step and what follows it.
     if (state_.step > 0 && (Over() || EvaluationDue())) DW_RETURN_IF_ERROR(Settle(false));
     if (Over()) return absl::OkStatus();
-    DW_ASSIGN_OR_RETURN(teacher_, LoadTeacher(options_));
-    if (state_.step == 0) ShowCrops();
-    Loader loader(options_, dataset_, state_.step);
+    DW_ASSIGN_OR_RETURN(teacher_, LoadTeacher(options_, device_));
+    if (state_.step == 0 && ranks_.first()) ShowCrops();
+    Loader loader(options_, dataset_, state_.step, ranks_.rank(), ranks_.count());
     while (!Over()) {
       DW_RETURN_IF_ERROR(Step(loader));
-      const bool stopped = AskedToStop();
+      const bool stopped = AnyAskedToStop();
       if (stopped || Over() || Due(options_.log_every_steps)) Report();
       DW_RETURN_IF_ERROR(Settle(stopped));
     }
     return absl::OkStatus();
+  }
+
+  // What was learned so far outlives pictures that cannot be read, and ranks that are lost.
+  absl::Status SaveAfter(const absl::Status& failure) {
+    if (state_.step == 0 || !ranks_.first()) return failure;
+    const absl::Status saved = SaveAndTell();
+    if (!saved.ok()) Warn(absl::StrCat("no checkpoint: ", saved.message()));
+    return failure;
   }
 
   std::string FinishedModel() const {
@@ -128,7 +154,34 @@ class Run {
                                             : BestPath();
   }
 
+  int64_t steps() const { return state_.step; }
+
  private:
+  absl::Status BeginHere() {
+    DW_ASSIGN_OR_RETURN(Beginning beginning,
+                        BeginOrResume(options_, fields_, [&](const auto& line) { Warn(line); }));
+    state_ = std::move(beginning.state);
+    checkpoint_ = beginning.checkpoint;
+    torn_ = beginning.torn;
+    ForgetLostBest();
+    if (options_.evaluate.pairs_dirs.empty()) return absl::OkStatus();
+    return MeasureOver(Sets());
+  }
+
+  // All ranks go on from what rank 0 has.
+  absl::Status ShareState() {
+    if (ranks_.count() == 1) return absl::OkStatus();
+    std::string bytes;
+    if (ranks_.first()) {
+      DW_ASSIGN_OR_RETURN(bytes, SerializeState(options_.model, state_, fields_));
+    }
+    ranks_.Share(bytes);
+    if (ranks_.first()) return absl::OkStatus();
+    DW_ASSIGN_OR_RETURN(SavedState saved, ParseState(bytes));
+    state_ = std::move(saved.state);
+    return absl::OkStatus();
+  }
+
   bool Due(int64_t every) const { return every > 0 && state_.step % every == 0; }
   bool Over() const {
     return state_.step >= options_.steps || state_.elapsed >= options_.max_time || Impatient();
@@ -142,7 +195,27 @@ class Run {
            (Over() || Due(options_.evaluate.every_steps));
   }
 
-  bool AskedToStop() const { return sink_.stop && sink_.stop(state_.step); }
+  // While other ranks wait for this one: it tells them that it has not gone.
+  bool AskedToStop() {
+    if (ranks_.count() > 1 && absl::Now() - busy_told_ > BusyEvery()) {
+      busy_told_ = absl::Now();
+      std::string busy = kBusy;
+      ranks_.Share(busy);
+    }
+    return sink_.stop && sink_.stop(state_.step);
+  }
+  absl::Duration BusyEvery() const { return std::min(kBusyEvery, options_.rank_timeout / 4); }
+
+  // After a step. The time that it took is rank 0's on all: schedules depend on it.
+  bool AnyAskedToStop() {
+    double stop = sink_.stop && sink_.stop(state_.step) ? 1 : 0;
+    if (ranks_.count() == 1) return stop > 0;
+    double seconds = ranks_.first() ? absl::ToDoubleSeconds(state_.elapsed) * ranks_.count() : 0;
+    ranks_.Average({&stop, &seconds});
+    state_.elapsed = absl::Seconds(seconds);
+    return stop > 0;
+  }
+
   absl::Status Stopped() const {
     return absl::CancelledError(absl::StrCat("stopped at step ", state_.step));
   }
@@ -210,11 +283,12 @@ class Run {
       const absl::StatusOr<const Batch*> batch = Take(loader);
       if (!batch.ok()) return SaveAfter(batch.status());
       if (!bad.empty()) continue;  // its crops are lost with the step
-      const PassLoss loss = LearnFrom(options_, **batch, state_, teacher_ ? &*teacher_ : nullptr);
+      const PassLoss loss =
+          LearnFrom(options_, **batch, state_, teacher_ ? &*teacher_ : nullptr, &ranks_);
       if (!std::isfinite(loss.total)) bad = absl::StrFormat("the loss is %g", loss.total);
       if (bad.empty()) window_.Add(loss, **batch);
     }
-    window_.images += int64_t{options_.batch} * options_.accumulate;
+    window_.images += int64_t{options_.batch} * options_.accumulate * ranks_.count();
     if (bad.empty()) bad = Apply();
     state_.elapsed = earlier_ + (absl::Now() - begin_);
     return bad.empty() ? absl::OkStatus() : Skip(bad);
@@ -232,7 +306,7 @@ class Run {
   absl::Status Skip(const std::string& bad) {
     SkipStep(state_);
     const std::string what = absl::StrFormat("step %d is skipped: %s", state_.step, bad);
-    if (state_.bad_in_row == 1) Warn(what);
+    if (state_.bad_in_row == 1 && ranks_.first()) Warn(what);
     if (state_.bad_in_row <= options_.max_bad_steps) return absl::OkStatus();
     return absl::InternalError(absl::StrFormat(
         "%s; %d in a row, max_bad_steps is %d; %s", what, state_.bad_in_row, options_.max_bad_steps,
@@ -240,28 +314,45 @@ class Run {
                             : absl::StrFormat("'%s' is the last checkpoint", checkpoint_)));
   }
 
+  // Of a window, what each rank counts by itself; the terms are means over ranks already.
+  void AddUpRanks(int64_t& skipped_pictures) {
+    if (ranks_.count() == 1) return;
+    double skipped = static_cast<double>(skipped_pictures) * ranks_.count();
+    std::vector<double*> values = {&skipped};
+    for (size_t task = 0; task < dataset_.tasks().size(); ++task) {
+      auto& [sum, crops] = window_.tasks[static_cast<int>(task)];
+      values.insert(values.end(), {&sum, &crops});
+    }
+    ranks_.Average(values);
+    skipped_pictures = std::llround(skipped);
+    std::erase_if(window_.tasks, [](const auto& task) { return task.second.second == 0; });
+  }
+
   void Report() {
-    const auto over = [](double sum, int64_t count) {
-      return count > 0 ? sum / static_cast<double>(count)
-                       : std::numeric_limits<double>::quiet_NaN();
+    int64_t skipped_pictures = skipped_pictures_;
+    AddUpRanks(skipped_pictures);
+    const auto over = [](double sum, double count) {
+      return count > 0 ? sum / count : std::numeric_limits<double>::quiet_NaN();
     };
     const double seconds = absl::ToDoubleSeconds(absl::Now() - window_.begin);
-    TrainProgress progress{.step = state_.step,
-                           .steps = options_.steps,
-                           .loss = over(window_.loss, window_.passes),
-                           .task_loss = {},
-                           .balance = over(window_.balance, window_.passes),
-                           .learning_rate = rate_,
-                           .gradient_norm = over(window_.gradient_norm, window_.steps),
-                           .images_per_second = static_cast<double>(window_.images) / seconds,
-                           .waiting_share = absl::ToDoubleSeconds(window_.waiting) / seconds,
-                           .bad_steps = state_.bad_steps,
-                           .skipped_pictures = skipped_pictures_,
-                           .elapsed = state_.elapsed};
+    const auto passes = static_cast<double>(window_.passes);
+    TrainProgress progress{
+        .step = state_.step,
+        .steps = options_.steps,
+        .loss = over(window_.loss, passes),
+        .task_loss = {},
+        .balance = over(window_.balance, passes),
+        .learning_rate = rate_,
+        .gradient_norm = over(window_.gradient_norm, static_cast<double>(window_.steps)),
+        .images_per_second = static_cast<double>(window_.images) / seconds,
+        .waiting_share = absl::ToDoubleSeconds(window_.waiting) / seconds,
+        .bad_steps = state_.bad_steps,
+        .skipped_pictures = skipped_pictures,
+        .elapsed = state_.elapsed};
     if (options_.uncertainty_weight > 0) {
-      progress.uncertainty = over(window_.uncertainty, window_.passes);
+      progress.uncertainty = over(window_.uncertainty, passes);
     }
-    if (teacher_) progress.distill = over(window_.distill, window_.passes);
+    if (teacher_) progress.distill = over(window_.distill, passes);
     for (const auto& [task, sum] : window_.tasks) {
       progress.task_loss[dataset_.tasks()[task]] = over(sum.first, sum.second);
     }
@@ -269,12 +360,42 @@ class Run {
     window_ = Window{};
   }
 
-  // What is due after a step: an evaluation and a checkpoint that remembers it. An evaluation takes long:
-  // no step is at its mercy, and no model is there before the first checkpoint. Not the window's time.
+  // What is due after a step, if anything is: on all ranks or on none. Not the window's time.
   absl::Status Settle(bool stopped) {
     const absl::Time begin = absl::Now();
     const absl::Cleanup stop_clock = [&] { window_.begin += absl::Now() - begin; };
     const bool measure = !stopped && EvaluationDue();
+    if (!measure && !stopped && !Over() && !Due(options_.checkpoint_every_steps)) {
+      return absl::OkStatus();
+    }
+    busy_told_ = begin;
+    const absl::Status done = ranks_.first() ? SettleHere(stopped, measure) : absl::OkStatus();
+    return ranks_.count() == 1 ? done : ShareOutcome(done);
+  }
+
+  // Rank 0's outcome; the others have waited for it.
+  absl::Status ShareOutcome(const absl::Status& done) {
+    EvaluationHistory& history = state_.evaluations;
+    std::string text = absl::StrCat(done.raw_code(), " ", history.last_step, " ", history.stale);
+    do {
+      ranks_.Share(text);
+    } while (text == kBusy);
+    if (ranks_.first()) return done;
+    const std::vector<std::string> parts = absl::StrSplit(text, ' ');
+    int code = 0;
+    if (parts.size() != 3 || !absl::SimpleAtoi(parts[0], &code) ||
+        !absl::SimpleAtoi(parts[1], &history.last_step) ||
+        !absl::SimpleAtoi(parts[2], &history.stale)) {
+      return absl::InternalError(absl::StrFormat("rank 0 says '%s'", text));
+    }
+    if (code == static_cast<int>(absl::StatusCode::kCancelled)) return Stopped();
+    if (code == 0) return absl::OkStatus();
+    return absl::UnavailableError(absl::StrFormat("rank 0 has ended after step %d", state_.step));
+  }
+
+  // An evaluation and a checkpoint that remembers it. An evaluation takes long: no step is at its mercy, and
+  // no model is there before the first checkpoint.
+  absl::Status SettleHere(bool stopped, bool measure) {
     const bool due =
         Over() || Due(options_.checkpoint_every_steps) || (measure && checkpoint_.empty());
     if (measure && due) DW_RETURN_IF_ERROR(Tolerate(Save()));
@@ -315,13 +436,6 @@ class Run {
     return SaveCheckpoint(
         path, options_.model, state_.average,
         {{"steps", absl::StrCat(state_.step)}, {"seed", absl::StrCat(options_.seed)}});
-  }
-
-  // What was learned so far outlives pictures that cannot be read.
-  absl::Status SaveAfter(const absl::Status& failure) {
-    const absl::Status saved = state_.step > 0 ? SaveAndTell() : absl::OkStatus();
-    if (!saved.ok()) Warn(absl::StrCat("no checkpoint: ", saved.message()));
-    return failure;
   }
 
   absl::Status Measure() {
@@ -390,6 +504,8 @@ class Run {
   const TrainSink& sink_;
   Dataset& dataset_;
   const RunFields fields_;
+  const at::Device device_;
+  Ranks& ranks_;
   TrainState state_;
   std::optional<Network> teacher_;
   std::string checkpoint_;            // the last; empty: none yet
@@ -399,6 +515,7 @@ class Run {
   Window window_;
   int64_t skipped_pictures_ = 0;
   absl::Duration earlier_;  // spent by earlier attempts
+  absl::Time busy_told_;    // to the ranks that wait
   const absl::Time begin_ = absl::Now();
   double rate_ = 0;
 };
@@ -429,30 +546,70 @@ absl::Status CheckPlaces(const TrainOptions& options) {
   return absl::OkStatus();
 }
 
+// What a rank needs before it can say that it has what the others have.
+struct Opened {
+  std::optional<RunLock> lock;  // rank 0's
+  std::unique_ptr<Dataset> dataset;
+  RunFields fields;
+};
+
+absl::StatusOr<Opened> Open(const TrainOptions& options, const Ranks& ranks) {
+  Opened opened;
+  if (ranks.first()) {
+    DW_ASSIGN_OR_RETURN(RunLock lock, RunLock::Take(options.output_dir));
+    opened.lock.emplace(std::move(lock));
+    DW_RETURN_IF_ERROR(RemovePartialFiles(options.output_dir));
+    DW_RETURN_IF_ERROR(CheckPlaces(options));
+  }
+  DW_ASSIGN_OR_RETURN(opened.dataset, Dataset::Open(options.data, options.seed));
+  opened.fields = DescribeRun(options);
+  opened.fields["data.pictures"] = opened.dataset->Fingerprint();
+  if (ranks.count() > 1) opened.fields["ranks"] = absl::StrCat(ranks.count());
+  return opened;
+}
+
+absl::StatusOr<RunFields> FieldsToAgreeOn(const TrainOptions& options,
+                                          const absl::StatusOr<Opened>& opened) {
+  DW_RETURN_IF_ERROR(opened.status());
+  RunFields fields = AlikeOnRanks(options, opened->fields);
+  fields["data.tasks"] = absl::StrJoin(opened->dataset->tasks(), ",");
+  return fields;
+}
+
 absl::StatusOr<std::string> TrainOn(const TrainOptions& options, const TrainSink& sink,
-                                    Dataset& dataset) {
-  RunFields fields = DescribeRun(options);
-  fields["data.pictures"] = dataset.Fingerprint();
-  Run run(options, sink, dataset, std::move(fields));
-  DW_RETURN_IF_ERROR(run.Begin());
-  DW_RETURN_IF_ERROR(run.Go());
+                                    at::Device device, Ranks& ranks) {
+  absl::StatusOr<Opened> opened = Open(options, ranks);
+  DW_RETURN_IF_ERROR(ranks.Agree(FieldsToAgreeOn(options, opened)));
+  Run run(options, sink, *opened->dataset, std::move(opened->fields), device, ranks);
+  bool lost = true;
+  const absl::Status done = ranks.Guard([&] { return run.steps() + 1; },
+                                        [&]() -> absl::Status {
+                                          const absl::Status begun = run.Begin();
+                                          const absl::Status gone = begun.ok() ? run.Go() : begun;
+                                          lost = false;
+                                          return gone;
+                                        });
+  if (lost) return run.SaveAfter(done);
+  DW_RETURN_IF_ERROR(done);
   return run.FinishedModel();
 }
 
 }  // namespace
 
-absl::StatusOr<std::string> Train(const TrainOptions& given, const TrainSink& sink) {
+absl::StatusOr<std::string> Train(const TrainOptions& given, const TrainSink& sink,
+                                  const RankPlace& place) {
   TrainOptions options = given;
   options.model.name = options.name;
   DW_RETURN_IF_ERROR(Validate(options));
   if (options.threads == 0) options.threads = UsableProcessors();
-  DW_ASSIGN_OR_RETURN(const RunLock lock, RunLock::Take(options.output_dir));
-  DW_RETURN_IF_ERROR(RemovePartialFiles(options.output_dir));
-  DW_RETURN_IF_ERROR(CheckPlaces(options));
-  DW_ASSIGN_OR_RETURN(const std::unique_ptr<Dataset> dataset,
-                      Dataset::Open(options.data, options.seed));
+  DW_ASSIGN_OR_RETURN(const at::Device device, ResolveDevice(options.device, place.local_rank));
+  DW_ASSIGN_OR_RETURN(const std::unique_ptr<Ranks> ranks,
+                      Ranks::Join(place, device, options.rank_timeout));
   at::set_num_threads(options.threads);
-  return CatchTorch("training failed", [&] { return TrainOn(options, sink, *dataset); });
+  const absl::StatusOr<std::string> model =
+      CatchTorch("training failed", [&] { return TrainOn(options, sink, device, *ranks); });
+  ranks->Leave(model.status());
+  return model;
 }
 
 }  // namespace deweather

@@ -22,6 +22,8 @@
 //          there, or resume with another configuration, the field named; DATA_LOSS no checkpoint is
 //          whole; INTERNAL more than max_bad_steps in a row are not finite; RESOURCE_EXHAUSTED memory
 //          or threads. The last checkpoint stays.
+// Ranks    of several (training/ranks.h) rank 0 alone touches output_dir, decides and measures, and hands
+//          its state to the others, which end when it does. UNAVAILABLE one was lost, after a checkpoint
 // Threads  one run at a time in a process: it sets the number of Torch's threads
 
 #ifndef DEWEATHER_TRAINING_TRAIN_H_
@@ -38,6 +40,7 @@
 #include "absl/time/time.h"
 #include "model/base/train_options.h"
 #include "training/evaluate.h"
+#include "training/rank_place.h"
 
 namespace deweather {
 
@@ -81,7 +84,9 @@ struct TrainSink {
 // so. CANCELLED when `stop` ended the run. A run that is over already only writes what is missing.
 // With `resume`, max_time, steps, threads, the pictures, their folders and init_from may have changed
 // (run_fields.h), and a warning says so.
-absl::StatusOr<std::string> Train(const TrainOptions& options, const TrainSink& sink);
+// `place`: this process's among the ranks of the run; all of them call Train with the same options.
+absl::StatusOr<std::string> Train(const TrainOptions& options, const TrainSink& sink,
+                                  const RankPlace& place = {});
 
 }  // namespace deweather
 

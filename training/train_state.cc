@@ -196,6 +196,13 @@ absl::StatusOr<TrainState> BeginState(const TrainOptions& options) {
   return FromWeights(std::move(weights));
 }
 
+void MoveTo(at::Device device, TrainState& state) {
+  for (const auto& [prefix, part] : kParts) {
+    for (auto& [name, tensor] : state.*part) tensor = tensor.detach().to(device);
+  }
+  MakeLeaves(state.weights);
+}
+
 double ApplyGradients(const TrainOptions& options, double learning_rate, TrainState& state) {
   const at::NoGradGuard no_grad;
   const OptimizerOptions& optimizer = options.optimizer;
@@ -207,7 +214,8 @@ double ApplyGradients(const TrainOptions& options, double learning_rate, TrainSt
 
   // Skipped steps moved neither the moments nor the average.
   const auto age = static_cast<double>(state.step - state.bad_steps + 1);
-  const std::vector<at::Tensor> steps(weights.size(), at::full({}, age, at::kFloat));
+  const at::Tensor age_there = at::full({}, age, weights.front().options());
+  const std::vector<at::Tensor> steps(weights.size(), age_there);
   at::_fused_adamw_(weights, gradients, Values(state.first_moment), Values(state.second_moment),
                     /*max_exp_avg_sqs=*/{}, steps, learning_rate, optimizer.beta1, optimizer.beta2,
                     optimizer.weight_decay, /*eps=*/1e-8, /*amsgrad=*/false, /*maximize=*/false);

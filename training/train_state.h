@@ -9,6 +9,8 @@
 #ifndef DEWEATHER_TRAINING_TRAIN_STATE_H_
 #define DEWEATHER_TRAINING_TRAIN_STATE_H_
 
+#include <c10/core/Device.h>
+
 #include <cstdint>
 #include <map>
 #include <string>
@@ -31,7 +33,7 @@ struct EvaluationHistory {
   std::string sets;   // that they were over; figures over others cannot be compared
 };
 
-// Tensors are f32 on the CPU; the four maps have the same names.
+// Tensors are f32, on one device; the four maps have the same names.
 struct TrainState {
   int64_t step = 0;        // steps done, skipped ones with them
   int64_t bad_steps = 0;   // of these, skipped: the loss or gradient was not finite
@@ -48,6 +50,8 @@ struct TrainState {
 // teacher's make (model/fuse.h). INVALID_ARGUMENT when init_from holds another network, naming the model, or
 // when nothing can be made of the teacher's.
 absl::StatusOr<TrainState> BeginState(const TrainOptions& options);
+
+void MoveTo(at::Device device, TrainState& state);
 
 // One AdamW step from the weights' gradients [Loshchilov & Hutter 2019], then the average; clears the
 // gradients. Returns their norm before clipping; if that is not finite, nothing else has changed.

@@ -1,0 +1,44 @@
+#include "model/device.h"
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
+
+#ifdef DEWEATHER_CUDA
+#include <ATen/cuda/CUDAContext.h>
+#endif
+
+namespace deweather {
+namespace {
+
+int CudaDeviceCount() {
+#ifdef DEWEATHER_CUDA
+  return static_cast<int>(at::cuda::device_count());
+#else
+  return 0;
+#endif
+}
+
+}  // namespace
+
+absl::StatusOr<at::Device> ResolveDevice(const std::string& name, int local) {
+  if (name == "cpu") return at::Device(at::kCPU);
+  const int devices = CudaDeviceCount();
+  if (name == "auto" && devices == 0) return at::Device(at::kCPU);
+  int index = local;
+  absl::string_view number = name;
+  const bool cuda =
+      name == "auto" || name == "cuda" ||
+      (absl::ConsumePrefix(&number, "cuda:") && absl::SimpleAtoi(number, &index) && index >= 0);
+  if (!cuda) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("unknown device '%s'; known: auto, cpu, cuda, cuda:N", name));
+  }
+  if (index >= devices) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("device '%s' is not there; CUDA devices: %d", name, devices));
+  }
+  return at::Device(at::kCUDA, static_cast<at::DeviceIndex>(index));
+}
+
+}  // namespace deweather

@@ -1,0 +1,20 @@
+// Which device a name means.
+
+#ifndef DEWEATHER_MODEL_DEVICE_H_
+#define DEWEATHER_MODEL_DEVICE_H_
+
+#include <c10/core/Device.h>
+
+#include <string>
+
+#include "absl/status/statusor.h"
+
+namespace deweather {
+
+// `name` is auto, cpu, cuda or cuda:N; auto and cuda alone are GPU `local` of the machine, auto the CPU where
+// there is none. INVALID_ARGUMENT another name, or a device that is not there.
+absl::StatusOr<at::Device> ResolveDevice(const std::string& name, int local = 0);
+
+}  // namespace deweather
+
+#endif  // DEWEATHER_MODEL_DEVICE_H_
