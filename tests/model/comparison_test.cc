@@ -125,7 +125,10 @@ at::Tensor OfToken(const ModelConfig& config, const Parameters& parameters,
                    const std::string& block, int64_t task, const at::Tensor& x) {
   const auto of = [&](const std::string& name) { return parameters.at(block + name); };
   at::Tensor weight = of(".router.weight"), bias = of(".router.bias");
-  if (!config.tasks.empty()) weight = weight[task], bias = bias[task];
+  if (!config.tasks.empty()) {
+    weight = weight[task];
+    bias = bias[task];
+  }
   const std::vector<double> gate = GateOf(config, weight.mv(x) + bias);
   at::Tensor sum = at::zeros_like(x);
   if (config.residual_ffn) sum += FeedForward(of, ".ffn_norm", ".ffn", x);
