@@ -87,7 +87,8 @@ TEST_F(ProgressTailTest, FiguresBecomeProgress) {
   ProgressTail tail = Tail();
   Append(Started(0, 0));
   Append(Line(250, 10,
-              R"("loss/all":0.25,"loss/balance":1.5,"loss/rain":0.125,"learning_rate":1e-3,)"
+              R"("loss/all":0.25,"loss/balance":1.5,"loss/uncertainty":0.01,"loss/distill":0.2,)"
+              R"("loss/rain":0.125,"learning_rate":1e-3,)"
               R"("images_per_second":7.5,"skipped/steps":2,"gradient_norm":3)"));
   const std::vector<JobEvent> events = tail.Look(At(60));
   ASSERT_THAT(events, SizeIs(1));
@@ -97,7 +98,8 @@ TEST_F(ProgressTailTest, FiguresBecomeProgress) {
   EXPECT_EQ(progress.step, 250);
   EXPECT_EQ(progress.steps, 1000);
   EXPECT_EQ(progress.loss, 0.25);
-  EXPECT_THAT(progress.terms, UnorderedElementsAre(Pair("balance", 1.5), Pair("loss/rain", 0.125)));
+  EXPECT_THAT(progress.terms, UnorderedElementsAre(Pair("balance", 1.5), Pair("uncertainty", 0.01),
+                                                   Pair("distill", 0.2), Pair("loss/rain", 0.125)));
   EXPECT_EQ(progress.images_per_second, 7.5);
   EXPECT_EQ(progress.learning_rate, 1e-3);
   EXPECT_EQ(progress.bad_steps, 2);

@@ -97,6 +97,16 @@ TEST(CurveTest, AnyNumberOfPointsIsDrawn) {
   EXPECT_GT(Inked(DrawCurve({})), 0);
 }
 
+TEST(CurveTest, TermsThatAreNoTasksAreNotDrawn) {
+  const CurveRun plain = RunWith(Falling(50));
+  CurveRun more = plain;
+  for (ScalarRecord& record : more.records) {
+    record.values.emplace_back("loss/uncertainty", 0.5);
+    record.values.emplace_back("loss/distill", 0.01);
+  }
+  EXPECT_TRUE(DrawCurve({more}).samples == DrawCurve({plain}).samples);
+}
+
 TEST(CurveTest, ManyPointsLookLikeFewer) {
   const Image few = DrawCurve({RunWith(Falling(1000))});
   const Image many = DrawCurve({RunWith(Falling(100'000))});

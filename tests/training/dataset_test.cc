@@ -19,6 +19,7 @@ using testing::HasSubstr;
 struct Crop {
   std::vector<float> input, truth;
   std::string task = {};
+  std::string gate = {};
   double loss_weight = 0;
   friend bool operator==(const Crop&, const Crop&) = default;
 };
@@ -29,6 +30,7 @@ absl::StatusOr<Crop> TryLoad(Dataset& dataset, int64_t step, int64_t index) {
   const auto note = dataset.Load(step, index, crop.input.data(), crop.truth.data());
   if (!note.ok()) return note.status();
   crop.task = dataset.tasks()[note->task];
+  crop.gate = note->gate;
   crop.loss_weight = note->loss_weight;
   return crop;
 }
@@ -90,6 +92,23 @@ TEST(DatasetTest, ThreadsGetTheSameCrops) {
   for (std::thread& thread : threads) thread.join();
   const auto fresh = Dataset::Open(options, 1).value();
   for (int i = 0; i < 16; ++i) EXPECT_EQ(crops[i], Load(*fresh, 0, i));
+}
+
+TEST(DatasetTest, CropsTakeTheGateOfTheirSourceAlsoUntouched) {
+  DataOptions options = Options(NewFolder());
+  options.pairs.push_back(options.pairs[0]);
+  options.pairs[1].task = "drops";
+  options.clean[0].untouched_share = 0.5;
+  EXPECT_THAT(SourceTasks(options), testing::ElementsAre("pairs", "drops", "rain"));
+  const auto dataset = Dataset::Open(options, 1).value();
+  std::set<std::pair<std::string, std::string>> found;  // task, gate
+  for (int64_t i = 0; i < 100; ++i) {
+    const Crop crop = Load(*dataset, 0, i);
+    found.emplace(crop.task, crop.gate);
+  }
+  EXPECT_THAT(found,
+              testing::ElementsAre(testing::Pair("clean", "rain"), testing::Pair("drops", "drops"),
+                                   testing::Pair("pairs", "pairs"), testing::Pair("rain", "rain")));
 }
 
 TEST(DatasetTest, RainBrightensAndTheUntouchedShareStays) {

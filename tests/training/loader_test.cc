@@ -42,6 +42,8 @@ std::vector<std::vector<float>> Inputs(const TrainOptions& options, int64_t firs
   for (int64_t i = 0; i < (options.steps - first_step) * options.accumulate; ++i) {
     const Batch& batch = **loader.Next();
     EXPECT_EQ(std::ssize(batch.notes), options.batch);
+    EXPECT_EQ(batch.step, first_step + i / options.accumulate);
+    EXPECT_EQ(batch.first_crop, i % options.accumulate * options.batch);
     for (auto crop = batch.input.begin(); crop != batch.input.end();
          crop += dataset->crop_elements()) {
       crops.emplace_back(crop, crop + dataset->crop_elements());

@@ -1,5 +1,6 @@
 #include "training/train_state.h"
 
+#include <ATen/ops/equal.h>
 #include <ATen/ops/full_like.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -13,6 +14,12 @@ namespace deweather {
 namespace {
 
 using testing::HasSubstr;
+
+// A checkpoint of random weights; its path.
+std::string SaveRandom(const std::string& path, const ModelConfig& config, uint64_t seed) {
+  EXPECT_TRUE(SaveCheckpoint(path, config, InitialParameters(config, seed), {}).ok());
+  return path;
+}
 
 // A state in which no two parts hold the same.
 TrainState SomeState(const TrainOptions& options) {
@@ -125,6 +132,39 @@ TEST(TrainStateTest, GradientThatIsNotFiniteChangesNothing) {
     EXPECT_FALSE(bias.grad().defined());
     EXPECT_TRUE(SerializeState(options.model, state, {}).value() == before) << value;
   }
+}
+
+TEST(TrainStateTest, StudentStartsFromItsTeachersFusedExperts) {
+  const std::string folder = NewFolder();
+  TrainOptions options = TinyRun(folder);
+  const ModelConfig ffn = TinyConfig(ExpertKind::kFfn);
+  options.model = TinyConfig(ExpertKind::kDense);
+  options.distill.teacher = SaveRandom(folder + "/ffn.safetensors", ffn, 5);
+  const Parameters teacher = InitialParameters(ffn, 5);
+  TrainState state = BeginState(options).value();
+  EXPECT_TRUE(state.weights.at("head.conv.weight").requires_grad());
+  EXPECT_TRUE(at::equal(state.weights.at("head.conv.weight"), teacher.at("head.conv.weight")));
+  EXPECT_TRUE(at::equal(state.weights.at("blocks.0.ffn.up.weight"),
+                        teacher.at("blocks.0.experts.up.weight").mean(0)));
+  EXPECT_TRUE(at::equal(state.average.at("blocks.0.ffn.up.weight"),
+                        state.weights.at("blocks.0.ffn.up.weight")));
+
+  options.init_from = SaveRandom(folder + "/other.safetensors", options.model, 6);
+  state = BeginState(options).value();
+  EXPECT_TRUE(at::equal(state.weights.at("head.conv.weight"),
+                        InitialParameters(options.model, 6).at("head.conv.weight")));
+}
+
+TEST(TrainStateTest, TeacherOfWhichNoStudentCanBeMadeIsNamed) {
+  const std::string folder = NewFolder();
+  TrainOptions options = TinyRun(folder);
+  options.distill.teacher = folder + "/absent.safetensors";
+  EXPECT_EQ(BeginState(options).status().code(), absl::StatusCode::kNotFound);
+  options.model = TinyConfig(ExpertKind::kDense);
+  options.distill.teacher = SaveRandom(folder + "/fme.safetensors", TinyConfig(), 5);
+  const absl::Status status = BeginState(options).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("a dense student starts from ffn experts"));
 }
 
 }  // namespace

@@ -16,6 +16,7 @@
 #include "training/crop_sheet.h"
 #include "training/dataset.h"
 #include "training/run_folder.h"
+#include "training/run_monitor.h"
 #include "training/tools.h"
 #include "training/train_state.h"
 
@@ -122,11 +123,39 @@ TEST(TrainTest, TasksAreTold) {
   EXPECT_EQ(last.skipped_pictures, 0);
 }
 
+std::vector<std::string> LossesToldOf(const TrainProgress& at) {
+  std::vector<std::string> names;
+  for (const auto& [name, value] : ToRecord(at, absl::Now()).values) {
+    if (name.starts_with("loss/")) names.push_back(name);
+  }
+  return names;
+}
+
+TEST(TrainTest, TermsOfTheLossAreToldWhereTheyArePartOfIt) {
+  TrainOptions options = TinyRun(NewFolder());
+  TrainProgress last;
+  const TrainSink sink = {.progress = [&](const TrainProgress& at) { last = at; }};
+  const std::string teacher = Train(options, sink).value();
+  EXPECT_THAT(LossesToldOf(last), ElementsAre("loss/all", "loss/balance", "loss/rain"));
+  options.output_dir += "_student";
+  options.uncertainty_weight = 0.005;
+  options.distill.teacher = teacher;
+  ASSERT_TRUE(Train(options, sink).ok());
+  EXPECT_THAT(LossesToldOf(last), ElementsAre("loss/all", "loss/balance", "loss/uncertainty",
+                                              "loss/distill", "loss/rain"));
+  EXPECT_GT(last.uncertainty.value_or(0), 0);
+  EXPECT_LT(last.uncertainty.value_or(1), 0.1);
+  EXPECT_GT(last.distill.value_or(0), 0);
+  EXPECT_LT(last.distill.value_or(1), last.loss);  // it started from the teacher
+}
+
 // --- resume ---
 
 struct ResumeCase {
   TrainPrecision precision;
   int accumulate;
+  Calibration calibration = Calibration::kNone;
+  double uncertainty_weight = 0;
 };
 
 class ResumeTest : public testing::TestWithParam<ResumeCase> {};
@@ -135,6 +164,8 @@ TEST_P(ResumeTest, ResumeGoesOnAsIfNothingHappened) {
   TrainOptions whole = TinyRun(NewFolder());
   whole.precision = GetParam().precision;
   whole.accumulate = GetParam().accumulate;
+  whole.model.calibration = GetParam().calibration;
+  whole.uncertainty_weight = GetParam().uncertainty_weight;
   ASSERT_TRUE(Train(whole, {}).ok());
   for (const int threads : {1, 3}) {
     TrainOptions parts = whole;
@@ -154,10 +185,12 @@ TEST_P(ResumeTest, ResumeGoesOnAsIfNothingHappened) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Precisions, ResumeTest,
-                         testing::Values(ResumeCase{TrainPrecision::kF32, 1},
-                                         ResumeCase{TrainPrecision::kF32, 2},
-                                         ResumeCase{TrainPrecision::kBf16, 1}));
+INSTANTIATE_TEST_SUITE_P(
+    Precisions, ResumeTest,
+    testing::Values(ResumeCase{TrainPrecision::kF32, 1}, ResumeCase{TrainPrecision::kF32, 2},
+                    ResumeCase{TrainPrecision::kBf16, 1},
+                    ResumeCase{TrainPrecision::kF32, 2, Calibration::kConfidence, 0.005},
+                    ResumeCase{TrainPrecision::kBf16, 1, Calibration::kPaper, 0.005}));
 
 TEST(TrainTest, ResumeAfterTheLastStepWritesTheModel) {
   TrainOptions options = TinyRun(NewFolder());
@@ -173,6 +206,10 @@ TEST(TrainTest, StartsFromACheckpoint) {
   TrainOptions options = TinyRun(NewFolder());
   const std::string model = Train(options, {}).value();
   options.init_from = model;
+  EXPECT_TRUE(BeginState(options).ok());
+  options.model.calibration = Calibration::kConfidence;  // the same weights
+  options.model.router_passes = 7;
+  options.model.router_dropout = 0.2;
   EXPECT_TRUE(BeginState(options).ok());
   options.model.embed_dim = 24;
   const auto other = BeginState(options);
