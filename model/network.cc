@@ -75,6 +75,12 @@ at::Tensor Attend(const ModelConfig& config, const Attention& layer, const at::T
                               {batch, tokens, int64_t{config.heads} * config.head_dim}));
 }
 
+// Fewer or more would be dealt out over the tokens all the same.
+void CheckOneAPicture(const at::Tensor& given, const at::Tensor& pictures, const char* what) {
+  TORCH_CHECK(!given.defined() || given.size(0) == pictures.size(0), given.size(0), " ", what,
+              " for ", pictures.size(0), " pictures");
+}
+
 at::Tensor ApplyBlock(const ModelConfig& config, const Block& block, int layer, at::Tensor x,
                       const PassOptions& options, std::vector<Gates>& gates) {
   x = x + Attend(config, block.attention, x);  // [B,n,D]
@@ -164,6 +170,8 @@ Network BindNetwork(const ModelConfig& config, const Parameters& parameters) {
 NetworkOutput Forward(const Network& network, const at::Tensor& pictures,
                       const PassOptions& options) {
   const ModelConfig& config = network.config;
+  CheckOneAPicture(options.keys, pictures, "keys");
+  CheckOneAPicture(options.tasks, pictures, "tasks");
   NetworkOutput output;
   at::Tensor x = Embed(network, ApplyHead(network, pictures));  // [B,n,D]
   for (int layer = 0; layer < config.depth; ++layer) {

@@ -43,7 +43,7 @@ struct ForwardOptions {
   bool uncertainty = false;  // fill Restored::uncertainty; changes nothing else
   bool calibrated = false;   // gates of M passes, after the network's calibration; for measuring it
   std::vector<uint64_t> keys = {};  // [B], for either: what a tile's passes are a function of
-  std::vector<int> tasks = {};      // [B], into spec.tasks; REQUIRED if that is not empty
+  std::vector<int> tasks = {};      // [B], into spec.tasks; empty if that is
 };
 
 // Everything is on the CPU. L layers, E experts, p the patch side.
@@ -60,8 +60,8 @@ struct Restored {
 
 // Shapes   tiles [B,3,H,W] f32 in [0,1], NCHW-contiguous; H and W multiples of spec.tile.multiple_px
 // Threads  `forward` is thread-compatible: one executor calls it
-// Errors   INVALID_ARGUMENT wrong shape, a task that is missing or unknown; FAILED_PRECONDITION uncertainty of
-//          a network that routes nothing; INTERNAL Torch failed; RESOURCE_EXHAUSTED out of memory.
+// Errors   INVALID_ARGUMENT wrong shape, a task or key that is missing or unknown; FAILED_PRECONDITION
+//          uncertainty of a network that routes nothing; INTERNAL Torch failed; RESOURCE_EXHAUSTED out of memory.
 //          Never throws. Finite output is the caller's to check, tile by tile.
 struct Restorer {
   RestorerSpec spec;

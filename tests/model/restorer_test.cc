@@ -189,6 +189,13 @@ TEST(RestorerTest, UncertaintyIsOfTheKeptExperts) {
   }
 }
 
+TEST(RestorerTest, ANetworkTakesOneKeyAPicture) {
+  const Network network = BindNetwork(TinyConfig(), InitialParameters(TinyConfig(), 3));
+  EXPECT_ANY_THROW(Forward(network, Tiles(2, 32, 32), {.keys = AsTensor(Keys(1))}));
+  EXPECT_ANY_THROW(Forward(network, Tiles(2, 32, 32), {.keys = AsTensor(Keys(4))}));
+  EXPECT_ANY_THROW(Forward(network, Tiles(2, 32, 32), {.tasks = AsTensor({0})}));
+}
+
 // Blocks that change nothing, with one router: what differs between their maps is the masks.
 TEST(RestorerTest, EachLayerDrawsItsOwnMasks) {
   const ModelConfig config = TinyConfig();
