@@ -69,8 +69,10 @@ struct Timed {
 
 absl::StatusOr<Timed> Inference(const BenchOptions& options, const Checkpoint& checkpoint) {
   DW_ASSIGN_OR_RETURN(const Restorer restorer, MakeRestorer(checkpoint, options.load));
-  return Timed{[restorer, tiles = RandomTiles(options)] {
-                 return restorer.forward(tiles, ForwardOptions{}).status();
+  ForwardOptions forward;
+  if (!checkpoint.config.tasks.empty()) forward.tasks.resize(options.batch);  // the first gate
+  return Timed{[restorer, forward, tiles = RandomTiles(options)] {
+                 return restorer.forward(tiles, forward).status();
                },
                restorer.spec.device, restorer.spec.precision};
 }

@@ -38,6 +38,15 @@ TEST(BenchTest, SaysWhatItMeasured) {
   }
 }
 
+TEST(BenchTest, ANetworkWithAGateForEachTask) {
+  for (const bool train : {false, true}) {
+    BenchOptions options = Options();
+    options.config.tasks = {"rain", "snow"};
+    options.train = train;
+    EXPECT_TRUE(RunBench(options).ok()) << RunBench(options).status();
+  }
+}
+
 TEST(BenchTest, TheStepOfARun) {
   BenchOptions options = Options();
   options.run.emplace();
