@@ -7,6 +7,16 @@ import unittest
 
 from harness import BIN, ROOT, Server, TestCase, decode, encode, main, noise, np, smooth
 
+# Gates for two tasks, a pyramid of experts.
+GATED = """
+name: "tiny"
+model {{
+  kind: KIND_FME embed_dim: 16 depth: 2 heads: 2 head_dim: 8 channels: 4 experts: 4 experts_by_block: [2, 4]
+  kept: 2 residual: true tile_px: 32 overlap_px: 8 tasks: "rain" tasks: "snow"
+}}
+data {{ clean {{ dir: "{folder}/clean" weather: "rain" }} crop_px: 32 }}
+batch: 2 steps: {steps} threads: 1 seed: 3 output_dir: "{folder}/{name}"
+"""
 SHIPPED = ROOT / "model/weights/deweather-small.safetensors"
 DENSE = ROOT / "tests/model/fixtures/dense.safetensors"
 REPEATS = 20
@@ -106,6 +116,52 @@ class DenseTest(TestCase):
                                     server.address, "--uncertainty", self.folder / "heat.png", status=1)
             self.assertTrue(done.stderr.startswith("FAILED_PRECONDITION: "), done.stderr)
             self.assertFalse(out.exists())
+
+
+@unittest.skipUnless((BIN / "deweather-train").exists(), "deweather-train is not built")
+class GatedTest(TestCase):
+    """A model with a gate for each task: trained, stored, promoted by measurement, served."""
+
+    def setUp(self):
+        super().setUp()
+        for name in ("clean/1.png", "rain/input/1.png", "rain/gt/1.png", "in.png"):
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encode(smooth(70, 60)))
+        sets = " ".join(f'registered {{ name: "{name}" dir: "{self.folder}/rain" }}' for name in ("rain", "fog"))
+        self.server = self.enterContext(Server("--model", "identity", "--data-dir", str(self.folder),
+                                               config=f"drain {{ delay {{}} }} datasets {{ {sets} }}"))
+
+    def deweather(self, *args, status=0):
+        done = self.run_program("deweather", *args, "--server", self.server.address, "--json", status=status)
+        return json.loads(done.stdout)
+
+    def stored(self, steps):
+        config, name = self.folder / "config.textproto", f"out{steps}"
+        config.write_text(GATED.format(folder=self.folder, steps=steps, name=name))
+        self.run_program("deweather-train", "run", "--config", config)
+        [model] = (self.folder / name).glob("*.safetensors")
+        return self.deweather("models", "import", model)["version"]
+
+    def restore(self, *args, status=0):
+        return self.deweather("restore", self.folder / "in.png", "-o", self.folder / "out.png", "--overwrite",
+                              "--model", "tiny", *args, status=status)["files"][0]
+
+    def test_gated(self):
+        first, second = self.stored(1), self.stored(2)
+        self.assertEqual(self.deweather("models", "promote", "tiny", first)["tasks"], ["rain", "snow"])
+        done = self.restore("--task", "snow", "--uncertainty", self.folder / "heat.png")
+        self.assertEqual([len(layer["tokens"]) for layer in done["routing"]["layers"]], [2, 4])
+        self.assertEqual(decode((self.folder / "heat.png").read_bytes()).shape, (60, 70, 3))
+        for task, reason in [((), "TASK_REQUIRED"), (("--task", "fog"), "UNKNOWN_TASK")]:
+            self.assertEqual(self.restore(*task, status=1)["error"]["reason"], reason)
+        measured = ("models", "promote", "tiny", second, "--max-regression", "100", "--evaluate")
+        error = self.deweather(*measured, "fog", status=1)["error"]
+        self.assertIn("rain, snow", error["message"], "the set's name is the task")
+        self.assertEqual(self.deweather(*measured, "rain")["live_version"], second)
+        metrics = self.server.metrics()
+        self.assertIn('deweather_expert_tokens_total{expert="1",layer="0"}', metrics)
+        self.assertNotIn('deweather_expert_tokens_total{expert="2",layer="0"}', metrics)
 
 
 if __name__ == "__main__":
