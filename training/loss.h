@@ -31,7 +31,9 @@ std::vector<at::Tensor> KeptCounts(const std::vector<Gates>& gates);
 // Math     gshard: E sum_i f_i P_i [Lepikhin et al. 2020, GShard]; 1 when evenly. f_i: share of the kept
 //          places that are expert i's, as `counts` say; P_i: mean over tokens of the softmax over all
 //          paper: E/N sum_n sum_i v_i(x_n) r_i(x_n) [Eq. 8 and 9]; v_i = 1 for kept experts, r the softmax
-//          over all experts: over the kept ones it would sum to 1 and have no gradient
+//          over all experts: over the kept ones it would sum to 1 and have no gradient. Least, K, where all
+//          experts are equally probable, whichever are kept: it makes routers unsure and need not balance
+//          (tests/training/collapse_test.cc)
 // Shapes   counts: KeptCounts(gates), or their sum over ranks
 at::Tensor BalanceLoss(BalanceKind kind, const std::vector<Gates>& gates,
                        const std::vector<at::Tensor>& counts);

@@ -161,6 +161,19 @@ TEST(LearnTest, PassesOfAStepDropWhatOneBatchDoes) {
   }
 }
 
+TEST(LearnTest, UncertaintyLossMakesTheRouterSurer) {
+  TrainOptions options = Options();
+  options.uncertainty_weight = 1000;  // nearly all
+  const Batch batch = FirstBatch(options);
+  TrainState state = BeginState(options).value();
+  const double first = LearnFrom(options, batch, state).uncertainty;
+  for (int step = 0; step < 40; ++step) {
+    ApplyGradients(options, 3e-3, state);
+    LearnFrom(options, batch, state);
+  }
+  EXPECT_LT(LearnFrom(options, batch, state).uncertainty, first / 2);
+}
+
 TEST(LearnTest, CropsLearnThroughTheGateOfTheirTask) {
   TrainOptions options = Options();
   options.model.tasks = {"haze", "rain"};
