@@ -24,7 +24,7 @@ std::string ProgressText(const TrainProgress& at) {
   std::string line = absl::StrFormat("step %d/%d  loss %.6f  balance %.3f", at.step, at.steps,
                                      at.loss, at.balance);
   if (at.uncertainty) absl::StrAppendFormat(&line, "  uncertainty %.3g", *at.uncertainty);
-  if (at.distill) absl::StrAppendFormat(&line, "  distill %.6f", *at.distill);
+  if (at.distill) absl::StrAppendFormat(&line, "  distill %.3g", *at.distill);
   absl::StrAppendFormat(&line, "  lr %.2e  grad %.3f  %.1f images/s  %s", at.learning_rate,
                         at.gradient_norm, at.images_per_second,
                         absl::FormatDuration(absl::Trunc(at.elapsed, absl::Seconds(1))));
