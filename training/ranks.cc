@@ -2,7 +2,7 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
-#include <ATen/ops/zeros.h>
+#include <c10/util/Logging.h>
 #include <netdb.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -76,6 +76,18 @@ std::vector<bool> WaitFor(c10d::Store& store, const std::vector<std::string>& ke
     for (const std::string& key : keys) there.push_back(store.check({key}));
     return there;
   }
+}
+
+// What Gloo or c10d says, in a line, without the place in its sources.
+std::string Reason(std::string_view text) {
+  const std::string_view line = FirstLine(text);
+  const size_t end = line.starts_with('[') ? line.find("] ") : line.npos;
+  return std::string(end == line.npos ? line : line.substr(end + 2));
+}
+
+// c10d logs, with stacks, what it then throws, and what it tries again.
+void SilenceC10d() {
+  if (std::getenv("TORCH_CPP_LOG_LEVEL") == nullptr) FLAGS_caffe2_log_level = c10::GLOG_FATAL;
 }
 
 std::string NameRanks(const std::vector<bool>& which, bool value) {
@@ -192,6 +204,7 @@ absl::StatusOr<std::unique_ptr<Ranks>> Ranks::Join(const RankPlace& place, at::D
                                                    absl::Duration timeout) {
   std::unique_ptr<Ranks> ranks(new Ranks(place, timeout));
   if (place.count == 1) return ranks;
+  SilenceC10d();
   ranks->group_ = std::make_unique<Group>();
   try {
     DW_RETURN_IF_ERROR(ranks->MeetAll());
@@ -199,7 +212,7 @@ absl::StatusOr<std::unique_ptr<Ranks>> Ranks::Join(const RankPlace& place, at::D
     return ranks;
   } catch (const std::exception& error) {
     return absl::UnavailableError(
-        absl::StrFormat("ranks cannot reach each other: %s", FirstLine(error.what())));
+        absl::StrFormat("ranks cannot reach each other: %s", Reason(error.what())));
   }
 }
 
@@ -216,7 +229,7 @@ absl::Status Ranks::MeetAll() {
     group_->store = c10::make_intrusive<c10d::PrefixStore>(
         prefix, c10::make_intrusive<c10d::TCPStore>(place_.address, options));
   } catch (const c10::DistError& error) {
-    const std::string line(FirstLine(error.what_without_backtrace()));
+    const std::string line = Reason(error.what_without_backtrace());
     if (options.isServer) {
       return absl::FailedPreconditionError(
           absl::StrFormat("rank 0 cannot listen at MASTER_PORT %d: %s", place_.port, line));
@@ -337,11 +350,11 @@ absl::Status Ranks::Guard(const std::function<int64_t()>& step,
   try {
     return work();
   } catch (const c10::DistError& error) {
-    return Lost(step(), std::string(FirstLine(error.what_without_backtrace())));
+    return Lost(step(), Reason(error.what_without_backtrace()));
   } catch (const c10::Error&) {
     throw;                                     // our own
   } catch (const std::runtime_error& error) {  // Gloo's
-    return Lost(step(), std::string(FirstLine(error.what())));
+    return Lost(step(), Reason(error.what()));
   }
 }
 

@@ -1,0 +1,285 @@
+"""Training by several processes, as torchrun, Slurm or Kubernetes start them: by their environment.
+
+DEWEATHER_TORCHRUN: PyTorch's torchrun, for the tests that need it.
+"""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+
+from harness import TestCase, main, np, program, wait_until
+from resume_test import picture, read_safetensors
+
+CONFIG = """
+name: "tiny"
+model { kind: KIND_FME embed_dim: 16 heads: 2 head_dim: 8 channels: 4 experts: %(experts)d kept: %(kept)d
+  residual: true tile_px: 32 overlap_px: 8 }
+data { clean { dir: "%(clean)s" weather: "rain" untouched_share: 0.2 } crop_px: 32 loader_threads: 1 }
+batch: %(batch)d
+steps: %(steps)d
+optimizer { learning_rate: 1e-3 warmup_steps: 5 }
+seed: %(seed)d
+threads: 1
+log_every_steps: 1
+checkpoint_every_steps: %(every)d
+rank_timeout { seconds: %(timeout)d }
+output_dir: "%(out)s"
+%(more)s
+"""
+FOREVER = 1000000
+
+
+def free_port(host="127.0.0.1"):
+    with socket.socket() as listener:
+        listener.bind((host, 0))
+        return listener.getsockname()[1]
+
+
+def place(rank, count, port, address="127.0.0.1", restarts=0):
+    return {"RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_RANK": str(rank), "MASTER_ADDR": address,
+            "MASTER_PORT": str(port), "TORCHELASTIC_RESTART_COUNT": str(restarts)}
+
+
+class Rank:
+    """One process of a run."""
+
+    def __init__(self, config, env, within=()):
+        # The launcher's variables are the test's alone.
+        clean = {k: v for k, v in os.environ.items() if k not in place(0, 1, 1) and k != "TORCHELASTIC_USE_AGENT_STORE"}
+        self.process = subprocess.Popen(
+            [*within, program("deweather-train"), "run", "--config", str(config), "--progress", "lines"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**clean, **env})
+
+    def wait_for_step(self, step):
+        for line in self.process.stdout:
+            if f"step {step}/" in line:
+                return
+        raise AssertionError(f"ended before step {step}: {self.process.stderr.read()}")
+
+    def end(self, timeout=60):
+        """Its exit status and what it wrote."""
+        out, err = self.process.communicate(timeout=timeout)
+        return self.process.returncode, out, err
+
+
+class RanksTest(TestCase):
+    def setUp(self):
+        super().setUp()
+        for i in range(4):
+            picture(self.folder / f"clean/{i}.png", i)
+
+    def config(self, out, batch=2, steps=20, file=None, **changes):
+        path = self.folder / f"{file or out}.textproto"
+        path.write_text(CONFIG % {"experts": 4, "kept": 2, "clean": self.folder / "clean", "batch": batch,
+                                  "steps": steps, "seed": 7, "every": 5, "timeout": 60, "more": "",
+                                  "out": self.folder / out, **changes})
+        return path
+
+    @contextlib.contextmanager
+    def ranks(self, configs, envs, withins=None):
+        """Starts them; none outlives the block."""
+        started = [Rank(*args) for args in zip(configs, envs, withins or [()] * len(envs))]
+        try:
+            yield started
+        finally:
+            for rank in started:
+                rank.process.kill()
+                rank.process.communicate()
+
+    def two(self, config, other=None, **options):
+        port = free_port()
+        return self.ranks([config, other or config], [place(rank, 2, port, **options) for rank in range(2)])
+
+    def both_end_with(self, ranks, status):
+        ends = [rank.end() for rank in ranks]
+        self.assertEqual([code for code, _, _ in ends], [status, status], ends)
+        return [err for _, _, err in ends]
+
+    def losses(self, out):
+        """The total loss after each step."""
+        with open(self.folder / out / "log.jsonl", encoding="utf-8") as log:
+            records = [json.loads(line) for line in log]
+        return {record["step"]: record["loss/all"] for record in records if "loss/all" in record}
+
+    def check_same_losses(self, one, other, steps):
+        a, b = self.losses(one), self.losses(other)
+        self.assertEqual(sorted(a), list(range(1, steps + 1)))
+        self.assertEqual(sorted(b), sorted(a))
+        for step in a:
+            self.assertAlmostEqual(a[step], b[step], delta=1e-5, msg=f"step {step}")
+
+    def weights(self, out):
+        _, tensors, _ = read_safetensors(self.folder / out / "tiny.safetensors")
+        return {name: np.frombuffer(data, np.float32) for name, data in tensors.items()}
+
+    def check_same_weights(self, one, other):
+        a, b = self.weights(one), self.weights(other)
+        self.assertEqual(sorted(a), sorted(b))
+        self.assertLess(max(np.abs(a[name] - b[name]).max() for name in a), 1e-5)
+
+    # --- as one rank ---
+
+    def test_two_ranks_learn_as_one_with_twice_the_batch(self):
+        for name, experts in (("plain", {}), ("sparse", {"experts": 32, "kept": 1})):
+            self.run_program("deweather-train", "run", "--config", self.config(f"{name}1", batch=4, **experts))
+            config = self.config(f"{name}2", batch=2, **experts)
+            other = self.config(f"{name}_rank1", batch=2, **experts)
+            with self.two(config, other) as ranks:
+                (first, _, _), (second, out, err) = [rank.end() for rank in ranks]
+            self.assertEqual((first, second, out, err), (0, 0, "", ""))
+            self.assertFalse((self.folder / f"{name}_rank1").exists(), "rank 1 writes nothing")
+            self.check_same_losses(f"{name}1", f"{name}2", 20)
+            self.check_same_weights(f"{name}1", f"{name}2")
+
+    def test_two_machines(self):
+        """Network namespaces that see each other by a cable, and nothing else."""
+        if os.geteuid() != 0:
+            self.skipTest("network namespaces are root's")
+        names = [f"dw{os.getpid()}{side}" for side in "ab"]
+        self.run_program("deweather-train", "run", "--config", self.config("one", batch=4))
+        with contextlib.ExitStack() as undo:
+            for name in names:
+                if subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False).returncode != 0:
+                    self.skipTest("no network namespaces here")
+                undo.callback(subprocess.run, ["ip", "netns", "del", name], check=False)
+            links = [f"v{name[-9:]}" for name in names]
+            ip = lambda *words: subprocess.run(["ip", *words], check=True, capture_output=True)  # noqa: E731
+            ip("link", "add", links[0], "netns", names[0], "type", "veth", "peer", links[1], "netns", names[1])
+            for i, (name, link) in enumerate(zip(names, links)):
+                ip("-n", name, "addr", "add", f"10.77.0.{i + 1}/24", "dev", link)
+                ip("-n", name, "link", "set", link, "up")
+                ip("-n", name, "link", "set", "lo", "up")
+            config = self.config("two", batch=2)
+            envs = [place(rank, 2, 29500, "10.77.0.1") for rank in range(2)]
+            with self.ranks([config, config], envs, [["ip", "netns", "exec", name] for name in names]) as ranks:
+                self.both_end_with(ranks, 0)
+        self.check_same_losses("one", "two", 20)
+
+    # --- ranks that are lost ---
+
+    def test_killed_rank_ends_the_attempt_and_the_next_goes_on(self):
+        with self.two(self.config("whole", steps=40)) as ranks:
+            self.both_end_with(ranks, 0)
+        config = self.config("killed", steps=40)
+        with self.two(config) as (first, second):
+            first.wait_for_step(12)
+            second.process.send_signal(signal.SIGKILL)
+            status, _, err = first.end()
+        self.assertEqual(status, 1)
+        self.assertRegex(err, r"UNAVAILABLE: rank 1 did not reach the end of step \d+")
+        with self.two(config, restarts=1) as ranks:  # which is `resume`
+            ranks[0].wait_for_step(40)
+            self.both_end_with(ranks, 0)
+        self.check_same_weights("whole", "killed")
+
+    def test_stopped_rank_is_named(self):
+        for stopped in (0, 1):
+            with self.two(self.config(f"stopped{stopped}", steps=FOREVER, timeout=2)) as ranks:
+                ranks[0].wait_for_step(5)
+                ranks[stopped].process.send_signal(signal.SIGSTOP)
+                status, _, err = ranks[1 - stopped].end(30)
+                self.assertEqual(status, 1)
+                self.assertRegex(err, rf"rank {stopped}\b.* step \d+")
+                self.assertIn("2", err)
+                ranks[stopped].process.send_signal(signal.SIGCONT)
+                self.assertEqual(ranks[stopped].end()[0], 1)
+
+    def test_stop_of_any_rank_is_a_checkpoint(self):
+        for told in (0, 1):
+            out = f"told{told}"
+            with self.two(self.config(out, steps=FOREVER)) as ranks:
+                ranks[0].wait_for_step(7)
+                ranks[told].process.send_signal(signal.SIGTERM)
+                errors = self.both_end_with(ranks, 3)
+            step = int(re.search(r"stopped at step (\d+)", errors[0])[1])
+            self.assertTrue((self.folder / out / f"checkpoints/step-{step:09d}.safetensors").exists())
+
+    # --- wrong from the start ---
+
+    def test_different_configs_are_refused(self):
+        picture(self.folder / "other/0.png", 9)
+        for changes, text in (({"seed": 8}, "seed is '8' on rank 1 and '7' on rank 0"),
+                              ({"clean": self.folder / "other"}, "data.pictures is "),
+                              ({"clean": self.folder / "nowhere"}, "nowhere")):
+            config = self.config("a")
+            with self.two(config, self.config("a", file="b", **changes)) as ranks:
+                for err in self.both_end_with(ranks, 2):
+                    self.assertIn(text, err)
+            self.assertEqual(list((self.folder / "a/checkpoints").iterdir()), [])
+
+    def test_wrong_environment(self):
+        port = free_port()
+        for missing, text in (("MASTER_ADDR", "WORLD_SIZE is '2' but MASTER_ADDR is not set"),
+                              ("MASTER_PORT", "MASTER_PORT is not set"), ("RANK", "RANK is not set")):
+            env = place(0, 2, port)
+            del env[missing]
+            with self.ranks([self.config("wrong")], [env]) as (rank,):
+                status, _, err = rank.end()
+            self.assertEqual(status, 2)
+            self.assertIn(text, err)
+        with self.ranks([self.config("wrong")], [place(2, 2, port)]) as (rank,):
+            status, _, err = rank.end()
+        self.assertEqual((status, err), (2, "INVALID_ARGUMENT: RANK is '2'; it must be a whole number from 0 to 1\n"))
+
+    def test_taken_port_is_named(self):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            with self.ranks([self.config("taken")], [place(0, 2, port)]) as (rank,):
+                status, _, err = rank.end()
+        self.assertEqual(status, 1)
+        self.assertRegex(err, rf"FAILED_PRECONDITION: rank 0 cannot listen at MASTER_PORT {port}: .*\n")
+
+    def test_ranks_that_do_not_come_are_named(self):
+        config = self.config("few", timeout=1)
+        port = free_port()
+        with self.ranks([config, config], [place(rank, 3, port) for rank in (0, 2)]) as ranks:
+            for err in self.both_end_with(ranks, 1):
+                self.assertRegex(err, r"of 3 ranks ranks 0, 2 came to 127.0.0.1:\d+ within 1s, rank 1 did not")
+
+    # --- torchrun ---
+
+    def torchrun(self, config, *flags):
+        launcher = os.environ.get("DEWEATHER_TORCHRUN", "")
+        if not os.access(launcher, os.X_OK):
+            self.skipTest("DEWEATHER_TORCHRUN names no torchrun: it comes with PyTorch for Python")
+        return subprocess.Popen(
+            [launcher, "--nproc-per-node=2", f"--master-port={free_port()}", *flags, "--no-python",
+             program("deweather-train"), "run", "--config", str(config), "--progress", "lines"],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def test_torchrun_restarts_after_a_killed_rank(self):
+        with self.torchrun(self.config("whole", steps=60)) as process:
+            out, _ = process.communicate(timeout=120)
+            self.assertEqual(process.returncode, 0, out)
+        with self.torchrun(self.config("killed", steps=60), "--max-restarts=1") as process:
+            for line in process.stdout:
+                if "step 12/" in line:
+                    break
+            kill_rank(process.pid, 1)
+            out = process.stdout.read()
+            self.assertEqual(process.wait(60), 0, out)
+        self.assertIn("goes on at step", out)
+        self.check_same_weights("whole", "killed")
+
+
+def kill_rank(launcher, rank):
+    """SIGKILL for one of torchrun's processes."""
+    def found():
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                with open(f"/proc/{pid}/stat", encoding="utf-8") as stat:
+                    parent = int(stat.read().rpartition(")")[2].split()[1])
+                with open(f"/proc/{pid}/environ", "rb") as environ:
+                    if parent == launcher and f"RANK={rank}".encode() in environ.read().split(b"\0"):
+                        os.kill(int(pid), signal.SIGKILL)
+                        return True
+        return False
+    wait_until(found, 10)
+
+
+if __name__ == "__main__":
+    main()
