@@ -403,18 +403,16 @@ class JobsTest(TestCase):
         return found
 
     def test_torchrun_launches_a_job(self):
-        launch = [self.torchrun(), "--nproc-per-node=1", "--no-python", program("deweather-train")]
+        launch = [self.torchrun(), "--standalone", "--nproc-per-node=2", "--no-python", program("deweather-train")]
         words = " ".join(f'launch: "{word}"' for word in launch)
-        with self.start_with_sets() as server:
-            plain = self.submit(server)
-            self.client(server, "jobs", "watch", plain)
-            version = self.json(server, "jobs", "get", plain)["model_version"]
         with self.start_with_sets(training=words) as server:
-            job = self.submit(server)
-            self.client(server, "jobs", "watch", job)
-            self.assertEqual(self.json(server, "jobs", "get", job)["model_version"], version, "the same result")
+            jobs = [self.submit(server) for _ in range(2)]
+            for job in jobs:
+                self.client(server, "jobs", "watch", job)
+            versions = [self.json(server, "jobs", "get", job)["model_version"] for job in jobs]
+            self.assertEqual(versions[0], versions[1], "two ranks make the same model each time")
             long = self.submit(server, steps=100000)
-            wait_until(lambda: len(runs(long)) >= 2, 60)  # torchrun and its rank
+            wait_until(lambda: len(runs(long)) >= 3, 60)  # torchrun and its ranks
             wait_until(lambda: (self.json(server, "jobs", "get", long).get("progress") or {}).get("step", 0) >= 5, 60)
             self.json(server, "jobs", "cancel", long)
             wait_until(lambda: runs(long) == [], 10)
