@@ -267,7 +267,7 @@ void Ranks::Connect(at::Device device) {
       c10::make_intrusive<c10d::ProcessGroupNCCL>(own("nccl"), rank(), count(), nccl));
   group_->gradients->setDefaultBackend(c10d::ProcessGroup::NCCL);
 #else
-  throw std::runtime_error("several ranks on GPUs need a build with CUDA: `device` may be cpu");
+  throw std::runtime_error("this build has no NCCL, by which ranks on GPUs talk; device: \"cpu\" needs none");
 #endif
 }
 

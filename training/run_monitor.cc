@@ -94,8 +94,8 @@ ScalarRecord ToRecord(int64_t step, const Evaluation& evaluation, absl::Time now
 }
 
 RunMonitor::RunMonitor(const TrainOptions& options, ProgressStyle style, std::FILE* out,
-                       std::FILE* err)
-    : options_(options), style_(style), out_(out), err_(err), progress_bar_(out) {
+                       std::FILE* err, int ranks)
+    : options_(options), style_(style), out_(out), err_(err), ranks_(ranks), progress_bar_(out) {
   bar_.steps = options.steps;
   bar_.loss = std::numeric_limits<double>::quiet_NaN();
 }
@@ -198,7 +198,7 @@ void RunMonitor::Begin(int64_t steps) {
                   "started",
                   {{"name", options_.name},
                    {"steps", options_.steps},
-                   {"images_per_step", int64_t{options_.batch} * options_.accumulate}}});
+                   {"images_per_step", int64_t{options_.batch} * options_.accumulate * ranks_}}});
   for (EventRecord& record : std::exchange(waiting_, {})) {
     record.step = steps;
     log_->Add(record);

@@ -39,7 +39,9 @@ ScalarRecord ToRecord(int64_t step, const Evaluation& evaluation, absl::Time now
 
 class RunMonitor {
  public:
-  RunMonitor(const TrainOptions& options, ProgressStyle style, std::FILE* out, std::FILE* err);
+  // Of a run of so many ranks, whose first this process is.
+  RunMonitor(const TrainOptions& options, ProgressStyle style, std::FILE* out, std::FILE* err,
+             int ranks = 1);
 
   // What to give to Train; it refers to this monitor.
   TrainSink Sink(std::function<bool()> stop);
@@ -71,6 +73,7 @@ class RunMonitor {
   const ProgressStyle style_;
   std::FILE* const out_;
   std::FILE* const err_;
+  const int ranks_;
   ProgressBar progress_bar_;
   BarState bar_;
   std::optional<absl::Time> first_step_;  // when this life's was done

@@ -105,8 +105,13 @@ class RanksTest(TestCase):
             records = [json.loads(line) for line in log]
         return {record["step"]: record["loss/all"] for record in records if "loss/all" in record}
 
+    def started(self, out):
+        with open(self.folder / out / "log.jsonl", encoding="utf-8") as log:
+            return json.loads(log.readline())
+
     def check_same_losses(self, one, other, steps):
         a, b = self.losses(one), self.losses(other)
+        self.assertEqual(self.started(one)["images_per_step"], self.started(other)["images_per_step"])
         self.assertEqual(sorted(a), list(range(1, steps + 1)))
         self.assertEqual(sorted(b), sorted(a))
         for step in a:
