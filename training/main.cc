@@ -20,11 +20,13 @@
 #include "training/rank_place.h"
 #include "training/report/curve.h"
 #include "training/report/json_text.h"
+#include "training/report/line_plot.h"
 #include "training/report/sheet.h"
 #include "training/residual_survey.h"
 #include "training/run_monitor.h"
 #include "training/tools.h"
 #include "training/train.h"
+#include "training/uncertainty_survey.h"
 
 // Read by jemalloc at its start. Freed activations stay mapped: every step wants them again, and mapping
 // them anew costs more than computing on them.
@@ -88,7 +90,7 @@ int ExitStatusOf(const absl::Status& status, bool begun) {
 }
 
 int RunFirstRank(const TrainOptions& options, const std::string& progress, const RankPlace& place) {
-  RunMonitor monitor(options, ParseProgressStyle(progress, stdout), stdout, stderr);
+  RunMonitor monitor(options, ParseProgressStyle(progress, stdout), stdout, stderr, place.count);
   const TrainSink sink = monitor.Sink([] { return stop_requested != 0; });
   const absl::StatusOr<std::string> model = Train(options, sink, place);
   const int exit_status = ExitStatusOf(model.status(), monitor.begun());
@@ -162,13 +164,19 @@ struct EvaluateFlags {
   bool json = false;
 };
 
-int RunEvaluate(EvaluateFlags flags) {
+absl::StatusOr<std::vector<PairSet>> ParsePairSets(const std::vector<std::string>& texts) {
   std::vector<PairSet> sets;
-  for (const std::string& text : flags.pairs) {
+  for (const std::string& text : texts) {
     const absl::StatusOr<PairSet> set = ParsePairSet(text);
-    if (!set.ok()) return Fail(set.status(), kWrongUsage);
+    if (!set.ok()) return set.status();
     sets.push_back(*set);
   }
+  return sets;
+}
+
+int RunEvaluate(EvaluateFlags flags) {
+  const absl::StatusOr<std::vector<PairSet>> sets = ParsePairSets(flags.pairs);
+  if (!sets.ok()) return Fail(sets.status(), kWrongUsage);
   flags.options.load = flags.load.Options();
   flags.options.threads = UsableProcessors();
   flags.options.progress = ReportPicture;
@@ -177,7 +185,7 @@ int RunEvaluate(EvaluateFlags flags) {
     if (!path.ok()) return Fail(path, kWrongUsage);
     flags.options.sheet_worst = std::clamp(flags.report.worst, 1, kSheetWorst);
   }
-  const absl::StatusOr<Comparison> found = Compare(flags.models, sets, flags.options);
+  const absl::StatusOr<Comparison> found = Compare(flags.models, *sets, flags.options);
   if (!found.ok()) return Fail(found.status());
   if (flags.json) {
     Say("%s\n", EvaluationJson(found->evaluations, flags.report));
@@ -187,6 +195,37 @@ int RunEvaluate(EvaluateFlags flags) {
   if (flags.sheet.empty()) return 0;
   const absl::Status written = WriteSheet(flags.sheet, found->sheet);
   return written.ok() ? 0 : Fail(written);
+}
+
+// --- uncertainty ---
+
+struct UncertaintyFlags {
+  std::string model, curve;
+  std::vector<std::string> pairs;
+  LoadFlags load;
+  UncertaintySurveyOptions options;
+  bool json = false;
+};
+
+int RunUncertainty(UncertaintyFlags flags) {
+  const absl::StatusOr<std::vector<PairSet>> sets = ParsePairSets(flags.pairs);
+  if (!sets.ok()) return Fail(sets.status(), kWrongUsage);
+  const absl::Status path = flags.curve.empty() ? absl::OkStatus() : CheckPicturePath(flags.curve);
+  if (!path.ok()) return Fail(path, kWrongUsage);
+  flags.options.load = flags.load.Options();
+  flags.options.progress = ReportPicture;
+  if (flags.options.threads == 0) flags.options.threads = UsableProcessors();
+  const absl::StatusOr<std::vector<UncertaintySurvey>> surveys =
+      SurveyUncertainty(flags.model, *sets, flags.options);
+  if (!surveys.ok()) return Fail(surveys.status());
+  if (flags.json) {
+    Say("%s\n", UncertaintyJson(*surveys));
+  } else {
+    Say("%s", UncertaintyTable(*surveys));
+  }
+  if (flags.curve.empty()) return 0;
+  const absl::Status drawn = WritePlots(SparsificationPlots(*surveys), flags.curve);
+  return drawn.ok() ? 0 : Fail(drawn);
 }
 
 // --- import, inspect, synthesize ---
@@ -328,23 +367,19 @@ absl::StatusOr<std::vector<ResidualSurvey>> SurveyAll(const std::vector<PairSet>
 }
 
 int RunResiduals(const ResidualFlags& flags) {
-  std::vector<PairSet> sets;
-  for (const std::string& text : flags.pairs) {
-    const absl::StatusOr<PairSet> set = ParsePairSet(text);
-    if (!set.ok()) return Fail(set.status(), kWrongUsage);
-    sets.push_back(*set);
-  }
+  const absl::StatusOr<std::vector<PairSet>> sets = ParsePairSets(flags.pairs);
+  if (!sets.ok()) return Fail(sets.status(), kWrongUsage);
   std::vector<Weather> weathers;
   for (const std::string& name : flags.weathers) {
     const absl::StatusOr<Weather> weather = ParseWeather(name);
     if (!weather.ok()) return Fail(weather.status(), kWrongUsage);
     weathers.push_back(*weather);
   }
-  if (sets.empty() && weathers.empty()) {
+  if (sets->empty() && weathers.empty()) {
     return Fail(absl::InvalidArgumentError("wanted --pairs, or --clean and --weather"),
                 kWrongUsage);
   }
-  const absl::StatusOr<std::vector<ResidualSurvey>> surveys = SurveyAll(sets, weathers, flags);
+  const absl::StatusOr<std::vector<ResidualSurvey>> surveys = SurveyAll(*sets, weathers, flags);
   if (!surveys.ok()) return Fail(surveys.status());
   Say("%s%s", flags.json ? SurveyJson(*surveys) : SurveyTable(*surveys), flags.json ? "\n" : "");
   return 0;
@@ -498,6 +533,31 @@ void AddEvaluate(CLI::App& app, int& exit_code) {
       ->add_flag("--per-picture", flags->report.per_picture, "Each picture's figures in the JSON")
       ->needs("--json");
   command->callback([=, &exit_code] { exit_code = RunEvaluate(*flags); });
+}
+
+void AddUncertainty(CLI::App& app, int& exit_code) {
+  auto* command = app.add_subcommand(
+      "uncertainty", "Whether a model's uncertainty tells where its restored pictures are wrong");
+  auto flags = std::make_shared<UncertaintyFlags>();
+  command->add_option("--model", flags->model, "Checkpoint of a model with routers")->required();
+  command
+      ->add_option("--pairs", flags->pairs,
+                   "Folder with input/ and gt/, or NAME=FOLDER; may be repeated")
+      ->required();
+  flags->load.AddTo(command);
+  command->add_option("--task", flags->options.task,
+                      "Task of a model with a gate for each; default: the set's name");
+  command
+      ->add_option("--pictures", flags->options.pictures,
+                   "Of each set the first so many by name; 0: all")
+      ->check(CLI::Range(0, 1'000'000))
+      ->capture_default_str();
+  command->add_option("--threads", flags->options.threads, "0: one per processor")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  command->add_option("-o,--output", flags->curve, "PNG to write: the sparsification curves");
+  command->add_flag("--json", flags->json, "Print one JSON object, curves included");
+  command->callback([=, &exit_code] { exit_code = RunUncertainty(*flags); });
 }
 
 void AddImport(CLI::App& app, int& exit_code) {
@@ -661,6 +721,7 @@ int Main(int argc, char** argv) {
   AddRun(app, exit_code);
   AddCurve(app, exit_code);
   AddEvaluate(app, exit_code);
+  AddUncertainty(app, exit_code);
   AddImport(app, exit_code);
   AddInspect(app, exit_code);
   AddSynthesize(app, exit_code);

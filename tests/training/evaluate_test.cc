@@ -150,6 +150,50 @@ TEST(EvaluateTest, RoutingSaysWhatEachExpertDid) {
   EXPECT_TRUE(Evaluate("identity", pairs, OnCpu())->routing.empty());
 }
 
+std::string SavedAs(const std::string& folder, const ModelConfig& config) {
+  const std::string path = folder + "/" + config.name + ".safetensors";
+  EXPECT_TRUE(SaveCheckpoint(path, config, InitialParameters(config, 1), {}).ok());
+  return path;
+}
+
+// Each time the same passes, and pictures that are not those of one pass.
+TEST(EvaluateTest, CalibratedGatesAreThoseOfSeveralPasses) {
+  const std::string pairs = BrightPairs();
+  ModelConfig config = TinyConfig();
+  config.calibration = Calibration::kConfidence;
+  const std::string model = SavedAs(pairs, config);
+  EvaluationOptions options = OnCpu();
+  const auto once = Evaluate(model, pairs, options);
+  options.calibrated = true;
+  const auto several = Evaluate(model, pairs, options), again = Evaluate(model, pairs, options);
+  ASSERT_TRUE(once.ok() && several.ok() && again.ok()) << several.status();
+  EXPECT_FALSE(once->calibrated);
+  EXPECT_TRUE(several->calibrated);
+  EXPECT_NE(several->restored.psnr_rgb, once->restored.psnr_rgb);
+  EXPECT_EQ(several->restored.psnr_rgb, again->restored.psnr_rgb);
+}
+
+TEST(EvaluateTest, TaskIsTheSetsNameUnlessGiven) {
+  const std::string pairs = BrightPairs();
+  ModelConfig config = TinyConfig();
+  config.tasks = {"rain", "snow"};
+  const std::string model = SavedAs(pairs, config);
+  EvaluationOptions options = OnCpu();
+  const auto named = Compare({model, "identity"}, {{"rain", pairs}, {"snow", pairs}}, options);
+  ASSERT_TRUE(named.ok()) << named.status();
+  const Evaluation &rain = named->evaluations[0], &snow = named->evaluations[2];
+  EXPECT_EQ(rain.task, "rain");
+  EXPECT_EQ(snow.task, "snow");
+  EXPECT_EQ(named->evaluations[1].task, "");
+  EXPECT_NE(rain.routing[0].load, snow.routing[0].load);
+  EXPECT_NE(rain.restored.psnr_rgb, snow.restored.psnr_rgb);
+  options.task = "snow";
+  options.sheet_worst = 1;
+  const auto given = Compare({model}, {{"rain", pairs}}, options);
+  ASSERT_TRUE(given.ok()) << given.status();
+  EXPECT_EQ(given->evaluations[0].restored.psnr_rgb, snow.restored.psnr_rgb);
+}
+
 TEST(EvaluateTest, FolderWithoutPairs) {
   EXPECT_EQ(Evaluate("identity", NewFolder(), OnCpu()).status().code(),
             absl::StatusCode::kNotFound);
@@ -251,6 +295,12 @@ TEST(EvaluateTest, NothingIsRestoredWithoutTheGatesThatWereAskedFor) {
   EXPECT_THAT(Refused({uncalibrated}, {{"set", pairs}}, options),
               HasSubstr("has calibration 'none'"));
   options = OnCpu();
+  ModelConfig several = TinyConfig();
+  several.tasks = {"rain", "snow"};
+  several.name = "several";
+  EXPECT_THAT(Refused({SavedAs(pairs, several)}, {{"rain", pairs}, {"haze", pairs}}),
+              AllOf(HasSubstr("set 'haze', model 'several'"),
+                    HasSubstr("unknown task 'haze'; known: rain, snow")));
   options.task = "rain";
   EXPECT_THAT(Refused({uncalibrated, "identity"}, {{"set", pairs}}, options),
               HasSubstr("one gate for all tasks"));

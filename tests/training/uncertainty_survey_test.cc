@@ -1,0 +1,171 @@
+#include "training/uncertainty_survey.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "model/checkpoint.h"
+#include "model/network.h"
+#include "tests/model/tiny.h"
+#include "tests/training/pictures.h"
+
+namespace deweather {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+
+PatchFigures Planted(int patches, double offset) {
+  PatchFigures figures;
+  for (int i = 0; i < patches; ++i) {
+    figures.error.push_back(offset + i);
+    figures.uncertainty.push_back(offset + i);
+    figures.gradient.push_back(i % 7);
+  }
+  return figures;
+}
+
+TEST(UncertaintySurveyTest, UncertaintyThatIsTheErrorIsPerfect) {
+  const UncertaintySurvey survey = Summarize("set", {Planted(40, 1), Planted(60, 3)});
+  EXPECT_EQ(survey.pictures, 2);
+  EXPECT_EQ(survey.patches, 100);
+  for (const Foresights& scope : {survey.pooled, survey.within}) {
+    EXPECT_NEAR(scope.uncertainty.correlation.pearson, 1, 1e-9);
+    EXPECT_NEAR(scope.uncertainty.correlation.spearman, 1, 1e-9);
+    EXPECT_NEAR(scope.uncertainty.ause, 0, 1e-9);
+    EXPECT_NEAR(scope.given_gradient.pearson, 1, 1e-9);
+    EXPECT_GT(scope.gradient.ause, 0.5);
+  }
+  EXPECT_EQ(survey.uncertainty_curve, survey.oracle_curve);
+}
+
+// Each picture's own order is right, and the pictures' is not.
+TEST(UncertaintySurveyTest, WithinAndPooledAreToldApart) {
+  PatchFigures low = Planted(20, 0), high = Planted(20, 100);
+  for (double& error : low.error) error += 1000;
+  const UncertaintySurvey survey = Summarize("set", {low, high});
+  EXPECT_NEAR(survey.within.uncertainty.correlation.pearson, 1, 1e-9);
+  EXPECT_LT(survey.pooled.uncertainty.correlation.pearson, -0.9);
+}
+
+TEST(UncertaintySurveyTest, FlatMapHasNoAnswer) {
+  PatchFigures flat = Planted(30, 1);
+  flat.uncertainty.assign(30, 0.5);
+  const UncertaintySurvey survey = Summarize("set", {flat});
+  EXPECT_TRUE(std::isnan(survey.pooled.uncertainty.correlation.pearson));
+  EXPECT_TRUE(std::isnan(survey.within.given_gradient.spearman));
+  EXPECT_THAT(UncertaintyTable({survey}),
+              HasSubstr("uncertainty                     -        -    1.000        -        -"));
+  const json parsed = json::parse(UncertaintyJson({survey}));
+  EXPECT_TRUE(parsed["uncertainty"][0]["pooled"]["uncertainty"]["pearson"].is_null());
+  EXPECT_FALSE(parsed["uncertainty"][0]["pooled"]["gradient"]["pearson"].is_null());
+  // A picture without an answer leaves the mean to the others.
+  const UncertaintySurvey both = Summarize("set", {flat, Planted(30, 1)});
+  EXPECT_NEAR(both.within.uncertainty.correlation.pearson, 1, 1e-9);
+}
+
+TEST(UncertaintySurveyTest, PictureSmallerThanAPatchHasNone) {
+  const UncertaintySurvey survey = Summarize("set", {PatchFigures{}});
+  EXPECT_EQ(survey.patches, 0);
+  EXPECT_TRUE(std::isnan(survey.pooled.uncertainty.ause));
+  EXPECT_THAT(UncertaintyTable({survey}), HasSubstr("0 patches"));
+  EXPECT_TRUE(SparsificationPlots({survey}).empty());
+}
+
+UncertaintySurveyOptions OnCpu() {
+  UncertaintySurveyOptions options;
+  options.load = {.device = "cpu", .precision = Precision::kF32};
+  return options;
+}
+
+std::string Saved(const std::string& folder, const ModelConfig& config) {
+  const std::string path = folder + "/model.safetensors";
+  EXPECT_TRUE(SaveCheckpoint(path, config, InitialParameters(config, 1), {}).ok());
+  return path;
+}
+
+// Truths that are the inputs; the network changes what it will.
+std::string Pairs(int width = 70, int height = 50) {
+  const std::string folder = NewFolder();
+  WritePictures(folder + "/gt", 3, width, height);
+  WritePictures(folder + "/input", 3, width, height);
+  return folder;
+}
+
+TEST(UncertaintySurveyTest, EachPatchOfAPictureCountsOnce) {
+  const std::string folder = Pairs(64, 40);
+  ModelConfig config = TinyConfig();
+  config.overlap_px = 0;  // tiles at x 0 and 32, y 0 and 8
+  const auto surveys = SurveyUncertainty(Saved(folder, config), {{"set", folder}}, OnCpu());
+  ASSERT_TRUE(surveys.ok()) << surveys.status();
+  ASSERT_EQ(surveys->size(), 1);
+  EXPECT_EQ(surveys->front().patches, 3 * 8 * 5);
+  EXPECT_FALSE(std::isnan(surveys->front().pooled.uncertainty.correlation.pearson));
+}
+
+// What the network leaves as it is is wrong by what the input is: nothing but the planted corner.
+TEST(UncertaintySurveyTest, ErrorIsAgainstTheTruth) {
+  const std::string folder = Pairs(64, 40);
+  Image marked = Picture(64, 40, 0);
+  for (size_t i = 0; i < 24; ++i) marked.samples[i] = 255 - marked.samples[i];
+  WritePicture(folder + "/input/0.png", marked);
+  ModelConfig config = TinyConfig();
+  config.residual = true;  // starts as the identity
+  UncertaintySurveyOptions options = OnCpu();
+  options.pictures = 1;
+  const auto surveys = SurveyUncertainty(Saved(folder, config), {{"set", folder}}, options);
+  ASSERT_TRUE(surveys.ok()) << surveys.status();
+  double sum = 0;
+  for (size_t i = 0; i < 24; ++i) {
+    sum += std::pow((marked.samples[i] - Picture(64, 40, 0).samples[i]) / 255.0, 2);
+  }
+  const UncertaintySurvey& survey = surveys->front();
+  EXPECT_EQ(survey.pictures, 1);
+  EXPECT_NEAR(survey.oracle_curve[0],
+              std::sqrt(sum / (64 * 3) / static_cast<double>(survey.patches)), 1e-6);
+  EXPECT_NEAR(survey.oracle_curve[2], 0, 1e-6);
+  EXPECT_GT(survey.pooled.gradient.correlation.pearson, 0.3);  // the corner's edge
+}
+
+TEST(UncertaintySurveyTest, SetsAndAllOfThemTheSameEveryTime) {
+  const std::string folder = Pairs(), model = Saved(folder, TinyConfig());
+  const std::vector<PairSet> sets = {{"one", folder}, {"two", folder}};
+  int calls = 0;
+  UncertaintySurveyOptions options = OnCpu();
+  options.progress = [&](int, int total) { calls += total; };
+  const auto surveys = SurveyUncertainty(model, sets, options);
+  ASSERT_TRUE(surveys.ok()) << surveys.status();
+  EXPECT_EQ(calls, 36);
+  ASSERT_EQ(surveys->size(), 3);
+  EXPECT_EQ((*surveys)[2].set, "overall");
+  EXPECT_EQ((*surveys)[2].pictures, 6);
+  EXPECT_EQ((*surveys)[2].patches, 2 * (*surveys)[0].patches);
+  EXPECT_EQ((*surveys)[0].uncertainty_curve, (*surveys)[1].uncertainty_curve);
+  EXPECT_EQ(UncertaintyJson(*surveys), UncertaintyJson(*SurveyUncertainty(model, sets, OnCpu())));
+  const std::vector<LinePlot> plots = SparsificationPlots(*surveys);
+  ASSERT_EQ(plots.size(), 3);
+  EXPECT_EQ(plots[0].lines[0].values[0], 255 * (*surveys)[0].oracle_curve[0]);
+}
+
+TEST(UncertaintySurveyTest, WhatCannotBeSurveyed) {
+  const std::string folder = Pairs();
+  const absl::Status dense =
+      SurveyUncertainty(Saved(folder, TinyConfig(ExpertKind::kDense)), {{"set", folder}}, OnCpu())
+          .status();
+  EXPECT_EQ(dense.code(), absl::StatusCode::kFailedPrecondition);
+  ModelConfig config = TinyConfig();
+  config.tasks = {"rain", "snow"};
+  const std::string model = Saved(folder, config);
+  EXPECT_THAT(std::string(SurveyUncertainty(model, {{"set", folder}}, OnCpu()).status().message()),
+              HasSubstr("known: rain, snow"));
+  EXPECT_TRUE(SurveyUncertainty(model, {{"snow", folder}}, OnCpu()).ok());
+  WritePicture(folder + "/gt/2.png", Picture(50, 70, 2));
+  const absl::Status sizes = SurveyUncertainty(model, {{"snow", folder}}, OnCpu()).status();
+  EXPECT_EQ(sizes.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(sizes.message()), HasSubstr("is 70x50 but"));
+}
+
+}  // namespace
+}  // namespace deweather

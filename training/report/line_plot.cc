@@ -1,0 +1,138 @@
+#include "training/report/line_plot.h"
+
+#include <algorithm>
+#include <array>
+#include <opencv2/core.hpp>
+#include <opencv2/imgproc.hpp>
+
+#include "absl/strings/str_cat.h"
+#include "model/base/file.h"
+#include "model/base/status_macros.h"
+#include "model/image/codec.h"
+#include "training/report/axis.h"
+
+namespace deweather {
+namespace {
+
+// All lengths are of a canvas twice as large as the picture, which smooths what is drawn.
+constexpr int kOversampling = 2;
+constexpr int kWidth = 1280, kHeight = 960;  // of a plot
+constexpr int kLeft = 150, kTop = 90, kRight = 40, kBottom = 140;
+constexpr double kTextScale = 1.1;
+constexpr int kShift = 4;  // coordinates in sixteenths of a pixel
+
+const cv::Scalar kPaper(255, 255, 255), kInk(40, 44, 52), kGrid(226, 229, 234),
+    kFrame(150, 156, 166);
+const std::array<cv::Scalar, 4> kColours = {cv::Scalar(31, 102, 180), cv::Scalar(226, 110, 20),
+                                            cv::Scalar(34, 140, 76), cv::Scalar(150, 150, 150)};
+
+cv::Scalar Colour(size_t line) { return kColours[line % kColours.size()]; }
+
+// `align` of the text's width is left of `at`.
+void DrawText(cv::Mat& canvas, const std::string& text, cv::Point at, double align) {
+  int base = 0;
+  const cv::Size size = cv::getTextSize(text, cv::FONT_HERSHEY_SIMPLEX, kTextScale, 2, &base);
+  const cv::Point corner(at.x - static_cast<int>(align * size.width), at.y + size.height / 2);
+  cv::putText(canvas, text, corner, cv::FONT_HERSHEY_SIMPLEX, kTextScale, kInk, 2, cv::LINE_AA);
+}
+
+void DrawSegment(cv::Mat& canvas, cv::Point2d from, cv::Point2d to, const cv::Scalar& colour,
+                 int width) {
+  const auto fixed = [](cv::Point2d p) { return cv::Point(p * (1 << kShift)); };
+  cv::line(canvas, fixed(from), fixed(to), colour, width, cv::LINE_AA, kShift);
+}
+
+struct Panel {
+  cv::Rect frame;
+  Axis x, y;
+
+  cv::Point2d Place(double at, double value) const {
+    return {frame.x + x.Place(at) * frame.width, frame.y + (1 - y.Place(value)) * frame.height};
+  }
+};
+
+Panel PanelOf(const LinePlot& plot) {
+  double least = 0, most = 0;  // 0 is on the axis
+  for (const PlotLine& line : plot.lines) {
+    const auto [low, high] = std::minmax_element(line.values.begin(), line.values.end());
+    least = std::min(least, *low);
+    most = std::max(most, *high);
+  }
+  return {{kLeft, kTop, kWidth - kLeft - kRight, kHeight - kTop - kBottom},
+          {plot.x.front(), plot.x.back(), false},
+          {least, most > least ? 1.05 * most : least + 1, false}};
+}
+
+void DrawGrid(cv::Mat& canvas, const LinePlot& plot, const Panel& panel) {
+  const cv::Rect& f = panel.frame;
+  for (const Tick& tick : Ticks(panel.x, 8)) {
+    const double x = panel.Place(tick.value, panel.y.begin).x;
+    DrawSegment(canvas, cv::Point2d(x, f.y), cv::Point2d(x, f.br().y), kGrid, 2);
+    DrawText(canvas, tick.label, cv::Point2d(x, f.br().y + 35), 0.5);
+  }
+  for (const Tick& tick : Ticks(panel.y, 6)) {
+    const double y = panel.Place(panel.x.begin, tick.value).y;
+    DrawSegment(canvas, cv::Point2d(f.x, y), cv::Point2d(f.br().x, y), kGrid, 2);
+    DrawText(canvas, tick.label, cv::Point2d(f.x - 15, y), 1);
+  }
+  cv::rectangle(canvas, f, kFrame, 2);
+  DrawText(canvas, plot.title, {f.x, f.y - 40}, 0);
+  DrawText(canvas, plot.x_title, {f.x + f.width / 2, f.br().y + 95}, 0.5);
+}
+
+// In the lower left corner.
+void DrawLegend(cv::Mat& canvas, const LinePlot& plot, const Panel& panel) {
+  int y = panel.frame.br().y - 40 * static_cast<int>(plot.lines.size());
+  for (size_t i = 0; i < plot.lines.size(); ++i, y += 40) {
+    const double x = panel.frame.x + 20;
+    DrawSegment(canvas, cv::Point2d(x, y), cv::Point2d(x + 60, y), Colour(i), 6);
+    DrawText(canvas, plot.lines[i].label, cv::Point2d(x + 75, y), 0);
+  }
+}
+
+void DrawPlot(cv::Mat canvas, const LinePlot& plot, bool legend) {
+  const Panel panel = PanelOf(plot);
+  DrawGrid(canvas, plot, panel);
+  for (size_t line = plot.lines.size(); line-- > 0;) {  // the first on top
+    const std::vector<double>& values = plot.lines[line].values;
+    for (size_t i = 1; i < values.size(); ++i) {
+      DrawSegment(canvas, panel.Place(plot.x[i - 1], values[i - 1]),
+                  panel.Place(plot.x[i], values[i]), Colour(line), 6);
+    }
+  }
+  if (legend) DrawLegend(canvas, plot, panel);
+}
+
+Image ToImage(const cv::Mat& canvas) {
+  cv::Mat small;
+  cv::resize(canvas, small, canvas.size() / kOversampling, 0, 0, cv::INTER_AREA);
+  Image image;
+  image.width = small.cols;
+  image.height = small.rows;
+  image.samples.assign(small.data, small.data + small.total() * small.elemSize());
+  return image;
+}
+
+}  // namespace
+
+Image DrawPlots(const std::vector<LinePlot>& plots) {
+  const int count = static_cast<int>(plots.size()), columns = std::min(count, 2);
+  cv::Mat canvas((count + 1) / 2 * kHeight, columns * kWidth, CV_8UC3, kPaper);
+  for (int i = 0; i < count; ++i) {
+    const cv::Rect place(i % 2 * kWidth, i / 2 * kHeight, kWidth, kHeight);
+    DrawPlot(canvas(place), plots[static_cast<size_t>(i)], /*legend=*/i == 0);
+  }
+  return ToImage(canvas);
+}
+
+absl::Status WritePlots(const std::vector<LinePlot>& plots, const std::string& path) {
+  try {
+    DW_ASSIGN_OR_RETURN(const std::string png,
+                        EncodeImage(DrawPlots(plots), {.format = ImageFormat::kPng}));
+    return WriteFileAtomically(path, png);
+  } catch (const cv::Exception& error) {
+    return absl::InternalError(absl::StrCat("cannot draw '", path, "': ", error.what()));
+  }
+}
+
+}  // namespace deweather
