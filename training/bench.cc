@@ -15,12 +15,14 @@
 #include "model/base/processors.h"
 #include "model/base/status_macros.h"
 #include "model/checkpoint.h"
+#include "model/device.h"
 #include "model/parameters.h"
 #include "model/restorer.h"
 #include "model/torch_errors.h"
 #include "training/dataset.h"
 #include "training/learn.h"
 #include "training/loader.h"
+#include "training/ranks.h"
 #include "training/train_state.h"
 
 namespace deweather {
@@ -105,20 +107,21 @@ Batch RandomBatch(const BenchOptions& options, const ModelConfig& model) {
 constexpr double kLearningRate = 1e-6;
 
 absl::StatusOr<Timed> Training(const BenchOptions& options, const ModelConfig& model) {
-  const std::string& device = options.load.device;
-  if (device != "auto" && device != "cpu") {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("device is '%s'; a training step runs on the cpu", device));
-  }
   const TrainOptions run = RunOf(options, model);
+  DW_ASSIGN_OR_RETURN(const at::Device device,
+                      ResolveDevice(options.load.device, options.place.local_rank));
+  DW_ASSIGN_OR_RETURN(std::shared_ptr<Ranks> ranks,
+                      Ranks::Join(options.place, device, run.rank_timeout));
   DW_ASSIGN_OR_RETURN(TrainState begin, BeginState(run));
   auto state = std::make_shared<TrainState>(std::move(begin));
+  MoveTo(device, *state);
+  ranks->AverageGradientsOf(InOrderOfGradients(model, state->weights));
   const auto step = [=, batch = RandomBatch(options, model)]() -> absl::Status {
-    LearnFrom(run, batch, *state);
+    LearnFrom(run, batch, *state, /*teacher=*/nullptr, ranks.get());
     ApplyGradients(run, kLearningRate, *state);
     return absl::OkStatus();
   };
-  return Timed{[step] { return CatchTorch("training failed", step); }, "cpu",
+  return Timed{[step] { return CatchTorch("training failed", step); }, device.str(),
                run.precision == TrainPrecision::kBf16 ? "bf16" : "f32"};
 }
 

@@ -13,6 +13,7 @@
 #include "model/base/load_options.h"
 #include "model/base/model_config.h"
 #include "model/base/train_options.h"
+#include "training/rank_place.h"
 
 namespace deweather {
 
@@ -26,6 +27,7 @@ struct BenchOptions {
   std::optional<TrainOptions> run = std::nullopt;  // whose step, network, crops and batch; no data
   LoadOptions load;                                // precision auto of a step: the run's
   int threads = 0;                                 // of Torch; 0: the run's, or one per processor
+  RankPlace place = {};                            // of a step's: gradients are averaged over ranks
 };
 
 struct BenchResult {

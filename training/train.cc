@@ -27,7 +27,6 @@
 #include "model/base/status_macros.h"
 #include "model/checkpoint.h"
 #include "model/device.h"
-#include "model/parameters.h"
 #include "model/torch_errors.h"
 #include "training/crop_sheet.h"
 #include "training/dataset.h"
@@ -94,14 +93,6 @@ std::set<std::string> Truths(const std::vector<std::string>& pairs_dirs) {
     truths.insert(path.lexically_normal().string());
   }
   return truths;
-}
-
-// The weights, those that the backward pass comes to first in front.
-std::vector<at::Tensor> InOrderOfGradients(const ModelConfig& config, const Parameters& weights) {
-  std::vector<at::Tensor> leaves;
-  for (const ParameterSpec& spec : ListParameters(config)) leaves.push_back(weights.at(spec.name));
-  std::reverse(leaves.begin(), leaves.end());
-  return leaves;
 }
 
 class Run {

@@ -203,6 +203,13 @@ void MoveTo(at::Device device, TrainState& state) {
   MakeLeaves(state.weights);
 }
 
+std::vector<at::Tensor> InOrderOfGradients(const ModelConfig& config, const Parameters& weights) {
+  std::vector<at::Tensor> leaves;
+  for (const ParameterSpec& spec : ListParameters(config)) leaves.push_back(weights.at(spec.name));
+  std::reverse(leaves.begin(), leaves.end());
+  return leaves;
+}
+
 double ApplyGradients(const TrainOptions& options, double learning_rate, TrainState& state) {
   const at::NoGradGuard no_grad;
   const OptimizerOptions& optimizer = options.optimizer;

@@ -15,6 +15,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -52,6 +53,9 @@ struct TrainState {
 absl::StatusOr<TrainState> BeginState(const TrainOptions& options);
 
 void MoveTo(at::Device device, TrainState& state);
+
+// The weights, those that the backward pass comes to first in front.
+std::vector<at::Tensor> InOrderOfGradients(const ModelConfig& config, const Parameters& weights);
 
 // One AdamW step from the weights' gradients [Loshchilov & Hutter 2019], then the average; clears the
 // gradients. Returns their norm before clipping; if that is not finite, nothing else has changed.

@@ -8,6 +8,7 @@
 #include "model/parameters.h"
 #include "tests/model/tiny.h"
 #include "tests/training/tiny_run.h"
+#include "tests/training/two_ranks.h"
 
 namespace deweather {
 namespace {
@@ -82,6 +83,17 @@ TEST(BenchTest, LoadingAgainstOneBatch) {
   EXPECT_EQ(RunLoadingBench(run, 1, 1).status().code(), absl::StatusCode::kNotFound);
 }
 
+TEST(BenchTest, StepOfTwoRanks) {
+  RunRanks(2, [](const RankPlace& place) {
+    BenchOptions options = Options();
+    options.train = true;
+    options.place = place;
+    const auto result = RunBench(options);
+    ASSERT_TRUE(result.ok()) << result.status();
+    EXPECT_GT(result->min_ms_per_tile, 0);
+  });
+}
+
 TEST(BenchTest, OptionsOutOfRange) {
   const auto refused = [](auto change, const std::string& message) {
     BenchOptions options = Options();
@@ -92,7 +104,8 @@ TEST(BenchTest, OptionsOutOfRange) {
   refused([](auto& o) { o.batch = 0; }, "batch is 0");
   refused([](auto& o) { o.runs = 0; }, "runs is 0");
   refused([](auto& o) { o.threads = -3; }, "threads is -3");
-  refused([](auto& o) { o.train = true, o.load.device = "cuda"; }, "device is 'cuda'");
+  refused([](auto& o) { o.train = true, o.load.device = "cuda:99"; },
+          "device 'cuda:99' is not there");
   refused([](auto& o) { o.model = "absent"; }, "absent");
 }
 
