@@ -344,8 +344,10 @@ std::vector<LinePlot> SparsificationPlots(const std::vector<UncertaintySurvey>& 
   std::vector<LinePlot> plots;
   for (const UncertaintySurvey& one : surveys) {
     if (one.oracle_curve.empty()) continue;
-    LinePlot plot{
-        one.set + ": RMSE of the patches left", "share of patches taken away", Removed(), {}};
+    LinePlot plot{one.set + ": RMSE of the patches left, of 255",
+                  "share of patches taken away",
+                  Removed(),
+                  {}};
     const std::vector<double> chance(kRemovals, one.oracle_curve[0]);
     plot.lines = {{"uncertainty", GreyLevels(one.uncertainty_curve)},
                   {"input's gradient", GreyLevels(one.gradient_curve)},

@@ -82,7 +82,7 @@ std::string UncertaintyTable(const std::vector<UncertaintySurvey>& surveys);
 // null where there is no answer.
 std::string UncertaintyJson(const std::vector<UncertaintySurvey>& surveys);
 
-// Sparsification, a plot for each survey; RMSE in grey levels of 255.
+// Sparsification, a plot for each survey that has patches; RMSE in grey levels of 255.
 std::vector<LinePlot> SparsificationPlots(const std::vector<UncertaintySurvey>& surveys);
 
 }  // namespace deweather

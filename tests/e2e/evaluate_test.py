@@ -152,12 +152,63 @@ class EvaluateTest(TestCase):
         self.evaluate("--model", "identity", "--pairs", pairs, "--tile", 100000, status=2)
         self.evaluate("--model", "identity", "--pairs", pairs, "--worst", -1, status=2)
 
+    def test_experts_are_reported_and_gates_that_are_not_there_refused(self):
+        pairs = ["--pairs", self.write_pairs([pair(6)])]
+        model = ["--model", ROOT / "model/weights/deweather-small.safetensors"]
+        report = json.loads(self.evaluate(*model, *pairs, "--json").stdout)
+        self.assertEqual(len(report["routing"]), 2)
+        for layer in report["routing"]:
+            self.assertEqual(len(layer["load"]), 16)
+            self.assertAlmostEqual(sum(layer["load"]), 1, places=9)
+            self.assertEqual(layer["dead_experts"], sum(share < 0.01 / 16 for share in layer["load"]))
+        self.assertRegex(self.evaluate(*model, *pairs).stdout, "experts of deweather-small .* of 16 dead;")
+        self.assertIn("has calibration 'none'", self.evaluate(*model, *pairs, "--calibrated", status=1).stderr)
+        self.assertIn("routes nothing", self.evaluate("--model", "identity", *pairs, "--calibrated", status=1).stderr)
+        self.assertIn("one gate for all", self.evaluate(*model, *pairs, "--task", "rain", status=1).stderr)
+
     def test_many_worst_are_listed_and_few_shown(self):
         pairs = self.write_pairs([pair(seed) for seed in range(8)])
         sheet = self.folder / "sheet.png"
         done = self.evaluate("--model", "identity", "--pairs", pairs, "--json", "--worst", 100, "--sheet", sheet)
         self.assertEqual(len(json.loads(done.stdout)["worst"]), 8)
         self.assertTrue(sheet.exists())
+
+
+class UncertaintyTest(TestCase):
+    MODEL = ROOT / "model/weights/deweather-small.safetensors"
+
+    def setUp(self):
+        super().setUp()
+        for name, pixels in [("input", noise(96, 64, 3)), ("gt", smooth(96, 64))]:
+            (self.folder / "pairs" / name).mkdir(parents=True)
+            (self.folder / "pairs" / name / "a.png").write_bytes(encode(pixels))
+
+    def survey(self, *args, model=MODEL, **options):
+        return self.run_program("deweather-train", "uncertainty", "--device", "cpu", "--precision", "f32",
+                                "--model", model, *args, **options)
+
+    def test_table_json_and_curve(self):
+        curve = self.folder / "curve.png"
+        sets = ["--pairs", f"noise={self.folder / 'pairs'}", "--pairs", self.folder / "pairs"]
+        report = json.loads(self.survey(*sets, "--json", "-o", curve).stdout)["uncertainty"]
+        self.assertEqual([one["set"] for one in report], ["noise", "pairs", "overall"])
+        self.assertEqual([one["patches"] for one in report], [96, 96, 192])
+        for one in report:
+            for predictor in ("uncertainty", "gradient"):
+                self.assertLessEqual(abs(one["pooled"][predictor]["spearman"]), 1)
+                self.assertGreaterEqual(one["within"][predictor]["ause"], 0)
+            self.assertEqual(len(one["curves"]["oracle"]), len(one["removed"]))
+        self.assertEqual(report[0]["curves"], report[1]["curves"])
+        self.assertEqual(decode(curve.read_bytes()).shape[2], 3)
+        table = self.survey(*sets, "--pictures", 1).stdout
+        self.assertEqual(len(table.splitlines()), 2 + 3 * 3)
+
+    def test_wrong_usage(self):
+        pairs = ["--pairs", self.folder / "pairs"]
+        self.survey(status=2)
+        self.survey(*pairs, "--pictures", -1, status=2)
+        self.survey(*pairs, "-o", self.folder / "no/curve.png", status=2)
+        self.survey(*pairs, model=self.folder / "absent", status=1)
 
 
 class SynthesizeTest(TestCase):

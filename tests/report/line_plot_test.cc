@@ -32,18 +32,18 @@ double MeanRow(const Image& image, int begin, int end) {
 
 TEST(LinePlotTest, LinesFallFromLeftToRight) {
   const Image image = DrawPlots({Falling(4)});
-  EXPECT_EQ(image.width, 640);
-  EXPECT_EQ(image.height, 480);
-  const double left = MeanRow(image, 90, 150), right = MeanRow(image, 500, 600);
+  EXPECT_EQ(image.width, 520);
+  EXPECT_EQ(image.height, 390);
+  const double left = MeanRow(image, 80, 140), right = MeanRow(image, 400, 500);
   EXPECT_GT(left, 50);
   EXPECT_GT(right, left + 100);
 }
 
 TEST(LinePlotTest, TwoInARow) {
   const Image image = DrawPlots({Falling(4), Falling(9), Falling(0)});
-  EXPECT_EQ(image.width, 1280);
-  EXPECT_EQ(image.height, 960);
-  EXPECT_GT(MeanRow(image, 640, 1280), 0);
+  EXPECT_EQ(image.width, 1040);
+  EXPECT_EQ(image.height, 780);
+  EXPECT_GT(MeanRow(image, 520, 1040), 0);
 }
 
 TEST(LinePlotTest, IsWrittenAsAPng) {

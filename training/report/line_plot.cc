@@ -16,7 +16,7 @@ namespace {
 
 // All lengths are of a canvas twice as large as the picture, which smooths what is drawn.
 constexpr int kOversampling = 2;
-constexpr int kWidth = 1280, kHeight = 960;  // of a plot
+constexpr int kWidth = 1040, kHeight = 780;  // of a plot
 constexpr int kLeft = 150, kTop = 90, kRight = 40, kBottom = 140;
 constexpr double kTextScale = 1.1;
 constexpr int kShift = 4;  // coordinates in sixteenths of a pixel

@@ -25,7 +25,7 @@ struct LinePlot {
   std::vector<PlotLine> lines;
 };
 
-// 8-bit RGB, two plots in a row, 640x480 pixels each; all have the colours of the first one's legend.
+// 8-bit RGB, two plots in a row, 520x390 pixels each; the first one's legend is that of all.
 // REQUIRES: at least one plot, finite values.
 Image DrawPlots(const std::vector<LinePlot>& plots);
 
