@@ -89,6 +89,10 @@ int ExitStatusOf(const absl::Status& status, bool begun) {
   return !begun && IsWrongConfiguration(status) ? kWrongUsage : kFailure;
 }
 
+absl::StatusOr<RankPlace> PlaceOfProcess() {
+  return ReadRankPlace([](const char* name) { return std::getenv(name); });
+}
+
 int RunFirstRank(const TrainOptions& options, const std::string& progress, const RankPlace& place) {
   RunMonitor monitor(options, ParseProgressStyle(progress, stdout), stdout, stderr, place.count);
   const TrainSink sink = monitor.Sink([] { return stop_requested != 0; });
@@ -120,8 +124,7 @@ int RunOtherRank(const TrainOptions& options, const RankPlace& place) {
 }
 
 int RunTraining(const std::string& config, const std::string& progress) {
-  const absl::StatusOr<RankPlace> place =
-      ReadRankPlace([](const char* name) { return std::getenv(name); });
+  const absl::StatusOr<RankPlace> place = PlaceOfProcess();
   if (!place.ok()) return Fail(place.status(), kWrongUsage);
   absl::StatusOr<TrainOptions> options = LoadTrainConfig(config);
   if (!options.ok()) return Fail(options.status(), kWrongUsage);
@@ -390,6 +393,7 @@ int RunResiduals(const ResidualFlags& flags) {
 int RunBenchCommand(const BenchOptions& options, bool as_json) {
   const absl::StatusOr<BenchResult> result = RunBench(options);
   if (!result.ok()) return Fail(result.status());
+  if (options.place.rank > 0) return 0;
   if (!as_json) {
     Say("%.1f ms per tile (median; least %.1f), %d parameters, %.2f GMAC, %s, %s, %d threads\n",
         result->median_ms_per_tile, result->min_ms_per_tile, result->parameters,
@@ -407,6 +411,7 @@ int RunBenchCommand(const BenchOptions& options, bool as_json) {
                     {"batch", result->batch},
                     {"size", result->size_px},
                     {"train", options.train || options.run},
+                    {"ranks", options.place.count},
                     {"run_ms", result->run_ms}};
   Say("%s\n", JsonText(out));
   return 0;
@@ -706,6 +711,12 @@ void AddBench(CLI::App& app, int& exit_code) {
       exit_code = Fail(config.status(), kWrongUsage);
       return;
     }
+    const absl::StatusOr<RankPlace> place = PlaceOfProcess();
+    if (!place.ok()) {
+      exit_code = Fail(place.status(), kWrongUsage);
+      return;
+    }
+    flags->bench.place = *place;
     flags->bench.config = *config;
     flags->bench.load = flags->load.Options();
     exit_code = RunBenchCommand(flags->bench, flags->json);

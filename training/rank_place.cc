@@ -41,6 +41,8 @@ absl::StatusOr<RankPlace> ReadRankPlace(const Variable& variable) {
   RankPlace place;
   DW_ASSIGN_OR_RETURN(place.count, ReadNumber(variable, "WORLD_SIZE", 1, 1, kMostRanks));
   DW_ASSIGN_OR_RETURN(place.local_rank, ReadNumber(variable, "LOCAL_RANK", 0, 0, kMostRanks - 1));
+  DW_ASSIGN_OR_RETURN(place.local_count,
+                      ReadNumber(variable, "LOCAL_WORLD_SIZE", 1, 1, kMostRanks));
   DW_ASSIGN_OR_RETURN(place.restarts,
                       ReadNumber(variable, "TORCHELASTIC_RESTART_COUNT", 0, 0, 1'000'000));
   if (place.count == 1) return place;

@@ -1,6 +1,6 @@
 // Which of the processes that train one model this one is, as torchrun, Slurm or Kubernetes say it: in
-// RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT, and torchrun in TORCHELASTIC_RESTART_COUNT and
-// TORCHELASTIC_USE_AGENT_STORE.
+// RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT, and torchrun in LOCAL_WORLD_SIZE,
+// TORCHELASTIC_RESTART_COUNT and TORCHELASTIC_USE_AGENT_STORE.
 
 #ifndef DEWEATHER_TRAINING_RANK_PLACE_H_
 #define DEWEATHER_TRAINING_RANK_PLACE_H_
@@ -17,6 +17,7 @@ struct RankPlace {
   int rank = 0;
   int count = 1;
   int local_rank = 0;        // among the ranks of its machine: which GPU it takes
+  int local_count = 1;       // that share the machine's processors, as far as is known
   std::string address = {};  // of the store by which ranks find each other
   int port = 0;
   bool store_is_there = false;  // the launcher holds the store; otherwise rank 0 does

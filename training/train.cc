@@ -592,7 +592,9 @@ absl::StatusOr<std::string> Train(const TrainOptions& given, const TrainSink& si
   TrainOptions options = given;
   options.model.name = options.name;
   DW_RETURN_IF_ERROR(Validate(options));
-  if (options.threads == 0) options.threads = UsableProcessors();
+  if (options.threads == 0) {
+    options.threads = std::max(1, UsableProcessors() / place.local_count);
+  }
   DW_ASSIGN_OR_RETURN(const at::Device device, ResolveDevice(options.device, place.local_rank));
   DW_ASSIGN_OR_RETURN(const std::unique_ptr<Ranks> ranks,
                       Ranks::Join(place, device, options.rank_timeout));

@@ -35,16 +35,19 @@ TEST(RankPlaceTest, RanksAsALauncherSaysThem) {
   EXPECT_EQ(place->port, 29500);
   EXPECT_FALSE(place->store_is_there);
   EXPECT_EQ(place->restarts, 0);
+  EXPECT_EQ(place->local_count, 1);
 }
 
 TEST(RankPlaceTest, TorchrunHoldsTheStoreAndCountsRestarts) {
   Variables variables = kSecondOfTwo;
   variables["TORCHELASTIC_USE_AGENT_STORE"] = "True";
   variables["TORCHELASTIC_RESTART_COUNT"] = "3";
+  variables["LOCAL_WORLD_SIZE"] = "2";
   const auto place = Read(variables);
   ASSERT_TRUE(place.ok()) << place.status();
   EXPECT_TRUE(place->store_is_there);
   EXPECT_EQ(place->restarts, 3);
+  EXPECT_EQ(place->local_count, 2);
 }
 
 TEST(RankPlaceTest, AloneNeedsNoAddress) {

@@ -6,8 +6,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <cstdio>
 #include <limits>
 
 #include "absl/time/clock.h"
@@ -107,6 +109,35 @@ TEST(RanksTest, UnusedWeightsCountAsZero) {
   });
 }
 
+// How long averaging takes where nothing else is done, for docs/ranks.md: 16 MB in leaves of 1 MB.
+TEST(RanksTest, DISABLED_TimeOfGradients) {
+  constexpr int kLeaves = 16, kSteps = 20;
+  RunRanks(2, [](const RankPlace& place) {
+    const auto ranks = Join(place);
+    std::vector<at::Tensor> leaves;
+    for (int i = 0; i < kLeaves; ++i) leaves.push_back(at::full({1 << 18}, 1.0).requires_grad_());
+    ranks->AverageGradientsOf(leaves);
+    const auto step = [&](bool average) {
+      at::Tensor loss = leaves[0].sum();
+      for (int i = 1; i < kLeaves; ++i) loss = loss + leaves[i].sum();
+      if (average) ranks->AverageNext(loss);
+      loss.backward();
+      for (at::Tensor& leaf : leaves) leaf.mutable_grad() = at::Tensor();
+    };
+    const auto least = [&](bool average) {
+      absl::Duration found = absl::InfiniteDuration();
+      for (int i = 0; i < kSteps; ++i) {
+        const absl::Time begin = absl::Now();
+        step(average);
+        found = std::min(found, absl::Now() - begin);
+      }
+      return absl::ToDoubleMilliseconds(found);
+    };
+    const double with = least(true), without = least(false);
+    if (place.rank == 0) std::printf("%.1f ms with, %.1f ms without averaging\n", with, without);
+  });
+}
+
 // --- what must be alike ---
 
 TEST(RanksTest, RanksOfOneRunAgree) {
@@ -138,7 +169,7 @@ TEST(RanksTest, OneThatCannotBeginEndsAll) {
 // --- ranks that do not come, and that go ---
 
 TEST(RanksTest, RanksThatDoNotComeAreNamed) {
-  const RankPlace place = {0, 3, 0, "127.0.0.1", FreePort()};
+  const RankPlace place = {0, 3, 0, 1, "127.0.0.1", FreePort()};
   const absl::Status status = Ranks::Join(place, at::kCPU, absl::Milliseconds(300)).status();
   EXPECT_TRUE(absl::IsUnavailable(status)) << status;
   EXPECT_THAT(std::string(status.message()),
@@ -146,7 +177,7 @@ TEST(RanksTest, RanksThatDoNotComeAreNamed) {
 }
 
 TEST(RanksTest, WithoutRankZeroTheAddressIsNamed) {
-  const RankPlace place = {1, 2, 0, "127.0.0.1", FreePort()};
+  const RankPlace place = {1, 2, 0, 1, "127.0.0.1", FreePort()};
   const absl::Status status = Ranks::Join(place, at::kCPU, absl::Milliseconds(300)).status();
   EXPECT_TRUE(absl::IsUnavailable(status)) << status;
   EXPECT_THAT(std::string(status.message()), HasSubstr("127.0.0.1:"));
@@ -162,7 +193,7 @@ TEST(RanksTest, PortThatIsTakenIsNamed) {
   ASSERT_EQ(getsockname(file, reinterpret_cast<sockaddr*>(&address), &size), 0);
   const int port = ntohs(address.sin6_port);
   const absl::Status status =
-      Ranks::Join({0, 2, 0, "127.0.0.1", port}, at::kCPU, absl::Seconds(5)).status();
+      Ranks::Join({0, 2, 0, 1, "127.0.0.1", port}, at::kCPU, absl::Seconds(5)).status();
   close(file);
   EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
   EXPECT_THAT(std::string(status.message()), HasSubstr("MASTER_PORT " + std::to_string(port)));

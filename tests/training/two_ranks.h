@@ -34,7 +34,7 @@ inline void RunRanks(int count, const std::function<void(const RankPlace&)>& bod
   const int port = FreePort();
   std::vector<std::thread> threads;
   for (int rank = 0; rank < count; ++rank) {
-    threads.emplace_back([=] { body({rank, count, rank, "127.0.0.1", port}); });
+    threads.emplace_back([=] { body({rank, count, rank, count, "127.0.0.1", port}); });
   }
   for (std::thread& thread : threads) thread.join();
 }
