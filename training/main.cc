@@ -656,17 +656,37 @@ void AddResiduals(CLI::App& app, int& exit_code) {
   command->callback([=, &exit_code] { exit_code = RunResiduals(*flags); });
 }
 
+struct BenchFlags {
+  BenchOptions bench;
+  NetworkFlags network;
+  LoadFlags load;
+  std::string run;
+  int loading_rounds = 0;
+  bool json = false;
+};
+
+int RunBenchFlags(BenchFlags flags) {
+  if (!flags.run.empty()) {
+    absl::StatusOr<TrainOptions> options = LoadTrainConfig(flags.run);
+    if (!options.ok()) return Fail(options.status(), kWrongUsage);
+    if (flags.loading_rounds > 0) {
+      return RunLoadingCommand(*options, flags.loading_rounds, flags.bench.runs);
+    }
+    flags.bench.run = *std::move(options);
+  }
+  const auto config = flags.network.Config();
+  if (!config.ok()) return Fail(config.status(), kWrongUsage);
+  const absl::StatusOr<RankPlace> place = PlaceOfProcess();
+  if (!place.ok()) return Fail(place.status(), kWrongUsage);
+  flags.bench.place = *place;
+  flags.bench.config = *config;
+  flags.bench.load = flags.load.Options();
+  return RunBenchCommand(flags.bench, flags.json);
+}
+
 void AddBench(CLI::App& app, int& exit_code) {
-  struct Flags {
-    BenchOptions bench;
-    NetworkFlags network;
-    LoadFlags load;
-    std::string run;
-    int loading_rounds = 0;
-    bool json = false;
-  };
   auto* command = app.add_subcommand("bench", "Time a paper-size network with random weights");
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<BenchFlags>();
   auto* model = command->add_option("--model", flags->bench.model, "Time this checkpoint instead");
   auto* run = command->add_option("--config", flags->run, "Time the step of this TrainConfig");
   flags->network.AddTo(command, {model, run});
@@ -693,34 +713,7 @@ void AddBench(CLI::App& app, int& exit_code) {
   command->add_flag("--json", flags->json, "Print one JSON object");
   Exclude(run, {"--model", "--size", "--batch"});
   Exclude(loading, {"--device", "--precision", "--threads", "--json"});
-  command->callback([=, &exit_code] {
-    if (!flags->run.empty()) {
-      absl::StatusOr<TrainOptions> options = LoadTrainConfig(flags->run);
-      if (!options.ok()) {
-        exit_code = Fail(options.status(), kWrongUsage);
-        return;
-      }
-      if (flags->loading_rounds > 0) {
-        exit_code = RunLoadingCommand(*options, flags->loading_rounds, flags->bench.runs);
-        return;
-      }
-      flags->bench.run = *std::move(options);
-    }
-    const auto config = flags->network.Config();
-    if (!config.ok()) {
-      exit_code = Fail(config.status(), kWrongUsage);
-      return;
-    }
-    const absl::StatusOr<RankPlace> place = PlaceOfProcess();
-    if (!place.ok()) {
-      exit_code = Fail(place.status(), kWrongUsage);
-      return;
-    }
-    flags->bench.place = *place;
-    flags->bench.config = *config;
-    flags->bench.load = flags->load.Options();
-    exit_code = RunBenchCommand(flags->bench, flags->json);
-  });
+  command->callback([=, &exit_code] { exit_code = RunBenchFlags(*flags); });
 }
 
 int Main(int argc, char** argv) {

@@ -267,7 +267,8 @@ void Ranks::Connect(at::Device device) {
       c10::make_intrusive<c10d::ProcessGroupNCCL>(own("nccl"), rank(), count(), nccl));
   group_->gradients->setDefaultBackend(c10d::ProcessGroup::NCCL);
 #else
-  throw std::runtime_error("this build has no NCCL, by which ranks on GPUs talk; device: \"cpu\" needs none");
+  throw std::runtime_error(
+      "this build has no NCCL, by which ranks on GPUs talk; device: \"cpu\" needs none");
 #endif
 }
 
