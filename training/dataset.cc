@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_format.h"
 #include "model/base/file.h"
+#include "model/base/random_key.h"
 #include "model/base/sha256.h"
 #include "model/base/status_macros.h"
 #include "model/image/codec.h"
@@ -283,7 +284,7 @@ absl::StatusOr<Dataset::PicturesOfPair> Dataset::DecodeFrom(const Source& source
 }
 
 absl::StatusOr<CropNote> Dataset::Load(int64_t step, int64_t index, float* input, float* truth) {
-  Random random(MixSeed(seed_, static_cast<uint64_t>(step), static_cast<uint64_t>(index)));
+  Random random(CropKey(seed_, step, index));
   const int side = options_.crop_px;
   const Source& source = Draw(random);
   const int64_t first = random.Below(std::ssize(source.pictures));

@@ -44,8 +44,7 @@ at::Tensor Keys(uint64_t seed, const Batch& batch, at::Device device) {
   const at::Tensor keys = at::empty({std::ssize(batch.notes)}, at::kLong);
   int64_t* key = keys.mutable_data_ptr<int64_t>();
   for (int64_t i = 0; i < keys.numel(); ++i) {
-    key[i] = static_cast<int64_t>(RandomKey(
-        {seed, static_cast<uint64_t>(batch.step), static_cast<uint64_t>(batch.first_crop + i)}));
+    key[i] = static_cast<int64_t>(CropDropoutKey(seed, batch.step, batch.first_crop + i));
   }
   return keys.to(device);
 }

@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
+#include "model/base/random_key.h"
 #include "model/base/status_macros.h"
 #include "model/image/image.h"
 #include "training/dataset.h"
@@ -53,7 +54,7 @@ absl::StatusOr<ResidualSummary> Survey(const SurveyOptions& options, const TakeS
   }
   std::vector<ResidualStatistics> samples;
   for (int i = 0; i < options.count; ++i) {
-    Random random(MixSeed(options.seed, static_cast<uint64_t>(i), 0));
+    Random random(RandomKey({options.seed, static_cast<uint64_t>(i), 0}));
     DW_ASSIGN_OR_RETURN(const ResidualStatistics sample, take(random));
     samples.push_back(sample);
   }

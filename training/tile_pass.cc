@@ -1,7 +1,6 @@
 #include "training/tile_pass.h"
 
 #include <algorithm>
-#include <cstdint>
 
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -21,8 +20,7 @@ ForwardOptions OptionsFor(const TileGrid& grid, int first, int count, int task) 
   ForwardOptions options;
   for (int i = first; i < first + count; ++i) {
     const TileRect rect = grid.tile(i);
-    options.keys.push_back(
-        RandomKey({0, static_cast<uint64_t>(rect.x), static_cast<uint64_t>(rect.y)}));
+    options.keys.push_back(TileKey(/*seed=*/0, rect.x, rect.y));
     if (task >= 0) options.tasks.push_back(task);
   }
   return options;

@@ -1,4 +1,4 @@
-// A key for randomness that is a function of what it is for.
+// Keys for randomness that are a function of what it is for.
 // Math     each number in turn is mixed into the state by SplitMix64's finaliser [Steele et al. 2014]
 
 #ifndef DEWEATHER_MODEL_BASE_RANDOM_KEY_H_
@@ -18,6 +18,22 @@ constexpr uint64_t RandomKey(std::initializer_list<uint64_t> numbers) {
     state ^= state >> 31;
   }
   return state;
+}
+
+// Of what a crop of a step shows, and of a tile's passes of the router: of the same three numbers the same
+// key, but one for SplitMix64 and one for Philox. Both are what they always were: runs go on as they began,
+// and maps come out as before.
+constexpr uint64_t CropKey(uint64_t seed, int64_t step, int64_t crop) {
+  return RandomKey({seed, static_cast<uint64_t>(step), static_cast<uint64_t>(crop)});
+}
+constexpr uint64_t TileKey(uint64_t seed, int64_t x, int64_t y) {
+  return RandomKey({seed, static_cast<uint64_t>(x), static_cast<uint64_t>(y)});
+}
+
+// Of a crop's passes of the router. Its first number, "dropout" in ASCII, keeps it apart from both.
+constexpr uint64_t CropDropoutKey(uint64_t seed, int64_t step, int64_t crop) {
+  constexpr uint64_t kDropout = 0x64726f706f7574;
+  return RandomKey({kDropout, seed, static_cast<uint64_t>(step), static_cast<uint64_t>(crop)});
 }
 
 }  // namespace deweather

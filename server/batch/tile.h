@@ -47,7 +47,7 @@ struct Tile {
   TileRect rect;
   bool expert_map = false;
   bool uncertainty = false;
-  uint64_t key = 0;          // RandomKey({seed, x, y}): what the passes of uncertainty depend on
+  uint64_t key = 0;          // TileKey: what the passes of uncertainty depend on
   int task = 0;              // of the model's tasks; of a model without, 0
   TileDone done = nullptr;   // called exactly once, under no lock; must be quick
   absl::Time enqueued = {};  // set by TileQueue::Push

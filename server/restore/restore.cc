@@ -501,8 +501,7 @@ Tile RestorePipeline::Restoration::MakeTile(int index) {
           .rect = rect,
           .expert_map = options.expert_map,
           .uncertainty = options.uncertainty_map,
-          .key = RandomKey(
-              {options.seed, static_cast<uint64_t>(rect.x), static_cast<uint64_t>(rect.y)}),
+          .key = TileKey(options.seed, rect.x, rect.y),
           .task = task_,
           .done = [self = shared_from_this(), index](absl::StatusOr<RestoredTile> tile) {
             self->OnTile(index, std::move(tile));

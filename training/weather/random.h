@@ -45,12 +45,6 @@ class Random {
   uint64_t state_;
 };
 
-// A seed that depends on all three, for streams that must not meet.
-inline uint64_t MixSeed(uint64_t seed, uint64_t a, uint64_t b) {
-  const uint64_t first = Random(seed).Bits() ^ a;
-  return Random(Random(first).Bits() ^ b).Bits();
-}
-
 }  // namespace deweather
 
 #endif  // DEWEATHER_TRAINING_WEATHER_RANDOM_H_
