@@ -6,6 +6,7 @@
 
 #ifdef DEWEATHER_CUDA
 #include <ATen/cuda/CUDAContext.h>
+#include <c10/cuda/CUDAFunctions.h>
 #endif
 
 namespace deweather {
@@ -39,6 +40,12 @@ absl::StatusOr<at::Device> ResolveDevice(const std::string& name, int local) {
         absl::StrFormat("device '%s' is not there; CUDA devices: %d", name, devices));
   }
   return at::Device(at::kCUDA, static_cast<at::DeviceIndex>(index));
+}
+
+void UseDevice([[maybe_unused]] at::Device device) {
+#ifdef DEWEATHER_CUDA
+  if (device.is_cuda()) c10::cuda::set_device(device.index());
+#endif
 }
 
 }  // namespace deweather

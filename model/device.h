@@ -15,6 +15,9 @@ namespace deweather {
 // there is none. INVALID_ARGUMENT another name, or a device that is not there.
 absl::StatusOr<at::Device> ResolveDevice(const std::string& name, int local = 0);
 
+// Kernels that the calling thread starts go to this device. Throws c10::Error.
+void UseDevice(at::Device device);
+
 }  // namespace deweather
 
 #endif  // DEWEATHER_MODEL_DEVICE_H_

@@ -116,6 +116,7 @@ absl::StatusOr<Timed> Training(const BenchOptions& options, const ModelConfig& m
   auto state = std::make_shared<TrainState>(std::move(begin));
   MoveTo(device, *state);
   ranks->AverageGradientsOf(InOrderOfGradients(model, state->weights));
+  UseDevice(device);
   const auto step = [=, batch = RandomBatch(options, model)]() -> absl::Status {
     LearnFrom(run, batch, *state, /*teacher=*/nullptr, ranks.get());
     ApplyGradients(run, kLearningRate, *state);

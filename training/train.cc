@@ -438,6 +438,7 @@ class Run {
       DW_ASSIGN_OR_RETURN(sets.emplace_back(), ParsePairSet(dir));
     }
     EvaluationOptions how;
+    how.load.device = device_.str();
     how.stop = [this] { return AskedToStop(); };
     absl::StatusOr<Comparison> comparison = Compare({model}, sets, how);
     if (absl::IsCancelled(comparison.status())) return Stopped();
@@ -569,6 +570,7 @@ absl::StatusOr<RunFields> FieldsToAgreeOn(const TrainOptions& options,
 
 absl::StatusOr<std::string> TrainOn(const TrainOptions& options, const TrainSink& sink,
                                     at::Device device, Ranks& ranks) {
+  UseDevice(device);
   absl::StatusOr<Opened> opened = Open(options, ranks);
   DW_RETURN_IF_ERROR(ranks.Agree(FieldsToAgreeOn(options, opened)));
   Run run(options, sink, *opened->dataset, std::move(opened->fields), device, ranks);
