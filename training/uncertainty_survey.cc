@@ -10,6 +10,7 @@
 #include <iterator>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <utility>
 
 #include "absl/strings/str_format.h"
@@ -269,9 +270,12 @@ UncertaintySurvey Summarize(const std::string& set, const std::vector<PatchFigur
   survey.patches = static_cast<int64_t>(all.error.size());
   survey.within = MeanForesights(std::move(each));
   if (all.error.empty()) {
+    survey.mean_uncertainty = std::numeric_limits<double>::quiet_NaN();
     survey.pooled = MeanForesights({});
     return survey;
   }
+  survey.mean_uncertainty = std::accumulate(all.uncertainty.begin(), all.uncertainty.end(), 0.0) /
+                            static_cast<double>(all.uncertainty.size());
   survey.pooled = ForetellBoth(all);
   survey.uncertainty_curve = Sparsify(all.uncertainty, all.error);
   survey.gradient_curve = Sparsify(all.gradient, all.error);
@@ -329,6 +333,7 @@ std::string UncertaintyJson(const std::vector<UncertaintySurvey>& surveys) {
     all.push_back({{"set", one.set},
                    {"pictures", one.pictures},
                    {"patches", one.patches},
+                   {"mean_uncertainty", one.mean_uncertainty},
                    {"pooled", ToJson(one.pooled)},
                    {"within", ToJson(one.within)},
                    {"removed", Removed()},

@@ -49,8 +49,9 @@ struct UncertaintySurvey {
   std::string set;
   int64_t pictures = 0;
   int64_t patches = 0;
-  Foresights pooled;  // over the patches of all pictures
-  Foresights within;  // means over the pictures that have an answer
+  double mean_uncertainty = 0;  // over the patches of all pictures
+  Foresights pooled;            // over the patches of all pictures
+  Foresights within;            // means over the pictures that have an answer
   // Sparsify, over the patches of all pictures.
   std::vector<double> uncertainty_curve;
   std::vector<double> gradient_curve;
@@ -78,8 +79,8 @@ UncertaintySurvey Summarize(const std::string& set, const std::vector<PatchFigur
 // '-' where there is no answer.
 std::string UncertaintyTable(const std::vector<UncertaintySurvey>& surveys);
 
-// One line: {"uncertainty": [{"set", "pictures", "patches", "pooled", "within", "removed", "curves"}]};
-// null where there is no answer.
+// One line: {"uncertainty": [{"set", "pictures", "patches", "mean_uncertainty", "pooled", "within",
+// "removed", "curves"}]}; null where there is no answer.
 std::string UncertaintyJson(const std::vector<UncertaintySurvey>& surveys);
 
 // Sparsification, a plot for each survey that has patches; RMSE in grey levels of 255.

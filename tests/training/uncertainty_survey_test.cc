@@ -31,6 +31,7 @@ TEST(UncertaintySurveyTest, UncertaintyThatIsTheErrorIsPerfect) {
   const UncertaintySurvey survey = Summarize("set", {Planted(40, 1), Planted(60, 3)});
   EXPECT_EQ(survey.pictures, 2);
   EXPECT_EQ(survey.patches, 100);
+  EXPECT_NEAR(survey.mean_uncertainty, (40 * 20.5 + 60 * 32.5) / 100, 1e-9);
   for (const Foresights& scope : {survey.pooled, survey.within}) {
     EXPECT_NEAR(scope.uncertainty.correlation.pearson, 1, 1e-9);
     EXPECT_NEAR(scope.uncertainty.correlation.spearman, 1, 1e-9);
@@ -70,6 +71,8 @@ TEST(UncertaintySurveyTest, PictureSmallerThanAPatchHasNone) {
   const UncertaintySurvey survey = Summarize("set", {PatchFigures{}});
   EXPECT_EQ(survey.patches, 0);
   EXPECT_TRUE(std::isnan(survey.pooled.uncertainty.ause));
+  EXPECT_TRUE(
+      json::parse(UncertaintyJson({survey}))["uncertainty"][0]["mean_uncertainty"].is_null());
   EXPECT_THAT(UncertaintyTable({survey}), HasSubstr("0 patches"));
   EXPECT_TRUE(SparsificationPlots({survey}).empty());
 }
