@@ -3,8 +3,10 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/isfinite.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
+#include <cstddef>
 #include <cstring>
 #include <functional>
 #include <set>
@@ -16,6 +18,7 @@
 #include "absl/strings/str_split.h"
 #include "model/base/annotate.h"
 #include "model/base/file.h"
+#include "model/base/name.h"
 #include "model/base/sha256.h"
 #include "model/base/status_macros.h"
 #include "model/parameters.h"
@@ -99,7 +102,7 @@ absl::StatusOr<std::string> Field(const Metadata& metadata, const std::string& n
 
 absl::Status Unreadable(const std::string& name, const std::string& text, std::string_view wanted) {
   return absl::InvalidArgumentError(
-      absl::StrFormat("metadata '%s' is '%s'; it must be %s", name, text, wanted));
+      absl::StrFormat("metadata '%s' is '%s'; it must be %s", name, ShownText(text), wanted));
 }
 
 absl::StatusOr<bool> BoolField(const Metadata& metadata, const std::string& name) {
@@ -119,8 +122,23 @@ absl::Status ReadIntegers(const Metadata& metadata, ModelConfig& config) {
   return absl::OkStatus();
 }
 
+// What stands between commas. A header may be 100 MB long: entries are counted before they are taken apart.
+absl::StatusOr<std::vector<std::string>> ListField(const std::string& name,
+                                                   const std::string& text) {
+  constexpr std::ptrdiff_t kMaxEntries = 64;  // blocks, tasks
+  constexpr size_t kMaxBytes = kMaxEntries * (kMaxNameBytes + 1);
+  const std::ptrdiff_t entries = 1 + std::count(text.begin(), text.end(), ',');
+  if (entries > kMaxEntries || text.size() > kMaxBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("metadata '%s' has %d entries in %d bytes; it may have %d in %d", name,
+                        entries, text.size(), kMaxEntries, kMaxBytes));
+  }
+  return absl::StrSplit(text, ',');
+}
+
 absl::Status ReadExpertsByBlock(const std::string& text, ModelConfig& config) {
-  for (const absl::string_view number : absl::StrSplit(text, ',')) {
+  DW_ASSIGN_OR_RETURN(const std::vector<std::string> numbers, ListField(kExpertsByBlock, text));
+  for (const std::string& number : numbers) {
     if (!absl::SimpleAtoi(number, &config.experts_by_block.emplace_back())) {
       return Unreadable(kExpertsByBlock, text, "integers with commas between them");
     }
@@ -137,7 +155,9 @@ absl::Status ReadLater(const Metadata& metadata, ModelConfig& config) {
   if (has(kResidualFfn)) {
     DW_ASSIGN_OR_RETURN(config.residual_ffn, BoolField(metadata, kResidualFfn));
   }
-  if (has(kTasks)) config.tasks = absl::StrSplit(metadata.at(kTasks), ',');
+  if (has(kTasks)) {
+    DW_ASSIGN_OR_RETURN(config.tasks, ListField(kTasks, metadata.at(kTasks)));
+  }
   if (has(kCalibration)) {
     DW_ASSIGN_OR_RETURN(config.calibration, ParseCalibration(metadata.at(kCalibration)));
   }
@@ -210,7 +230,7 @@ absl::StatusOr<ModelConfig> ConfigFromMetadata(const Metadata& metadata) {
   DW_ASSIGN_OR_RETURN(const std::string format, Field(metadata, "format"));
   if (format != kFormat) {
     return absl::InvalidArgumentError(
-        absl::StrFormat("format is '%s'; this program reads '%s'", format, kFormat));
+        absl::StrFormat("format is '%s'; this program reads '%s'", ShownText(format), kFormat));
   }
   ModelConfig config;
   DW_RETURN_IF_ERROR(ReadIntegers(metadata, config));

@@ -1,5 +1,7 @@
 #include "model/fuse.h"
 
+#include <algorithm>
+#include <iterator>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -44,15 +46,24 @@ Fields Experts(const ModelConfig& config) {
           {"tasks", absl::StrJoin(config.tasks, ",")}};
 }
 
-absl::Status CheckSame(const Fields& student, const Fields& teacher) {
+Fields AllFields(const ModelConfig& config) {
+  Fields fields = AroundExperts(config), experts = Experts(config);
+  std::move(experts.begin(), experts.end(), std::back_inserter(fields));
+  return fields;
+}
+
+// Names the first field that differs.
+absl::Status OtherNetwork(const Fields& student, const Fields& teacher) {
+  constexpr std::string_view kWanted =
+      "a student starts from the teacher's own network, or is dense and differs in nothing else";
   for (size_t i = 0; i < student.size(); ++i) {
     if (student[i].second == teacher[i].second) continue;
-    return absl::InvalidArgumentError(
-        absl::StrFormat("model.%s is '%s' and the teacher's '%s'; a student starts from the "
-                        "teacher's own network, or is dense and differs in nothing else",
-                        student[i].first, student[i].second, teacher[i].second));
+    return absl::InvalidArgumentError(absl::StrFormat("model.%s is '%s' and the teacher's '%s'; %s",
+                                                      student[i].first, student[i].second,
+                                                      teacher[i].second, kWanted));
   }
-  return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrFormat("the student's network is not the teacher's; %s", kWanted));
 }
 
 absl::Status CheckFusible(const ModelConfig& teacher) {
@@ -69,9 +80,25 @@ absl::Status CheckFusible(const ModelConfig& teacher) {
       "networks, and a dense student has one");
 }
 
+ModelConfig WithExpertsOf(const ModelConfig& experts, ModelConfig config) {
+  config.kind = experts.kind;
+  config.experts = experts.experts;
+  config.kept = experts.kept;
+  config.stem = experts.stem;
+  config.first_expert = experts.first_expert;
+  config.gate = experts.gate;
+  config.experts_by_block = experts.experts_by_block;
+  config.residual_ffn = experts.residual_ffn;
+  config.tasks = experts.tasks;
+  return config;
+}
+
 absl::Status CheckPair(const ModelConfig& teacher, const ModelConfig& student) {
-  DW_RETURN_IF_ERROR(CheckSame(AroundExperts(student), AroundExperts(teacher)));
-  if (student.routed()) return CheckSame(Experts(student), Experts(teacher));
+  if (SameNetwork(student, teacher)) return absl::OkStatus();
+  if (student.routed()) return OtherNetwork(AllFields(student), AllFields(teacher));
+  if (!SameNetwork(student, WithExpertsOf(student, teacher))) {
+    return OtherNetwork(AroundExperts(student), AroundExperts(teacher));
+  }
   return teacher.routed() ? CheckFusible(teacher) : absl::OkStatus();
 }
 

@@ -146,8 +146,18 @@ absl::StatusOr<at::Tensor> TakeParameter(Source& source, const ModelConfig& conf
   return source.Take(absl::StrCat(Renamed(kOutside, prefix), ".", leaf));
 }
 
+// What came after their release: their tensors have no names for it.
+constexpr std::array<const char*, 6> kOnlyOurs = {
+    "experts_by_block", "residual_ffn", "tasks", "calibration", "router_passes", "router_dropout"};
+
 // Their metadata in our words: `moe` is ffn; a kind without a choice says `none`, which is our default.
 absl::StatusOr<ModelConfig> ReadConfig(std::map<std::string, std::string> metadata) {
+  for (const char* field : kOnlyOurs) {
+    if (metadata.contains(field)) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("metadata has '%s', which the authors' networks have not", field));
+    }
+  }
   metadata["format"] = "deweather-1";
   if (metadata["family"] == "moe") metadata["family"] = "ffn";
   if (metadata["first_expert"] == "none") metadata["first_expert"] = "modulate";

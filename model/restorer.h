@@ -48,11 +48,13 @@ struct ForwardOptions {
 
 // Everything is on the CPU. L layers, E experts, p the patch side.
 struct Restored {
-  at::Tensor tiles;       // [B,3,H,W] f32 in [0,1]
-  at::Tensor tokens;      // [B,L,E] i64: units that kept each expert; sums to units * K per layer
-  at::Tensor gate;        // [B,L,E] f64: sum of the gate weights of the kept experts
-  at::Tensor entropy;     // [B,L] f64: mean over units of the router's entropy over all E, / ln E
-  at::Tensor expert_map;  // [B,H/p,W/p] u8: each token's heaviest expert, last layer; or undefined
+  at::Tensor tiles;    // [B,3,H,W] f32 in [0,1]
+  at::Tensor tokens;   // [B,L,E] i64: units that kept each expert; sums to units * K per layer
+  at::Tensor gate;     // [B,L,E] f64: sum of the gate weights of the kept experts
+  at::Tensor entropy;  // [B,L] f64: mean over units of the router's entropy over all E, / ln E
+  // [B,H/p,W/p] u8: each token's heaviest expert, last layer; or undefined. Where Eq. 7 calibrates: that of
+  // the pass without dropout, whatever it then weighs.
+  at::Tensor expert_map;
   // [B,L,H/p,W/p] f32: sum over a token's kept experts (of the pass without dropout) of the standard
   // deviation of their probabilities over M passes [Eq. 10]; or undefined
   at::Tensor uncertainty;
@@ -61,8 +63,11 @@ struct Restored {
 // Shapes   tiles [B,3,H,W] f32 in [0,1], NCHW-contiguous; H and W multiples of spec.tile.multiple_px
 // Threads  `forward` is thread-compatible: one executor calls it
 // Errors   INVALID_ARGUMENT wrong shape, a task or key that is missing or unknown; FAILED_PRECONDITION
-//          uncertainty of a network that routes nothing; INTERNAL Torch failed; RESOURCE_EXHAUSTED out of memory.
-//          Never throws. Finite output is the caller's to check, tile by tile.
+//          uncertainty of a network that routes nothing; INTERNAL Torch failed; RESOURCE_EXHAUSTED out of
+//          memory. Never throws. Finite output is the caller's to check, tile by tile.
+// Company  In f32 on a CPU what a tile becomes has the same bits in any batch, of networks whose `channels`
+//          are a multiple of 16 (measured at 16: tests/model/invariance_test.cc). Of fewer libraries choose
+//          other convolutions for other batches: 3 -> 8 channels differ in last bits.
 struct Restorer {
   RestorerSpec spec;
   std::function<absl::StatusOr<Restored>(const at::Tensor& tiles, const ForwardOptions& options)>

@@ -8,6 +8,7 @@
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <limits>
 #include <tuple>
 #include <vector>
 
@@ -16,9 +17,10 @@
 namespace deweather {
 namespace {
 
-// Under this a variance counts as 0: f32 holds the squares of 1/sigma^2, and of its slope, down to here. A
-// probability that varies by 1e-8 does so by its last bits.
+// A variance counts as 0 under this: f32 holds the squares of 1/sigma^2, and of its slope, down to here.
 constexpr double kLeastVariance = 1e-16;
+// And where sigma is fewer than so many last bits of mu: equal passes, rounded, differ by as much.
+constexpr double kRoundingBits = 4;
 // Of a norm that is more than what rounding leaves of r - mu = 0.
 constexpr double kLeastNormSquared = 1e-30;
 constexpr double kConfidenceEpsilon = 1e-3;
@@ -84,7 +86,10 @@ at::Tensor PaperWeights(const Gates& gates, const Moments& moments) {
   const at::Tensor mean = moments.mean.gather(1, gates.kept);
   const at::Tensor variance = moments.variance.gather(1, gates.kept);
   // What is divided by or rooted is replaced before, not after: a slope of infinity times 0 is no number.
-  const at::Tensor varies = variance > kLeastVariance;
+  const double epsilon = r.scalar_type() == at::kDouble ? std::numeric_limits<double>::epsilon()
+                                                        : std::numeric_limits<float>::epsilon();
+  const at::Tensor rounding = (kRoundingBits * epsilon * mean).square();
+  const at::Tensor varies = (variance > rounding) & (variance > kLeastVariance);
   const at::Tensor divisor = at::where(varies, variance, at::ones_like(variance));
   const at::Tensor mixed = at::where(varies, (r - mean) / divisor, at::zeros_like(r));
   const at::Tensor squared = mixed.square().sum(1, /*keepdim=*/true);  // [N,1]

@@ -13,8 +13,8 @@ namespace deweather {
 // N tokens, E experts, K kept.
 struct Gates {
   at::Tensor logits;  // [N,E] f32, of the pass without dropout
-  at::Tensor
-      kept;  // [N,K] i64, heaviest first; with Calibration::kPaper by the pass without dropout
+  // [N,K] i64, heaviest first; with Calibration::kPaper by the pass without dropout.
+  at::Tensor kept;
   at::Tensor weights;  // [N,K] f32, differentiable
   // [N,E] f32, differentiable: of the probabilities over M passes with dropout; undefined: none were run.
   at::Tensor variance = {};
@@ -33,8 +33,8 @@ struct PassOptions {
 //          paper:    softmax over all E, keep the K largest, not renormalised     [Eq. 1]
 //          with keys, r^1..r^M: softmax over all E of W (x * dropout) + b; mu, sigma^2: their mean and
 //          population variance [Eq. 10]; with `calibrate` they make the gates, as config.calibration says:
-//          paper:      (r - mu)/sigma^2 of the kept experts over its norm; 0 where sigma^2 is 0; a token
-//                      whose norm is 0 keeps its gates [Eq. 7]
+//          paper:      (r - mu)/sigma^2 of the kept experts over its norm; 0 where sigma is 0 but for
+//                      rounding; a token whose norm is 0 keeps its gates [Eq. 7]
 //          confidence: keep the K largest mu/(sigma + 1e-3), divided by their sum
 // Shapes   x [N,D] of any dtype, tokens of B pictures one after another; router weight [E,D], bias [E],
 //          or of T tasks [T,E,D], [T,E], of which each picture uses its own: f32 (f64 where gradients are

@@ -60,17 +60,6 @@ TrainState FromWeights(Parameters weights) {
   return state;
 }
 
-// The same network, whatever its name, the tiles it prefers and what becomes of its gates in training.
-bool SameNetwork(ModelConfig a, const ModelConfig& b) {
-  a.name = b.name;
-  a.calibration = b.calibration;
-  a.router_passes = b.router_passes;
-  a.router_dropout = b.router_dropout;
-  a.tile_px = b.tile_px;
-  a.overlap_px = b.overlap_px;
-  return a == b;
-}
-
 std::vector<at::Tensor> Gradients(const std::vector<at::Tensor>& weights) {
   std::vector<at::Tensor> gradients;
   for (const at::Tensor& weight : weights) {
@@ -192,8 +181,11 @@ absl::StatusOr<TrainState> BeginState(const TrainOptions& options) {
     return FromWeights(InitialParameters(options.model, options.seed));
   }
   DW_ASSIGN_OR_RETURN(const Checkpoint teacher, LoadCheckpoint(options.distill.teacher));
-  DW_ASSIGN_OR_RETURN(Parameters weights, FuseExperts(teacher, options.model));
-  return FromWeights(std::move(weights));
+  absl::StatusOr<Parameters> weights = FuseExperts(teacher, options.model);
+  if (weights.ok()) return FromWeights(*std::move(weights));
+  return absl::Status(weights.status().code(),
+                      absl::StrCat(weights.status().message(),
+                                   "; init_from can name other weights for it to start from"));
 }
 
 void MoveTo(at::Device device, TrainState& state) {

@@ -5,6 +5,7 @@
 #include <set>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "model/base/name.h"
@@ -45,7 +46,7 @@ absl::StatusOr<T> ParseIn(const std::array<Names<T>, N>& names, std::string_view
   const std::string known = absl::StrJoin(
       names, ", ", [](std::string* out, const auto& entry) { out->append(entry.second); });
   return absl::InvalidArgumentError(
-      absl::StrFormat("unknown %s '%s'; known: %s", field, name, known));
+      absl::StrFormat("unknown %s '%s'; known: %s", field, ShownText(name), known));
 }
 
 absl::Status CheckRange(std::string_view field, int value, int low, int high) {
@@ -61,12 +62,20 @@ absl::Status Refuse(std::string_view field, std::string_view value, std::string_
 // What only a router has.
 absl::Status ValidateDense(const ModelConfig& config) {
   constexpr std::string_view kWhy = "a dense network has no router";
+  const ModelConfig plain;
   if (!config.experts_by_block.empty()) {
-    return Refuse("experts_by_block", absl::StrJoin(config.experts_by_block, ","), kWhy);
+    return absl::InvalidArgumentError(absl::StrFormat("model.experts_by_block has %d numbers; %s",
+                                                      config.experts_by_block.size(), kWhy));
   }
   if (!config.tasks.empty()) return Refuse("tasks", ShownNames(config.tasks), kWhy);
   if (config.calibration != Calibration::kNone) {
     return Refuse("calibration", Name(config.calibration), kWhy);
+  }
+  if (config.router_passes != plain.router_passes) {
+    return Refuse("router_passes", absl::StrCat(config.router_passes), kWhy);
+  }
+  if (config.router_dropout != plain.router_dropout) {
+    return Refuse("router_dropout", absl::StrFormat("%.10g", config.router_dropout), kWhy);
   }
   DW_RETURN_IF_ERROR(CheckRange("experts of a dense network", config.experts, 0, 0));
   return CheckRange("kept of a dense network", config.kept, 0, 0);
@@ -91,11 +100,20 @@ absl::Status ValidateExpertsByBlock(const ModelConfig& config) {
                       config.experts, largest));
 }
 
-absl::Status ValidateTasks(const std::vector<std::string>& tasks) {
+// The logits of every task are made for every token.
+constexpr size_t kMaxLogits = 4096;
+
+absl::Status ValidateTasks(const std::vector<std::string>& tasks, int experts) {
   constexpr size_t kMaxTasks = 64;
   if (tasks.size() > kMaxTasks) {
     return absl::InvalidArgumentError(absl::StrFormat(
         "model.tasks has %d names; it must have at most %d", tasks.size(), kMaxTasks));
+  }
+  if (tasks.size() * static_cast<size_t>(experts) > kMaxLogits) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("model.tasks has %d names, each with a gate over %d experts; tasks * "
+                        "experts must be at most %d",
+                        tasks.size(), experts, kMaxLogits));
   }
   std::set<std::string_view> seen;
   for (size_t i = 0; i < tasks.size(); ++i) {
@@ -107,6 +125,18 @@ absl::Status ValidateTasks(const std::vector<std::string>& tasks) {
     }
   }
   return absl::OkStatus();
+}
+
+// Training would weigh the kept experts by gates that sum to 1, and use, where no passes are made, by gates
+// that sum to less: about K/E at first.
+absl::Status ValidateCalibration(const ModelConfig& config) {
+  if (config.calibration != Calibration::kConfidence || config.gate != Gate::kPaper) {
+    return absl::OkStatus();
+  }
+  return Refuse(
+      "calibration", Name(config.calibration),
+      "its gates sum to 1 in training, and those of gate paper to less in use; it goes with "
+      "gate released");
 }
 
 absl::Status ValidatePasses(const ModelConfig& config) {
@@ -138,7 +168,8 @@ absl::Status ValidateExperts(const ModelConfig& config) {
   DW_RETURN_IF_ERROR(ValidateExpertsByBlock(config));
   DW_RETURN_IF_ERROR(CheckRange("experts", config.experts, 1, kMaxExperts));
   DW_RETURN_IF_ERROR(CheckRange("kept", config.kept, 1, config.experts));
-  return ValidateTasks(config.tasks);
+  DW_RETURN_IF_ERROR(ValidateCalibration(config));
+  return ValidateTasks(config.tasks, config.experts);
 }
 
 }  // namespace
@@ -170,6 +201,16 @@ absl::Status Validate(const ModelConfig& config) {
   const absl::Status tile = Validate(config.tile());
   if (tile.ok()) return tile;
   return absl::InvalidArgumentError(absl::StrFormat("model.%s", tile.message()));
+}
+
+bool SameNetwork(ModelConfig a, const ModelConfig& b) {
+  a.name = b.name;
+  a.calibration = b.calibration;
+  a.router_passes = b.router_passes;
+  a.router_dropout = b.router_dropout;
+  a.tile_px = b.tile_px;
+  a.overlap_px = b.overlap_px;
+  return a == b;
 }
 
 std::string_view Name(ExpertKind kind) { return NameIn(kExpertKinds, kind); }

@@ -37,8 +37,8 @@ enum class Gate {
 // What becomes of the gates in training, of M passes of the router with dropout (Eq. 7); router.h.
 enum class Calibration {
   kNone,        // nothing: one pass without dropout
-  kPaper,       // Eq. 7 as printed
-  kConfidence,  // what the router is sure of weighs more
+  kPaper,       // Eq. 7 as printed; with K = 1 +1 or -1
+  kConfidence,  // what the router is sure of weighs more; with K = 1 always 1, whatever the router says
 };
 
 inline constexpr int kMaxExperts = 256;  // an expert map holds bytes
@@ -86,6 +86,10 @@ struct ModelConfig {
 // INVALID_ARGUMENT, naming the field, its value and its range. Bounds keep every product of sizes
 // within 64 bits and a checkpoint of a hostile header within memory.
 absl::Status Validate(const ModelConfig& config);
+
+// Whether the weights of one are weights of the other and mean the same to it. Names, tiles and what becomes
+// of the gates in training may differ.
+bool SameNetwork(ModelConfig a, const ModelConfig& b);
 
 // The names in configurations, checkpoints and flags: dense|ffn|fme, star|none, modulate|gelu,
 // released|paper, none|paper|confidence. Parsing an unknown name is INVALID_ARGUMENT that lists the known ones.

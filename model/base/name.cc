@@ -26,9 +26,13 @@ absl::Status ValidateName(std::string_view field, std::string_view name) {
   if (name.front() == '.' || !std::all_of(name.begin(), name.end(), InName)) {
     return absl::InvalidArgumentError(absl::StrFormat(
         "%s is '%s'; it must be made of letters, digits, '.', '_' and '-' and not begin with '.'",
-        field, absl::CHexEscape(std::string(name)).substr(0, kMaxNameBytes)));
+        field, ShownText(name)));
   }
   return absl::OkStatus();
+}
+
+std::string ShownText(std::string_view text) {
+  return absl::CHexEscape(std::string(text.substr(0, kMaxNameBytes))).substr(0, kMaxNameBytes);
 }
 
 std::string ShownNames(const std::vector<std::string>& names) {

@@ -18,6 +18,9 @@ inline constexpr int kMaxNameBytes = 64;
 // long is told by its length alone.
 absl::Status ValidateName(std::string_view field, std::string_view name);
 
+// As messages quote a text that anyone wrote: escaped, and cut where it is longer than a name may be.
+std::string ShownText(std::string_view text);
+
 // The first of them, and how many more there are; "none". For messages.
 std::string ShownNames(const std::vector<std::string>& names);
 

@@ -9,6 +9,7 @@
 #include "model/kernels/dropout_mask.h"
 
 #ifdef DEWEATHER_CUDA
+#include <c10/core/DeviceGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
 #include "model/kernels/dropout_cuda.h"
@@ -32,6 +33,7 @@ void FillOnCpu(const at::Tensor& keys, const DropoutShape& shape, at::Tensor& ma
 
 #ifdef DEWEATHER_CUDA
 void FillOnCuda(const at::Tensor& keys, const DropoutShape& shape, at::Tensor& mask) {
+  const c10::DeviceGuard guard(keys.device());  // a launch goes to the current device
   const cudaError_t error =
       cuda::FillDropoutMask(keys.const_data_ptr<int64_t>(), mask.mutable_data_ptr<float>(), shape,
                             c10::cuda::getCurrentCUDAStream(keys.device().index()));

@@ -14,6 +14,7 @@
 #include <vector>
 
 #ifdef DEWEATHER_CUDA
+#include <c10/core/DeviceGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
 #include "model/kernels/modulate_mix_cuda.h"
@@ -136,6 +137,7 @@ void UnmixOnCpu(const at::Tensor& g, const at::Tensor& s, const at::Tensor& modu
 void MixOnCuda(const at::Tensor& s, const at::Tensor& modulation, const at::Tensor& weights,
                const at::Tensor& slot, at::Tensor& mixed) {
   const bool bf16 = s.scalar_type() == at::kBFloat16;
+  const c10::DeviceGuard guard(s.device());  // a launch goes to the current device
   const cuda::ModulateMixShape shape{s.size(0), s.size(1), slot.size(1)};
   const cudaError_t error = cuda::ModulateAndMix(
       s.const_data_ptr(), modulation.const_data_ptr(), weights.const_data_ptr<float>(),

@@ -112,6 +112,70 @@ TEST(ModelConfigTest, Tasks) {
   refused(many, "model.tasks has 65 names; it must have at most 64");
 }
 
+TEST(ModelConfigTest, GatesOfAllTasksAreBounded) {
+  ModelConfig config;
+  for (int i = 0; i < 64; ++i) config.tasks.push_back(std::to_string(i));
+  config.experts = 64;
+  EXPECT_TRUE(Validate(config).ok()) << Validate(config);
+  config.experts = 65;
+  ExpectRefused(Validate(config), "model.tasks has 64 names, each with a gate over 65 experts");
+  config.tasks.resize(16);
+  config.experts = 256;
+  EXPECT_TRUE(Validate(config).ok()) << Validate(config);
+}
+
+// Its gates would sum to 1 in training and to less in use.
+TEST(ModelConfigTest, ConfidenceGoesWithGatesThatSumToOne) {
+  ModelConfig config;
+  config.gate = Gate::kPaper;
+  for (const Calibration calibration : {Calibration::kNone, Calibration::kPaper}) {
+    config.calibration = calibration;
+    EXPECT_TRUE(Validate(config).ok()) << Validate(config);
+  }
+  config.calibration = Calibration::kConfidence;
+  ExpectRefused(Validate(config), "model.calibration is confidence; its gates sum to 1");
+  config.gate = Gate::kReleased;
+  EXPECT_TRUE(Validate(config).ok()) << Validate(config);
+}
+
+// Every field but those of names, tiles and training.
+TEST(ModelConfigTest, SameNetwork) {
+  const std::vector<std::function<void(ModelConfig&)>> others = {
+      [](auto& c) { c.kind = ExpertKind::kFfn; },
+      [](auto& c) { c.embed_dim = 8; },
+      [](auto& c) { c.depth = 3; },
+      [](auto& c) { c.heads = 3; },
+      [](auto& c) { c.head_dim = 3; },
+      [](auto& c) { c.patch = 4; },
+      [](auto& c) { c.channels = 4; },
+      [](auto& c) { c.tail_scale = 2; },
+      [](auto& c) { c.mlp_ratio = 2; },
+      [](auto& c) { c.experts = 8; },
+      [](auto& c) { c.kept = 2; },
+      [](auto& c) { c.stem = Stem::kNone; },
+      [](auto& c) { c.first_expert = FirstExpert::kGelu; },
+      [](auto& c) { c.gate = Gate::kPaper; },
+      [](auto& c) {
+        c.experts_by_block = {16, 16};
+      },
+      [](auto& c) { c.residual_ffn = true; },
+      [](auto& c) { c.tasks = {"rain"}; },
+      [](auto& c) { c.residual = true; }};
+  for (size_t i = 0; i < others.size(); ++i) {
+    ModelConfig other;
+    others[i](other);
+    EXPECT_FALSE(SameNetwork(other, ModelConfig{})) << i;
+  }
+  ModelConfig same;
+  same.name = "another";
+  same.calibration = Calibration::kPaper;
+  same.router_passes = 9;
+  same.router_dropout = 0.5;
+  same.tile_px = 64;
+  same.overlap_px = 8;
+  EXPECT_TRUE(SameNetwork(same, ModelConfig{}));
+}
+
 TEST(ModelConfigTest, PassesOfTheRouter) {
   ExpectModelRefused([](auto& c) { c.router_passes = 1; },
                      "model.router_passes is 1; it must be in [2, 64]");
@@ -137,10 +201,14 @@ TEST(ModelConfigTest, WhatADenseNetworkDoesNotHave) {
       [](auto& c) {
         c.experts_by_block = {4, 8};
       },
-      "model.experts_by_block is 4,8; a dense network has no router");
+      "model.experts_by_block has 2 numbers; a dense network has no router");
   refused([](auto& c) { c.tasks = {"rain"}; }, "model.tasks is rain; a dense network has no");
   refused([](auto& c) { c.calibration = Calibration::kConfidence; },
           "model.calibration is confidence; a dense network has no router");
+  refused([](auto& c) { c.router_passes = 64; },
+          "model.router_passes is 64; a dense network has no router");
+  refused([](auto& c) { c.router_dropout = 0.9; },
+          "model.router_dropout is 0.9; a dense network has no router");
   refused([](auto& c) { c.residual_ffn = true; },
           "model.residual_ffn is true, which belongs to ffn experts; model.kind is dense");
   ExpectModelRefused([](auto& c) { c.residual_ffn = true; }, "model.kind is fme");
@@ -164,6 +232,13 @@ TEST(ModelConfigTest, NamesAreParsedBack) {
                 "unknown calibration 'bayes'; known: none, paper, confidence");
   ExpectRefused(ParseExpertKind("moe").status(),
                 "unknown expert kind 'moe'; known: dense, ffn, fme");
+}
+
+TEST(NameTest, LongTextIsCut) {
+  EXPECT_EQ(ShownText("a\nb"), "a\\nb");
+  EXPECT_EQ(ShownText(std::string(1 << 20, '\1')).size(), 64);
+  const std::string long_name(1 << 20, 'x');
+  EXPECT_LE(ParseExpertKind(long_name).status().message().size(), 200);
 }
 
 TEST(NameTest, LettersDigitsAndThreeSigns) {

@@ -22,5 +22,12 @@ TEST(DropoutCudaTest, EqualsCpu) {
   }
 }
 
+TEST(DropoutCudaTest, OnADeviceThatIsNotCurrent) {
+  if (at::cuda::getNumGPUs() < 2) GTEST_SKIP() << "fewer than two CUDA devices";
+  const at::Tensor keys = at::tensor(std::vector<int64_t>{3, -1}, at::kLong);
+  EXPECT_TRUE(at::equal(DropoutMask(keys.to(at::Device(at::kCUDA, 1)), 70, 32, 0.1, 1, 3).cpu(),
+                        DropoutMask(keys, 70, 32, 0.1, 1, 3)));
+}
+
 }  // namespace
 }  // namespace deweather

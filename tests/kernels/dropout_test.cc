@@ -64,6 +64,7 @@ TEST_P(DropoutShareTest, ZerosAndMean) {
   const double zeros = (mask == 0).sum().item<double>() / count;
   const double spread = std::sqrt(p * (1 - p) / count);
   EXPECT_NEAR(zeros, p, 5 * spread + 1e-5);
+  EXPECT_EQ(zeros > 0, p > 0);
   EXPECT_NEAR(mask.to(at::kDouble).mean().item<double>(), 1, 5 * spread / (1 - p) + 1e-5);
   EXPECT_TRUE(((mask == 0) | (mask - 1 / (1 - p)).abs().lt(1e-3)).all().item<bool>());
 }

@@ -126,6 +126,39 @@ TEST(CheckpointTest, MetadataThatSaysNothingKnown) {
   }
 }
 
+// Texts as long as a hostile header: neither taken apart nor repeated.
+TEST(CheckpointTest, LongMetadataIsToldInShort) {
+  const std::string file =
+      SerializeCheckpoint(TinyConfig(), InitialParameters(TinyConfig(), 1), {}).value();
+  const std::map<std::string, std::string> plain = ParseCheckpoint(file)->metadata;
+  const std::string commas(10 << 20, ','), digits(10 << 20, '7');
+  struct Long {
+    std::string field, value, message;
+  };
+  const std::vector<Long> cases = {
+      {"tasks", commas, "metadata 'tasks' has 10485761 entries in 10485760 bytes; it may have 64"},
+      {"tasks", digits, "metadata 'tasks' has 1 entries in 10485760 bytes"},
+      {"experts_by_block", commas, "metadata 'experts_by_block' has 10485761 entries"},
+      {"experts_by_block", digits, "metadata 'experts_by_block' has 1 entries"},
+      {"experts_by_block", std::string(64, ','), "has 65 entries in 64 bytes"},
+      {"residual_ffn", digits, "metadata 'residual_ffn' is '777"},
+      {"calibration", digits, "unknown calibration '777"},
+      {"router_passes", digits, "metadata 'router_passes' is '777"},
+      {"router_dropout", commas, "metadata 'router_dropout' is ',,,"},
+      {"experts", digits, "metadata 'experts' is '777"},
+      {"gate", digits, "unknown gate '777"},
+      {"family", digits, "unknown expert kind '777"},
+      {"format", digits, "format is '777"}};
+  for (const Long& one : cases) {
+    std::map<std::string, std::string> metadata = plain;
+    metadata[one.field] = one.value;
+    const absl::Status status = ConfigFromMetadata(metadata).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << one.field;
+    EXPECT_LE(status.message().size(), 300) << one.field;
+    EXPECT_THAT(std::string(status.message().substr(0, 300)), HasSubstr(one.message));
+  }
+}
+
 // Files of before: not a byte of them may change, as their digests are their versions.
 TEST(CheckpointTest, ShippedModelsAreWrittenAsTheyAre) {
   for (const char* name : {"deweather-small", "deweather-rain"}) {

@@ -13,8 +13,10 @@
 #include <cstring>
 #include <filesystem>
 #include <iostream>
+#include <map>
 #include <optional>
 #include <set>
+#include <string>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -195,6 +197,23 @@ TEST(ParityTest, EveryTensorThatTheInputUsesMatters) {
         EXPECT_GT(error, kTolerance) << name << " is used, and changes nothing";
       }
     }
+  }
+}
+
+TEST(ParityTest, FieldsThatTheAuthorsDoNotKnowAreRefused) {
+  Fixture fixture = LoadFixtures().front();
+  for (const auto& [field, value] : std::map<std::string, std::string>{{"experts_by_block", "4,4"},
+                                                                       {"residual_ffn", "true"},
+                                                                       {"tasks", "rain"},
+                                                                       {"calibration", "paper"},
+                                                                       {"router_passes", "7"},
+                                                                       {"router_dropout", "0.2"}}) {
+    Safetensors content = fixture.content;
+    content.metadata[field] = value;
+    const absl::Status status = ImportAuthors(content).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << field;
+    EXPECT_THAT(std::string(status.message()),
+                testing::HasSubstr("metadata has '" + field + "', which the authors'"));
   }
 }
 

@@ -216,7 +216,11 @@ TEST_P(CalibrationTest, ParityTokenByToken) {
       EXPECT_NEAR(gates.variance[n][e].item<double>(), moments.variance[e],
                   1e-8 + 1e-4 * moments.variance[e]);
     }
-    if (config.calibration == Calibration::kNone || alone()) continue;
+    if (alone()) {
+      EXPECT_EQ(gates.weights[n][0].item<double>(), 1);
+      continue;
+    }
+    if (config.calibration == Calibration::kNone) continue;
     const Vector weights = WeightsByFormula(config, moments);
     for (int64_t k = 0; k < config.kept; ++k) {
       const auto expert = static_cast<size_t>(gates.kept[n][k].item<int64_t>());
@@ -251,14 +255,31 @@ TEST_P(CalibrationTest, NoVariance) {
        {std::pair{no_dropout, sighted}, {one_pass, sighted}, {config(), blind}}) {
     const Gates gates = Route(config, router, x, 0, {.keys = Keys({1, 2}), .calibrate = true});
     EXPECT_TRUE((gates.variance == 0).all().item<bool>());
-    const Gates plain = Route(config, router, x, 0);
     if (config.calibration != Calibration::kConfidence) {
+      const Gates plain = Route(config, router, x, 0);
       EXPECT_TRUE(at::equal(gates.kept, plain.kept));
       EXPECT_TRUE(at::equal(gates.weights, plain.weights));
-    } else if (config.router_passes > 1) {  // mu/eps: the plain gates but for rounding
-      EXPECT_TRUE(at::equal(gates.kept, plain.kept));
-      EXPECT_LE(MaxDifference(gates.weights, plain.weights), 1e-6);
+    } else {  // mu/eps: the plain gates of what every pass saw, but for rounding
+      const at::Tensor mask =
+          DropoutMask(Keys({1, 2}), 32, kWidth, config.router_dropout, 0, 0).flatten(0, 1);
+      const Gates seen = Route(config, router, x * mask, 0);
+      EXPECT_TRUE(at::equal(gates.kept, seen.kept));
+      EXPECT_LE(MaxDifference(gates.weights, seen.weights), 1e-6);
     }
+  }
+}
+
+// Probabilities that only rounding moves: Eq. 7 would weigh by 1/rounding^2, with signs of chance.
+TEST(RouterTest, RoundingIsNoVariance) {
+  const Linear given = Router(6);
+  const Linear router{1e-7 * given.weight, given.bias};
+  const at::Tensor x = Uniform({640, kWidth}, 7);
+  for (const double bias : {0.0, 2.0, 8.0}) {  // one expert is ahead, and far ahead
+    router.bias[2].fill_(bias);
+    const ModelConfig config = Config(6, 3, Calibration::kPaper);
+    const Gates gates = Route(config, router, x, 0, {.keys = Keys({1, 2}), .calibrate = true});
+    EXPECT_GT(gates.variance.max().item<double>(), 0);
+    EXPECT_TRUE(at::equal(gates.weights, Route(config, router, x, 0).weights)) << bias;
   }
 }
 

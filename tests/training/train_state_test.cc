@@ -165,6 +165,7 @@ TEST(TrainStateTest, TeacherOfWhichNoStudentCanBeMadeIsNamed) {
   const absl::Status status = BeginState(options).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), HasSubstr("a dense student starts from ffn experts"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("init_from can name other weights"));
 }
 
 }  // namespace
