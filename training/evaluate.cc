@@ -101,41 +101,6 @@ absl::StatusOr<std::vector<Restorer>> LoadAll(const std::vector<std::string>& mo
   return restorers;
 }
 
-absl::Status CheckNames(const std::vector<PairSet>& sets) {
-  std::set<std::string> names;
-  for (const PairSet& set : sets) {
-    if (names.insert(set.name).second) continue;
-    return absl::InvalidArgumentError(
-        absl::StrFormat("two sets are named '%s'; name them with NAME=DIR", set.name));
-  }
-  return absl::OkStatus();
-}
-
-// Index of the gate that a set's pictures get; -1 of a model that has one for all.
-absl::StatusOr<int> TaskOf(const Restorer& restorer, const PairSet& set,
-                           const EvaluationOptions& options) {
-  const absl::StatusOr<int> task =
-      FindTask(restorer.spec.tasks, options.task.empty() ? set.name : options.task);
-  if (task.ok()) return task;
-  return Annotate(task.status(),
-                  absl::StrFormat("set '%s', model '%s'", set.name, restorer.spec.name));
-}
-
-absl::Status CheckTasks(const std::vector<Restorer>& restorers, const std::vector<PairSet>& sets,
-                        const EvaluationOptions& options) {
-  const bool any = std::any_of(restorers.begin(), restorers.end(), [](const Restorer& restorer) {
-    return !restorer.spec.tasks.empty();
-  });
-  if (!any && !options.task.empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("task '%s' of models that have one gate for all tasks", options.task));
-  }
-  for (const Restorer& restorer : restorers) {
-    for (const PairSet& set : sets) DW_RETURN_IF_ERROR(TaskOf(restorer, set, options).status());
-  }
-  return absl::OkStatus();
-}
-
 absl::Status CheckSheet(size_t sets, int worst) {
   const size_t rows = worst > 0 ? sets * (static_cast<size_t>(worst) + 2) : 0;
   if (rows <= kMaxSheetRows) return absl::OkStatus();
@@ -204,7 +169,7 @@ absl::StatusOr<Quality> ComparePair(const Image& image, const Image& truth,
       absl::StrFormat("'%s' and '%s': %s", pair.input, pair.truth, quality.status().message()));
 }
 
-absl::StatusOr<MeasuredSet> MeasureInputs(const PairSet& set) {
+absl::StatusOr<MeasuredSet> MeasureInputs(const PairSet& set, const std::function<bool()>& stop) {
   MeasuredSet measured{set, {}, {}};
   DW_ASSIGN_OR_RETURN(measured.pairs, ListPairs(set.dir + "/input", set.dir + "/gt"));
   for (const PicturePair& pair : measured.pairs) {
@@ -212,6 +177,8 @@ absl::StatusOr<MeasuredSet> MeasureInputs(const PairSet& set) {
     DW_ASSIGN_OR_RETURN(const Image truth, DecodeFile(pair.truth));
     DW_ASSIGN_OR_RETURN(const Quality quality, ComparePair(input, truth, pair));
     measured.inputs.push_back(quality);
+    if (stop && stop())
+      return absl::CancelledError("stopped before the first picture was restored");
   }
   return measured;
 }
@@ -225,7 +192,7 @@ struct Pass {
 
 absl::StatusOr<Pass> PassFor(const Restorer& restorer, const PairSet& set,
                              const EvaluationOptions& options) {
-  DW_ASSIGN_OR_RETURN(const int task, TaskOf(restorer, set, options));
+  DW_ASSIGN_OR_RETURN(const int task, TaskOf(restorer.spec, set, options.task));
   return Pass{restorer, options.calibrated, task};
 }
 
@@ -426,10 +393,11 @@ absl::StatusOr<MeasuredSet> Recall(const Evaluation& evaluation) {
 
 // --- all models on all sets ---
 
-absl::StatusOr<std::vector<MeasuredSet>> MeasureAll(const std::vector<PairSet>& sets) {
+absl::StatusOr<std::vector<MeasuredSet>> MeasureAll(const std::vector<PairSet>& sets,
+                                                    const std::function<bool()>& stop) {
   std::vector<MeasuredSet> measured;
   for (const PairSet& set : sets) {
-    DW_ASSIGN_OR_RETURN(MeasuredSet next, MeasureInputs(set));
+    DW_ASSIGN_OR_RETURN(MeasuredSet next, MeasureInputs(set, stop));
     measured.push_back(std::move(next));
   }
   return measured;
@@ -464,9 +432,9 @@ absl::StatusOr<Comparison> Compare(const std::vector<std::string>& models,
   DW_RETURN_IF_ERROR(CheckNames(sets));
   DW_RETURN_IF_ERROR(CheckSheet(sets.size(), options.sheet_worst));
   DW_ASSIGN_OR_RETURN(const std::vector<Restorer> restorers, LoadAll(models, options));
-  DW_RETURN_IF_ERROR(CheckTasks(restorers, sets, options));
+  DW_RETURN_IF_ERROR(CheckTasks(restorers, sets, options.task));
   DW_ASSIGN_OR_RETURN(const auto folders, MakeOutputDirs(options.output_dir, restorers, sets));
-  DW_ASSIGN_OR_RETURN(const std::vector<MeasuredSet> measured, MeasureAll(sets));
+  DW_ASSIGN_OR_RETURN(const std::vector<MeasuredSet> measured, MeasureAll(sets, options.stop));
   if (options.threads > 0) at::set_num_threads(options.threads);
   size_t total = 0, done = 0;
   for (const MeasuredSet& set : measured) total += set.pairs.size() * restorers.size();
@@ -501,7 +469,9 @@ absl::StatusOr<std::vector<SheetRow>> SheetOf(const std::string& model,
   return rows;
 }
 
-absl::Status CheckPairs(const PairSet& set) { return MeasureInputs(set).status(); }
+absl::Status CheckPairs(const PairSet& set, const std::function<bool()>& stop) {
+  return MeasureInputs(set, stop).status();
+}
 
 absl::StatusOr<Evaluation> Evaluate(const std::string& model, const std::string& pairs_dir,
                                     const EvaluationOptions& options) {

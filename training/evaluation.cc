@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <set>
 #include <system_error>
 #include <tuple>
 #include <utility>
@@ -196,6 +197,16 @@ absl::StatusOr<PairSet> ParsePairSet(const std::string& text) {
   PairSet set{text.substr(0, equals), text.substr(equals + 1)};
   DW_RETURN_IF_ERROR(ValidateName("name of a set", set.name));
   return set;
+}
+
+absl::Status CheckNames(const std::vector<PairSet>& sets) {
+  std::set<std::string> names;
+  for (const PairSet& set : sets) {
+    if (names.insert(set.name).second) continue;
+    return absl::InvalidArgumentError(
+        absl::StrFormat("two sets are named '%s'; name them with NAME=DIR", set.name));
+  }
+  return absl::OkStatus();
 }
 
 int ExpertUse::dead() const {

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "model/base/tile_spec.h"
 #include "model/image/quality.h"
@@ -28,6 +29,9 @@ PairSet FolderOfPairs(const std::string& dir);
 // "NAME=DIR", or a folder alone. What has a '/' before its first '=' is a folder.
 // INVALID_ARGUMENT a name that model/base/name.h does not allow, or no folder.
 absl::StatusOr<PairSet> ParsePairSet(const std::string& text);
+
+// INVALID_ARGUMENT two of one name.
+absl::Status CheckNames(const std::vector<PairSet>& sets);
 
 struct EvaluatedPicture {
   std::string name;  // file name without its folder
