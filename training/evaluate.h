@@ -34,7 +34,8 @@ struct EvaluationOptions {
       // its model and its set where there are several; empty: none is kept
   int sheet_worst = 0;  // worst pictures of a set that the sheet shows; 0: no sheet
   std::function<void(int done, int total)> progress = nullptr;  // called after each picture
-  std::function<bool()> stop = nullptr;  // asked after each; true ends it all with CANCELLED
+  // Asked after each, and after each that is read before; true ends it all with CANCELLED.
+  std::function<bool()> stop = nullptr;
 };
 
 struct Comparison {
@@ -58,8 +59,9 @@ absl::StatusOr<std::vector<SheetRow>> SheetOf(const std::string& model,
                                               const std::vector<Evaluation>& evaluations, int worst,
                                               const std::function<bool()>& stop);
 
-// Reads and compares every pair of a set, as Compare does before it restores the first.
-absl::Status CheckPairs(const PairSet& set);
+// Reads and compares every pair of a set, as Compare does before it restores the first. `stop` is asked after
+// each; true ends it with CANCELLED.
+absl::Status CheckPairs(const PairSet& set, const std::function<bool()>& stop);
 
 // One model on one folder of pairs.
 absl::StatusOr<Evaluation> Evaluate(const std::string& model, const std::string& pairs_dir,

@@ -5,10 +5,12 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <cmath>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "model/base/random_key.h"
@@ -76,11 +78,11 @@ at::Tensor CropLosses(const TrainOptions& options, const at::Tensor& restored,
   return losses + options.frequency_weight * FrequencyLoss(restored, truth);
 }
 
-// As the teacher restores when it serves: one pass, no dropout.
+// As the teacher restores when it serves: one pass, no dropout, no value that a picture cannot have.
 at::Tensor PicturesOf(const Network& teacher, const at::Tensor& input, const Batch& batch) {
   const at::NoGradGuard no_grad;
   return Forward(teacher, input, {.tasks = GatesOf(teacher.config.tasks, batch, input.device())})
-      .pictures;
+      .pictures.clamp(0, 1);
 }
 
 // KeptCounts over all ranks. The gradient of BalanceLoss flows through P alone, a mean over this rank's
@@ -99,10 +101,31 @@ std::vector<at::Tensor> CountsOf(const std::vector<Gates>& gates, Ranks& ranks) 
   return counts;
 }
 
-// Adds a term to the total and returns its value.
-double AddTerm(double weight, const at::Tensor& term, at::Tensor& total) {
-  total = total + weight * term;
-  return term.item<double>();
+// The loss and its terms while all are still where they are computed.
+struct Terms {
+  at::Tensor total, weighted, crop_losses;
+  // 0 where they are no part of the loss.
+  at::Tensor balance = at::zeros({}, at::kFloat);
+  at::Tensor uncertainty = at::zeros({}, at::kFloat);
+  at::Tensor distill = at::zeros({}, at::kFloat);
+};
+
+// In one copy: on a GPU each is a wait.
+PassLoss ValuesOf(const Terms& terms) {
+  std::vector<at::Tensor> all;
+  for (const at::Tensor& term :
+       {terms.total, terms.weighted, terms.balance, terms.uncertainty, terms.distill}) {
+    all.push_back(term.detach().reshape({1}).to(terms.crop_losses.device()));
+  }
+  all.push_back(terms.crop_losses.detach());
+  const at::Tensor values = at::cat(all).to(at::kCPU, at::kDouble).contiguous();
+  const double* value = values.const_data_ptr<double>();
+  return {.total = value[0],
+          .weighted = value[1],
+          .balance = value[2],
+          .uncertainty = value[3],
+          .distill = value[4],
+          .crop_losses = {value + 5, value + values.numel()}};
 }
 
 absl::Status CheckTeacher(const ModelConfig& teacher, const DataOptions& data) {
@@ -122,53 +145,58 @@ absl::Status CheckTeacher(const ModelConfig& teacher, const DataOptions& data) {
   return absl::OkStatus();
 }
 
-std::vector<double> ToVector(const at::Tensor& values) {
-  const at::Tensor exact = values.detach().to(at::kCPU, at::kDouble).contiguous();
-  const double* begin = exact.const_data_ptr<double>();
-  return {begin, begin + exact.numel()};
+Terms TermsOf(const TrainOptions& options, const Batch& batch, const TrainState& state,
+              const Network* teacher, Ranks& ranks) {
+  const at::Device device = state.weights.begin()->second.device();
+  const Network network =
+      BindNetwork(options.model, CastParameters(state.weights, DtypeOf(options)));
+  const at::Tensor input = Pictures(batch.input, options, device);
+  const at::Tensor truth = Pictures(batch.truth, options, device);
+  const at::Tensor weights = Weights(batch, device);  // [B]
+  const NetworkOutput output = Forward(network, input, PassOf(options, batch, device));
+  Terms terms;
+  terms.crop_losses = CropLosses(options, output.pictures, truth);  // [B]
+  terms.weighted = (weights * terms.crop_losses).mean();
+  terms.balance = BalanceLoss(options.balance, output.gates, CountsOf(output.gates, ranks));
+  terms.total = terms.weighted + options.balance_weight * terms.balance;
+  if (options.uncertainty_weight > 0) {
+    terms.uncertainty = UncertaintyLoss(output.gates);
+    terms.total = terms.total + options.uncertainty_weight * terms.uncertainty;
+  }
+  if (teacher != nullptr) {
+    const at::Tensor apart =
+        TaskLoss(options.loss, output.pictures, PicturesOf(*teacher, input, batch));  // [B]
+    terms.distill = (weights * apart).mean();
+    terms.total = terms.total + options.distill.weight * terms.distill;
+  }
+  return terms;
 }
 
 }  // namespace
 
-absl::StatusOr<std::optional<Network>> LoadTeacher(const TrainOptions& options, at::Device device) {
-  if (options.distill.teacher.empty()) return std::nullopt;
-  DW_ASSIGN_OR_RETURN(const Checkpoint checkpoint, LoadCheckpoint(options.distill.teacher));
-  DW_RETURN_IF_ERROR(CheckTeacher(checkpoint.config, options.data));
-  Parameters weights = CastParameters(checkpoint.parameters, DtypeOf(options));
+absl::StatusOr<std::optional<Teacher>> LoadTeacher(const TrainOptions& options, at::Device device) {
+  if (options.distill.teacher.empty() || options.distill.weight == 0) return std::nullopt;
+  const absl::StatusOr<Checkpoint> checkpoint = LoadCheckpoint(options.distill.teacher);
+  if (!checkpoint.ok()) {
+    return absl::Status(checkpoint.status().code(),
+                        absl::StrCat("distill.teacher: ", checkpoint.status().message()));
+  }
+  DW_RETURN_IF_ERROR(CheckTeacher(checkpoint->config, options.data));
+  Parameters weights = CastParameters(checkpoint->parameters, DtypeOf(options));
   for (auto& [name, tensor] : weights) tensor = tensor.to(device);
-  return BindNetwork(checkpoint.config, weights);
+  return Teacher{BindNetwork(checkpoint->config, weights), checkpoint->version};
 }
 
 PassLoss LearnFrom(const TrainOptions& options, const Batch& batch, TrainState& state,
                    const Network* teacher, Ranks* given) {
   Ranks alone;
   Ranks& ranks = given != nullptr ? *given : alone;
-  const at::Device device = state.weights.begin()->second.device();
-  const Network network =
-      BindNetwork(options.model, CastParameters(state.weights, DtypeOf(options)));
-  const at::Tensor input = Pictures(batch.input, options, device);
-  const NetworkOutput output = Forward(network, input, PassOf(options, batch, device));
-  const at::Tensor losses =
-      CropLosses(options, output.pictures, Pictures(batch.truth, options, device));  // [B]
-  const at::Tensor weights = Weights(batch, device);                                 // [B]
-  at::Tensor total = (weights * losses).mean();
-  PassLoss loss{.weighted = total.item<double>(), .crop_losses = ToVector(losses)};
-  const at::Tensor balance =
-      BalanceLoss(options.balance, output.gates, CountsOf(output.gates, ranks));
-  loss.balance = AddTerm(options.balance_weight, balance, total);
-  if (options.uncertainty_weight > 0) {
-    loss.uncertainty = AddTerm(options.uncertainty_weight, UncertaintyLoss(output.gates), total);
-  }
-  if (teacher != nullptr) {
-    const at::Tensor apart =
-        TaskLoss(options.loss, output.pictures, PicturesOf(*teacher, input, batch));  // [B]
-    loss.distill = AddTerm(options.distill.weight, (weights * apart).mean(), total);
-  }
-  loss.total = total.item<double>();
+  const Terms terms = TermsOf(options, batch, state, teacher, ranks);
+  PassLoss loss = ValuesOf(terms);
   // One rank's that is not finite makes everybody's so: all leave out the same step.
   ranks.Average({&loss.total, &loss.weighted, &loss.balance, &loss.uncertainty, &loss.distill});
   if (!std::isfinite(loss.total)) return loss;
-  const at::Tensor share = total / options.accumulate;
+  const at::Tensor share = terms.total / options.accumulate;
   if (batch.last) ranks.AverageNext(share);
   share.backward();
   return loss;

@@ -9,6 +9,7 @@
 #define DEWEATHER_TRAINING_LEARN_H_
 
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -30,9 +31,15 @@ struct PassLoss {
   std::vector<double> crop_losses = {};  // [B], of L_ts before w_b
 };
 
-// The frozen network of options.distill.teacher, in the run's precision, on `device`; none if that is empty. What
-// LoadCheckpoint says; INVALID_ARGUMENT it has no gate for a task of `data`, or crops do not fit its patch.
-absl::StatusOr<std::optional<Network>> LoadTeacher(const TrainOptions& options,
+struct Teacher {
+  Network network;      // frozen
+  std::string version;  // of its file
+};
+
+// options.distill.teacher, in the run's precision, on `device`; none if that is empty or has no weight: then the
+// run at most starts from it. What LoadCheckpoint says; INVALID_ARGUMENT it has no gate for a task of `data`, or
+// crops do not fit its patch. Each error names the field.
+absl::StatusOr<std::optional<Teacher>> LoadTeacher(const TrainOptions& options,
                                                    at::Device device = at::kCPU);
 
 // Dropout of the router's passes is a function of (options.seed, step, index of the crop in the step).

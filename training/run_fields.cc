@@ -21,6 +21,8 @@ constexpr std::array<std::string_view, 7> kMayChange = {
 constexpr std::array<std::string_view, 3> kOfOneMachine = {"distill.teacher", "init_from",
                                                            "threads"};
 
+constexpr char kTeacherVersion[] = "distill.teacher_version";
+
 // The shortest text that reads back as the same number.
 template <typename T>
 requires std::integral<T> || std::floating_point<T> std::string Text(T value) {
@@ -117,7 +119,6 @@ Fields DescribeLater(const TrainOptions& options) {
 
 // With gates of tasks, which of them learns from what.
 void DescribeGates(const TrainOptions& options, Fields& fields) {
-  if (options.model.tasks.empty()) return;
   for (size_t i = 0; i < options.data.pairs.size(); ++i) {
     fields[absl::StrFormat("data.pairs[%d].task", i)] = Text(options.data.pairs[i].task);
   }
@@ -148,7 +149,8 @@ std::string Difference(const std::string& field, const std::string& was, const s
 
 }  // namespace
 
-std::map<std::string, std::string> DescribeRun(const TrainOptions& options) {
+std::map<std::string, std::string> DescribeRun(const TrainOptions& options,
+                                               const TeacherNote& teacher) {
   Fields fields;
   fields["name"] = Text(options.name);
   DescribeModel(options.model, fields);
@@ -166,7 +168,8 @@ std::map<std::string, std::string> DescribeRun(const TrainOptions& options) {
   fields["seed"] = Text(options.seed);
   fields["threads"] = Text(options.threads);
   fields["init_from"] = Text(options.init_from);
-  DescribeGates(options, fields);
+  if (!options.model.tasks.empty() || teacher.has_tasks) DescribeGates(options, fields);
+  if (!teacher.version.empty()) fields[kTeacherVersion] = teacher.version;
   const Fields defaults = DescribeLater({});
   for (const auto& [name, value] : DescribeLater(options)) {
     if (value != defaults.at(name)) fields[name] = value;
@@ -174,12 +177,13 @@ std::map<std::string, std::string> DescribeRun(const TrainOptions& options) {
   return fields;
 }
 
-Fields AlikeOnRanks(const TrainOptions& options, Fields run) {
+Fields AlikeOnRanks(const TrainOptions& options, const std::string& device_kind, Fields run) {
   std::erase_if(run, [](const auto& field) {
     const auto& name = field.first;
     return IsFolder(name) ||
            std::find(kOfOneMachine.begin(), kOfOneMachine.end(), name) != kOfOneMachine.end();
   });
+  run["device"] = device_kind;
   run["log_every_steps"] = Text(options.log_every_steps);
   run["checkpoint_every_steps"] = Text(options.checkpoint_every_steps);
   run["max_bad_steps"] = Text(options.max_bad_steps);
@@ -196,6 +200,7 @@ absl::StatusOr<std::vector<std::string>> CompareRuns(const Fields& before, const
   names.insert(now.begin(), now.end());
   Fields defaults = DescribeLater({});
   defaults["ranks"] = "1";
+  defaults[kTeacherVersion] = "none";
   for (const auto& [name, value] : names) {
     const std::string was = ValueIn(before, defaults, name), is = ValueIn(now, defaults, name);
     if (was == is) continue;

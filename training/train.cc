@@ -30,6 +30,7 @@
 #include "model/torch_errors.h"
 #include "training/crop_sheet.h"
 #include "training/dataset.h"
+#include "training/lead.h"
 #include "training/learn.h"
 #include "training/loader.h"
 #include "training/ranks.h"
@@ -47,9 +48,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int kSheetWorst = 2;  // pictures of a set, beside its median and its best
-
-constexpr char kBusy[] = "busy";  // what rank 0 says instead of an outcome
-constexpr absl::Duration kBusyEvery = absl::Seconds(10);
 
 // Sums between two progress lines.
 struct Window {
@@ -95,18 +93,27 @@ std::set<std::string> Truths(const std::vector<std::string>& pairs_dirs) {
   return truths;
 }
 
+// What a rank needs before it can say that it has what the others have.
+struct Opened {
+  std::optional<RunLock> lock;  // rank 0's
+  std::unique_ptr<Dataset> dataset;
+  std::optional<Teacher> teacher;
+  RunFields fields;
+};
+
 class Run {
  public:
-  Run(const TrainOptions& options, const TrainSink& sink, Dataset& dataset, RunFields fields,
-      at::Device device, Ranks& ranks)
+  Run(const TrainOptions& options, const TrainSink& sink, Opened opened, at::Device device,
+      Ranks& ranks)
       : options_(options),
         sink_(sink),
-        dataset_(dataset),
-        fields_(std::move(fields)),
+        opened_(std::move(opened)),
+        dataset_(*opened_.dataset),
         device_(device),
         ranks_(ranks) {}
 
   absl::Status Begin() {
+    DW_RETURN_IF_ERROR(CheckSets());
     if (ranks_.first()) DW_RETURN_IF_ERROR(BeginHere());
     DW_RETURN_IF_ERROR(ShareState());
     MoveTo(device_, state_);
@@ -120,7 +127,6 @@ class Run {
     // An earlier attempt may have ended between a step and what follows it.
     if (state_.step > 0 && (Over() || EvaluationDue())) DW_RETURN_IF_ERROR(Settle(false));
     if (Over()) return absl::OkStatus();
-    DW_ASSIGN_OR_RETURN(teacher_, LoadTeacher(options_, device_));
     if (state_.step == 0 && ranks_.first()) ShowCrops();
     Loader loader(options_, dataset_, state_.step, ranks_.rank(), ranks_.count());
     while (!Over()) {
@@ -148,9 +154,23 @@ class Run {
   int64_t steps() const { return state_.step; }
 
  private:
+  // Every picture that will be measured can be: tried at the start, not after hours.
+  absl::Status CheckSets() {
+    if (options_.evaluate.pairs_dirs.empty()) return absl::OkStatus();
+    const auto check = [&](const TellBusy& busy) -> absl::StatusOr<std::string> {
+      const auto go_on = [&] { return busy(), false; };
+      for (const std::string& text : options_.evaluate.pairs_dirs) {
+        DW_ASSIGN_OR_RETURN(const PairSet set, ParsePairSet(text));
+        DW_RETURN_IF_ERROR(CheckPairs(set, go_on));
+      }
+      return "";
+    };
+    return Lead(ranks_, options_.rank_timeout, check).status();
+  }
+
   absl::Status BeginHere() {
-    DW_ASSIGN_OR_RETURN(Beginning beginning,
-                        BeginOrResume(options_, fields_, [&](const auto& line) { Warn(line); }));
+    DW_ASSIGN_OR_RETURN(Beginning beginning, BeginOrResume(options_, opened_.fields,
+                                                           [&](const auto& line) { Warn(line); }));
     state_ = std::move(beginning.state);
     checkpoint_ = beginning.checkpoint;
     torn_ = beginning.torn;
@@ -164,7 +184,7 @@ class Run {
     if (ranks_.count() == 1) return absl::OkStatus();
     std::string bytes;
     if (ranks_.first()) {
-      DW_ASSIGN_OR_RETURN(bytes, SerializeState(options_.model, state_, fields_));
+      DW_ASSIGN_OR_RETURN(bytes, SerializeState(options_.model, state_, opened_.fields));
     }
     ranks_.Share(bytes);
     if (ranks_.first()) return absl::OkStatus();
@@ -172,6 +192,8 @@ class Run {
     state_ = std::move(saved.state);
     return absl::OkStatus();
   }
+
+  const Network* teacher() const { return opened_.teacher ? &opened_.teacher->network : nullptr; }
 
   bool Due(int64_t every) const { return every > 0 && state_.step % every == 0; }
   bool Over() const {
@@ -186,16 +208,10 @@ class Run {
            (Over() || Due(options_.evaluate.every_steps));
   }
 
-  // While other ranks wait for this one: it tells them that it has not gone.
   bool AskedToStop() {
-    if (ranks_.count() > 1 && absl::Now() - busy_told_ > BusyEvery()) {
-      busy_told_ = absl::Now();
-      std::string busy = kBusy;
-      ranks_.Share(busy);
-    }
+    busy_();
     return sink_.stop && sink_.stop(state_.step);
   }
-  absl::Duration BusyEvery() const { return std::min(kBusyEvery, options_.rank_timeout / 4); }
 
   // After a step. The time that it took is rank 0's on all: schedules depend on it.
   bool AnyAskedToStop() {
@@ -274,8 +290,7 @@ class Run {
       const absl::StatusOr<const Batch*> batch = Take(loader);
       if (!batch.ok()) return SaveAfter(batch.status());
       if (!bad.empty()) continue;  // its crops are lost with the step
-      const PassLoss loss =
-          LearnFrom(options_, **batch, state_, teacher_ ? &*teacher_ : nullptr, &ranks_);
+      const PassLoss loss = LearnFrom(options_, **batch, state_, teacher(), &ranks_);
       if (!std::isfinite(loss.total)) bad = absl::StrFormat("the loss is %g", loss.total);
       if (bad.empty()) window_.Add(loss, **batch);
     }
@@ -343,7 +358,7 @@ class Run {
     if (options_.uncertainty_weight > 0) {
       progress.uncertainty = over(window_.uncertainty, passes);
     }
-    if (teacher_) progress.distill = over(window_.distill, passes);
+    if (teacher()) progress.distill = over(window_.distill, passes);
     for (const auto& [task, sum] : window_.tasks) {
       progress.task_loss[dataset_.tasks()[task]] = over(sum.first, sum.second);
     }
@@ -359,29 +374,26 @@ class Run {
     if (!measure && !stopped && !Over() && !Due(options_.checkpoint_every_steps)) {
       return absl::OkStatus();
     }
-    busy_told_ = begin;
-    const absl::Status done = ranks_.first() ? SettleHere(stopped, measure) : absl::OkStatus();
-    return ranks_.count() == 1 ? done : ShareOutcome(done);
+    const auto settle = [&](const TellBusy& busy) -> absl::StatusOr<std::string> {
+      busy_ = busy;
+      DW_RETURN_IF_ERROR(SettleHere(stopped, measure));
+      return absl::StrCat(state_.evaluations.last_step, " ", state_.evaluations.stale);
+    };
+    const absl::StatusOr<std::string> outcome = Lead(ranks_, options_.rank_timeout, settle);
+    if (absl::IsCancelled(outcome.status())) return Stopped();
+    DW_RETURN_IF_ERROR(outcome.status());
+    return LearnOutcome(*outcome);
   }
 
-  // Rank 0's outcome; the others have waited for it.
-  absl::Status ShareOutcome(const absl::Status& done) {
+  // Of rank 0's evaluations what says when the run is over.
+  absl::Status LearnOutcome(const std::string& text) {
     EvaluationHistory& history = state_.evaluations;
-    std::string text = absl::StrCat(done.raw_code(), " ", history.last_step, " ", history.stale);
-    do {
-      ranks_.Share(text);
-    } while (text == kBusy);
-    if (ranks_.first()) return done;
-    const std::vector<std::string> parts = absl::StrSplit(text, ' ');
-    int code = 0;
-    if (parts.size() != 3 || !absl::SimpleAtoi(parts[0], &code) ||
-        !absl::SimpleAtoi(parts[1], &history.last_step) ||
-        !absl::SimpleAtoi(parts[2], &history.stale)) {
-      return absl::InternalError(absl::StrFormat("rank 0 says '%s'", text));
+    const std::pair<std::string, std::string> parts = absl::StrSplit(text, ' ');
+    if (absl::SimpleAtoi(parts.first, &history.last_step) &&
+        absl::SimpleAtoi(parts.second, &history.stale)) {
+      return absl::OkStatus();
     }
-    if (code == static_cast<int>(absl::StatusCode::kCancelled)) return Stopped();
-    if (code == 0) return absl::OkStatus();
-    return absl::UnavailableError(absl::StrFormat("rank 0 has ended after step %d", state_.step));
+    return absl::InternalError(absl::StrFormat("rank 0 says '%s'", text));
   }
 
   // An evaluation and a checkpoint that remembers it. An evaluation takes long: no step is at its mercy, and
@@ -408,7 +420,8 @@ class Run {
 
   // The checkpoint first: where there is none, a model is another run's (resume.cc).
   absl::Status Save() {
-    DW_ASSIGN_OR_RETURN(const std::string bytes, SerializeState(options_.model, state_, fields_));
+    DW_ASSIGN_OR_RETURN(const std::string bytes,
+                        SerializeState(options_.model, state_, opened_.fields));
     DW_RETURN_IF_ERROR(
         AddCheckpoint(options_.output_dir, state_.step, bytes, options_.keep_checkpoints, torn_));
     torn_.clear();
@@ -494,12 +507,11 @@ class Run {
 
   const TrainOptions& options_;
   const TrainSink& sink_;
+  const Opened opened_;
   Dataset& dataset_;
-  const RunFields fields_;
   const at::Device device_;
   Ranks& ranks_;
   TrainState state_;
-  std::optional<Network> teacher_;
   std::string checkpoint_;            // the last; empty: none yet
   std::vector<std::string> torn_;     // checkpoints that the next one replaces
   std::vector<Evaluation> untold_;    // the last evaluation until it is told
@@ -507,19 +519,10 @@ class Run {
   Window window_;
   int64_t skipped_pictures_ = 0;
   absl::Duration earlier_;  // spent by earlier attempts
-  absl::Time busy_told_;    // to the ranks that wait
+  TellBusy busy_;           // while the other ranks wait for this one
   const absl::Time begin_ = absl::Now();
   double rate_ = 0;
 };
-
-absl::StatusOr<PairSet> OpenSet(const std::string& text) {
-  absl::StatusOr<PairSet> set = ParsePairSet(text);
-  if (!set.ok()) {
-    return Annotate(set.status(), absl::StrFormat("evaluate.pairs_dir is '%s'", text));
-  }
-  DW_RETURN_IF_ERROR(CheckPairs(*set));
-  return set;
-}
 
 // What would fail only after hours, tried at the start.
 absl::Status CheckPlaces(const TrainOptions& options) {
@@ -528,24 +531,19 @@ absl::Status CheckPlaces(const TrainOptions& options) {
   std::remove(probe.c_str());
   std::set<std::string> names;
   for (const std::string& text : options.evaluate.pairs_dirs) {
-    DW_ASSIGN_OR_RETURN(const PairSet set, OpenSet(text));
-    const absl::Status task = FindTask(options.model.tasks, set.name).status();
-    if (!task.ok()) return Annotate(task, absl::StrFormat("evaluate.pairs_dir is '%s'", text));
-    if (names.insert(set.name).second) continue;
+    const std::string field = absl::StrFormat("evaluate.pairs_dir is '%s'", text);
+    const absl::StatusOr<PairSet> set = ParsePairSet(text);
+    if (!set.ok()) return Annotate(set.status(), field);
+    const absl::Status task = FindTask(options.model.tasks, set->name).status();
+    if (!task.ok()) return Annotate(task, field);
+    if (names.insert(set->name).second) continue;
     return absl::InvalidArgumentError(absl::StrFormat(
-        "two of evaluate.pairs_dir are named '%s': write NAME=DIR for one of them", set.name));
+        "two of evaluate.pairs_dir are named '%s': write NAME=DIR for one of them", set->name));
   }
   return absl::OkStatus();
 }
 
-// What a rank needs before it can say that it has what the others have.
-struct Opened {
-  std::optional<RunLock> lock;  // rank 0's
-  std::unique_ptr<Dataset> dataset;
-  RunFields fields;
-};
-
-absl::StatusOr<Opened> Open(const TrainOptions& options, const Ranks& ranks) {
+absl::StatusOr<Opened> Open(const TrainOptions& options, at::Device device, const Ranks& ranks) {
   Opened opened;
   if (ranks.first()) {
     DW_ASSIGN_OR_RETURN(RunLock lock, RunLock::Take(options.output_dir));
@@ -554,16 +552,22 @@ absl::StatusOr<Opened> Open(const TrainOptions& options, const Ranks& ranks) {
     DW_RETURN_IF_ERROR(CheckPlaces(options));
   }
   DW_ASSIGN_OR_RETURN(opened.dataset, Dataset::Open(options.data, options.seed));
-  opened.fields = DescribeRun(options);
+  DW_ASSIGN_OR_RETURN(opened.teacher, LoadTeacher(options, device));
+  TeacherNote note;
+  if (opened.teacher) {
+    note = {opened.teacher->version, !opened.teacher->network.config.tasks.empty()};
+  }
+  opened.fields = DescribeRun(options, note);
   opened.fields["data.pictures"] = opened.dataset->Fingerprint();
   if (ranks.count() > 1) opened.fields["ranks"] = absl::StrCat(ranks.count());
   return opened;
 }
 
-absl::StatusOr<RunFields> FieldsToAgreeOn(const TrainOptions& options,
+absl::StatusOr<RunFields> FieldsToAgreeOn(const TrainOptions& options, at::Device device,
                                           const absl::StatusOr<Opened>& opened) {
   DW_RETURN_IF_ERROR(opened.status());
-  RunFields fields = AlikeOnRanks(options, opened->fields);
+  RunFields fields =
+      AlikeOnRanks(options, c10::DeviceTypeName(device.type(), true), opened->fields);
   fields["data.tasks"] = absl::StrJoin(opened->dataset->tasks(), ",");
   return fields;
 }
@@ -571,9 +575,9 @@ absl::StatusOr<RunFields> FieldsToAgreeOn(const TrainOptions& options,
 absl::StatusOr<std::string> TrainOn(const TrainOptions& options, const TrainSink& sink,
                                     at::Device device, Ranks& ranks) {
   UseDevice(device);
-  absl::StatusOr<Opened> opened = Open(options, ranks);
-  DW_RETURN_IF_ERROR(ranks.Agree(FieldsToAgreeOn(options, opened)));
-  Run run(options, sink, *opened->dataset, std::move(opened->fields), device, ranks);
+  absl::StatusOr<Opened> opened = Open(options, device, ranks);
+  DW_RETURN_IF_ERROR(ranks.Agree(FieldsToAgreeOn(options, device, opened)));
+  Run run(options, sink, *std::move(opened), device, ranks);
   bool lost = true;
   const absl::Status done = ranks.Guard([&] { return run.steps() + 1; },
                                         [&]() -> absl::Status {

@@ -59,8 +59,9 @@ struct TrainProgress {
   double images_per_second = 0;
   double waiting_share = 0;  // of the time, in which the network waited for crops, [0,1]
   int64_t bad_steps = 0;     // skipped as their loss or gradient is not finite; of the whole run
-  int64_t skipped_pictures = 0;  // that cannot be read; since the run began or was resumed
-  absl::Duration elapsed;        // of the whole run
+  // That cannot be read; since the run began or was resumed. Each rank that meets one counts it.
+  int64_t skipped_pictures = 0;
+  absl::Duration elapsed;  // of the whole run
 };
 
 // What a run tells, all on its own thread. Members may be empty.

@@ -59,13 +59,28 @@ TEST(EvaluateTest, IdentityScoresAsItsInputAndKeepsThePictures) {
 }
 
 TEST(EvaluateTest, StopEndsItAfterThePicture) {
-  int calls = 0;
+  const std::string pairs = BrightPairs();
+  int calls = 0, last = 0;
   EvaluationOptions options = OnCpu();
-  options.stop = [&] { return ++calls == 1; };
-  const absl::Status status = Evaluate("identity", BrightPairs(), options).status();
-  EXPECT_TRUE(absl::IsCancelled(status)) << status;
-  EXPECT_EQ(status.message(), "stopped after 1 of 2 pictures");
-  EXPECT_EQ(calls, 1);
+  options.stop = [&] { return ++calls == last; };
+  const auto stopped_after = [&](int call) {
+    calls = 0;
+    last = call;
+    const absl::Status status = Evaluate("identity", pairs, options).status();
+    EXPECT_TRUE(absl::IsCancelled(status)) << status;
+    EXPECT_EQ(calls, call);
+    return std::string(status.message());
+  };
+  EXPECT_EQ(stopped_after(2), "stopped before the first picture was restored");  // two are read
+  EXPECT_EQ(stopped_after(3), "stopped after 1 of 2 pictures");
+}
+
+TEST(EvaluateTest, StopEndsAChecksReadingAfterThePicture) {
+  const PairSet set = FolderOfPairs(BrightPairs());
+  int calls = 0;
+  EXPECT_TRUE(CheckPairs(set, [&] { return ++calls == 3; }).ok());
+  EXPECT_EQ(calls, 2);
+  EXPECT_TRUE(absl::IsCancelled(CheckPairs(set, [] { return true; })));
 }
 
 TEST(EvaluateTest, ModelThatDarkensScoresBetter) {

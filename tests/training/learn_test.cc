@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <optional>
 #include <string>
@@ -199,16 +200,18 @@ TEST(LearnTest, StudentComesCloserToItsTeacher) {
   TrainOptions options = Options();
   TrainState state = BeginState(options).value();
   options.distill = {SaveTeacher(options.data.clean[0].dir, options.model), 1000};  // nearly all
-  const std::optional<Network> teacher = LoadTeacher(options).value();
-  ASSERT_TRUE(teacher.has_value());
+  const std::optional<Teacher> loaded = LoadTeacher(options).value();
+  ASSERT_TRUE(loaded.has_value());
+  EXPECT_EQ(loaded->version, LoadCheckpoint(options.distill.teacher)->version);
+  const Network* teacher = &loaded->network;
   const at::Tensor before = teacher->head_conv.weight.clone();
   const Batch batch = FirstBatch(options);
-  const double first = LearnFrom(options, batch, state, &*teacher).distill;
+  const double first = LearnFrom(options, batch, state, teacher).distill;
   for (int step = 0; step < 60; ++step) {
     ApplyGradients(options, 3e-3, state);
-    LearnFrom(options, batch, state, &*teacher);
+    LearnFrom(options, batch, state, teacher);
   }
-  EXPECT_LT(LearnFrom(options, batch, state, &*teacher).distill, first / 4);
+  EXPECT_LT(LearnFrom(options, batch, state, teacher).distill, first / 4);
   EXPECT_FALSE(teacher->head_conv.weight.requires_grad());
   EXPECT_FALSE(teacher->head_conv.weight.grad().defined());
   EXPECT_TRUE(at::equal(teacher->head_conv.weight, before));
@@ -223,6 +226,30 @@ TEST(LearnTest, LossWeightsScaleWhatIsLearnedFromTheTeacher) {
   const double plain = LearnFrom(options, batch, state, &teacher).distill;
   for (CropNote& note : batch.notes) note.loss_weight = 3;
   EXPECT_NEAR(LearnFrom(options, batch, state, &teacher).distill, 3 * plain, 1e-6);
+}
+
+// A residual one that is half brighter everywhere makes white of what is light, as it does when it serves.
+TEST(LearnTest, TeacherTeachesWhatPicturesCanHold) {
+  TrainOptions options = Options();
+  options.loss = LossKind::kL1;
+  TrainState state = BeginState(options).value();
+  Batch batch = FirstBatch(options);
+  std::fill(batch.input.begin(), batch.input.end(), 0.75f);
+  ModelConfig config = options.model;
+  config.residual = true;
+  Parameters weights = InitialParameters(config, 9);
+  weights.at("tail.conv1.bias").fill_(0.5);  // all else of the last layer is zero
+  const Network bright = BindNetwork(config, weights);
+  weights.at("tail.conv1.bias").fill_(0.25);
+  const Network white = BindNetwork(config, weights);
+  EXPECT_NEAR(LearnFrom(options, batch, state, &bright).distill,
+              LearnFrom(options, batch, state, &white).distill, 1e-6);
+}
+
+TEST(LearnTest, TeacherWithoutWeightIsNotAsked) {
+  TrainOptions options = Options();
+  options.distill = {SaveTeacher(options.data.clean[0].dir, options.model), 0};
+  EXPECT_FALSE(LoadTeacher(options).value().has_value());
 }
 
 TEST(LearnTest, TeacherWithGatesTakesThatOfTheCropsTask) {
@@ -248,7 +275,9 @@ TEST(LearnTest, TeacherThatDoesNotFitTheDataIsRefused) {
   TrainOptions options = Options();
   EXPECT_FALSE(LoadTeacher(options).value().has_value());
   options.distill.teacher = "absent.safetensors";
-  EXPECT_EQ(LoadTeacher(options).status().code(), absl::StatusCode::kNotFound);
+  const absl::Status absent = LoadTeacher(options).status();
+  EXPECT_EQ(absent.code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(absent.message()), testing::StartsWith("distill.teacher: "));
   ModelConfig config = options.model;
   config.tasks = {"snow", "haze"};
   options.distill.teacher = SaveTeacher(options.data.clean[0].dir, config);

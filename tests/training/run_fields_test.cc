@@ -129,6 +129,42 @@ TEST(RunFieldsTest, WithGatesTheTasksOfPairsShapeTheRun) {
             "data.pairs[0].task was 'rain' and is now 'snow'");
 }
 
+TEST(RunFieldsTest, WhatTheTeacherIsShapesTheRun) {
+  TrainOptions run = Options();
+  run.distill.teacher = "teacher";
+  const std::map<std::string, std::string> before = DescribeRun(run, {.version = "abc"});
+  EXPECT_EQ(CompareRuns(before, DescribeRun(run, {.version = "def"})).status().message(),
+            "distill.teacher_version was 'abc' and is now 'def'");
+  EXPECT_EQ(CompareRuns(before, DescribeRun(Options())).status().message(),
+            "distill.teacher_version was 'abc' and is now 'none'");
+  run.data.pairs[0].task = "snow";
+  EXPECT_TRUE(CompareRuns(before, DescribeRun(run, {.version = "abc"})).ok());
+  run.distill.teacher = "moved";
+  EXPECT_THAT(CompareRuns(before, DescribeRun(run, {.version = "abc"})).value(),
+              ElementsAre("distill.teacher was 'teacher' and is now 'moved'"));
+}
+
+TEST(RunFieldsTest, WithGatesOfTheTeacherTheTasksOfPairsShapeTheRun) {
+  TrainOptions run = Options();
+  run.data.pairs[0].task = "rain";
+  const auto before = DescribeRun(run, {.version = "abc", .has_tasks = true});
+  run.data.pairs[0].task = "snow";
+  EXPECT_EQ(CompareRuns(before, DescribeRun(run, {.version = "abc", .has_tasks = true}))
+                .status()
+                .message(),
+            "data.pairs[0].task was 'rain' and is now 'snow'");
+}
+
+TEST(RunFieldsTest, RanksHaveTheirPlacesAndOneKindOfDevice) {
+  TrainOptions here = Options(), there = Options();
+  there.data.clean[0].dir = there.init_from = there.distill.teacher = "elsewhere";
+  there.threads = 8;
+  const auto fields = AlikeOnRanks(here, "cpu", DescribeRun(here, {.version = "abc"}));
+  EXPECT_EQ(AlikeOnRanks(there, "cpu", DescribeRun(there, {.version = "abc"})), fields);
+  EXPECT_NE(AlikeOnRanks(there, "cpu", DescribeRun(there, {.version = "def"})), fields);
+  EXPECT_NE(AlikeOnRanks(there, "cuda", DescribeRun(there, {.version = "abc"})), fields);
+}
+
 TEST(RunFieldsTest, WhatDoesNotShapeItMayChange) {
   const auto lines = Compare([](auto& o) {
     o.output_dir = "moved";

@@ -9,7 +9,9 @@
 #include <filesystem>
 #include <limits>
 
+#include "absl/strings/str_cat.h"
 #include "model/base/file.h"
+#include "model/checkpoint.h"
 #include "model/network.h"
 #include "tests/training/tiny_run.h"
 #include "tests/training/two_ranks.h"
@@ -233,6 +235,39 @@ TEST(TrainRanksTest, RanksOfDifferentRunsAreRefused) {
   WritePictures(elsewhere, 3);
   EXPECT_THAT(refused([&](TrainOptions& other) { other.data.clean[0].dir = elsewhere; }),
               HasSubstr("data.pictures is '"));
+}
+
+TEST(TrainRanksTest, RanksOfDifferentTeachersAreRefused) {
+  const std::string folder = NewFolder();
+  TrainOptions options = TinyRun(folder);
+  for (const uint64_t seed : {8, 9}) {
+    const Parameters weights = InitialParameters(options.model, seed);
+    const std::string path = absl::StrCat(folder, "/", seed, ".safetensors");
+    ASSERT_TRUE(SaveCheckpoint(path, options.model, weights, {}).ok());
+  }
+  options.distill.teacher = folder + "/8.safetensors";
+  for (const std::string& other : {folder + "/9.safetensors", std::string()}) {
+    const std::vector<absl::Status> results =
+        TrainOnTwo(options, nullptr, [&](TrainOptions& mine) { mine.distill.teacher = other; });
+    for (const absl::Status& status : results) {
+      EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+      EXPECT_THAT(Message(status), HasSubstr("distill.teacher_version is "));
+    }
+  }
+}
+
+// To read the sets may take long: the others must have been heard before, and wait.
+TEST(TrainRanksTest, RanksAgreeBeforeTheFirstReadsItsSets) {
+  TrainOptions options = TinyRun(NewFolder());
+  options.evaluate.pairs_dirs = {"absent"};
+  std::vector<absl::Status> results = TrainOnTwo(
+      options, nullptr, [](TrainOptions& other) { other.optimizer.learning_rate = 0.5; });
+  for (const absl::Status& status : results) {
+    EXPECT_THAT(Message(status), HasSubstr("optimizer.learning_rate is '0.5' on rank 1"));
+  }
+  results = TrainOnTwo(options);
+  for (const absl::Status& status : results) EXPECT_TRUE(absl::IsNotFound(status)) << status;
+  EXPECT_THAT(Message(results[1]), HasSubstr("rank 0: cannot list folder 'absent/input'"));
 }
 
 TEST(TrainRanksTest, RankWithoutItsDataIsNamed) {

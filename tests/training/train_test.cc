@@ -51,7 +51,8 @@ std::string Content(const TrainOptions& options) {
          ReadFile(ModelPath(options.output_dir, options.name)).value();
 }
 
-// Ends a run when it has asked so many times: after each step and each picture of an evaluation.
+// Ends a run when it has asked so many times: after each step and each picture that an evaluation reads or
+// restores.
 std::function<bool(int64_t)> StopAfter(int questions) {
   return [questions](int64_t) mutable { return --questions == 0; };
 }
@@ -298,6 +299,28 @@ TEST(TrainTest, MoreStepsAndOtherPicturesMayFollowAndAreTold) {
   EXPECT_THAT(warnings, ElementsAre(HasSubstr("the pictures in the folders of data"),
                                     HasSubstr("steps was '6' and is now '8'")));
   EXPECT_EQ(LastState(options).step, 8);
+}
+
+TEST(TrainTest, TeacherMayBeMovedButNotReplaced) {
+  const std::string folder = NewFolder();
+  TrainOptions options = TinyRun(folder);
+  const std::string teacher = folder + "/teacher.safetensors";
+  const auto save = [&](const std::string& path, uint64_t seed) {
+    const Parameters weights = InitialParameters(options.model, seed);
+    ASSERT_TRUE(SaveCheckpoint(path, options.model, weights, {}).ok());
+  };
+  save(teacher, 9);
+  options.distill.teacher = teacher;
+  ASSERT_TRUE(Train(options, {}).ok());
+  options.steps = 7;
+  save(teacher, 8);
+  EXPECT_THAT(Message(Resume(options).status()), HasSubstr("distill.teacher_version was '"));
+  std::filesystem::remove(teacher);
+  EXPECT_THAT(Message(Resume(options).status()), HasSubstr("distill.teacher: "));
+  options.distill.teacher = folder + "/moved.safetensors";
+  save(options.distill.teacher, 9);
+  EXPECT_TRUE(Resume(options).ok());
+  EXPECT_EQ(LastState(options).step, 7);
 }
 
 TEST(TrainTest, MovedPicturesMayBeResumedAndAreTold) {
@@ -736,9 +759,9 @@ TEST(TrainTest, SheetsThatCannotBeWrittenAreWarnedOf) {
 TEST(TrainTest, StopWhileASheetIsDrawnEndsTheRunAndTheEvaluationStands) {
   const TrainOptions options = Measured(NewFolder());
   std::vector<std::string> notes;
-  // Asked after steps 1 to 4, two pictures, and the sheet's first.
+  // Asked after steps 1 to 4, two pictures read and restored, and the sheet's first.
   const absl::Status status =
-      Train(options, {.evaluated = Note(notes), .stop = StopAfter(7)}).status();
+      Train(options, {.evaluated = Note(notes), .stop = StopAfter(9)}).status();
   EXPECT_TRUE(absl::IsCancelled(status)) << status;
   EXPECT_THAT(notes, ElementsAre("4a", "4b"));
   EXPECT_EQ(SizeOf(options, "comparison.png"), std::pair(0, 0));
