@@ -25,10 +25,9 @@ struct RestoredTile {
   std::vector<int64_t> tokens = {};         // [L][E]
   std::vector<double> gate = {};            // [L][E]
   std::vector<double> entropy = {};         // [L]
-  std::vector<uint8_t> expert_map = {};     // [height / p][map_width], if asked for
+  std::vector<uint8_t> expert_map = {};     // [height / p][width / p], if asked for
   std::vector<float> uncertainty_map = {};  // the same of the mean over layers, if asked for
   std::vector<double> uncertainty = {};     // [L]: mean over tokens, with uncertainty_map
-  int map_width = 0;                        // width / p
 
   // Filled by the batcher.
   int64_t batch = 0;          // number of the batch it ran in
@@ -42,11 +41,11 @@ using TileDone = std::function<void(absl::StatusOr<RestoredTile>)>;
 struct Tile {
   std::shared_ptr<const Call> call;
   std::shared_ptr<const Restorer> model;      // that the request pinned; the queue only compares it
-  std::shared_ptr<BatchCost> cost = nullptr;  // of that model; null: nothing is known or learnt
+  std::shared_ptr<BatchCost> cost = nullptr;  // of such batches; null: nothing is known or learnt
   const TileSource* source = nullptr;         // valid until `done` is called
   TileRect rect;
   bool expert_map = false;
-  bool uncertainty = false;
+  bool uncertainty = false;  // takes many passes: only tiles that want it share a batch
   uint64_t key = 0;          // TileKey: what the passes of uncertainty depend on
   int task = 0;              // of the model's tasks; of a model without, 0
   TileDone done = nullptr;   // called exactly once, under no lock; must be quick

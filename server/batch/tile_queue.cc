@@ -49,7 +49,7 @@ TileQueue::Calls::iterator TileQueue::AddCall(const Tile& tile) {
   if (fresh) {
     named->second = line.callers.insert(line.callers.end(), CallerTurn{call.caller, {}});
   }
-  const Kind kind{tile.model.get(), tile.rect.width, tile.rect.height};
+  const Kind kind{tile.model.get(), tile.rect.width, tile.rect.height, tile.uncertainty};
   Calls& calls = named->second->calls;
   return calls.insert(calls.end(), CallTurn{&call, kind, named->second, {}});
 }

@@ -1,6 +1,6 @@
 // Which tiles make the next batch: policy alone.
 // Callers take turns, a tile each, and inside a caller its calls do. The model and tile size of the
-// tile whose turn it is are the batch's; it takes the largest of BatchSizes that the waiting tiles
+// tile whose turn it is are the batch's, and so is whether it wants its uncertainty; it takes the largest of BatchSizes that the waiting tiles
 // fill, or a smaller one if that spares a small call (SparesSmallCalls in the .cc).
 //
 // Bounds   in a batch nobody gives two tiles more than another who has some left: no caller more
@@ -58,14 +58,14 @@ class TileQueue {
     absl::Status status;  // why
   };
   struct Popped {
-    std::vector<Tile> batch;       // of one model, size and priority; empty: nothing to run now
+    std::vector<Tile> batch;       // of one kind and priority; empty: nothing to run now
     std::vector<Dropped> dropped;  // whose call is cancelled or too late
   };
 
   // Tiles that do not fill the largest batch wait for others up to `max_batch_delay`.
   explicit TileQueue(int max_batch, absl::Duration max_batch_delay = absl::ZeroDuration());
 
-  // REQUIRES: all tiles of a call have the same model and size.
+  // REQUIRES: all tiles of a call are of one kind.
   void Push(Tile tile, absl::Time now);
 
   // The next batch, of at most `max_size` tiles. Work-conserving: what need not wait for
@@ -89,9 +89,11 @@ class TileQueue {
     const Restorer* model = nullptr;
     int width = 0;
     int height = 0;
+    bool uncertainty = false;
     friend bool operator==(const Kind&, const Kind&) = default;
     friend bool operator<(const Kind& a, const Kind& b) {
-      return std::tie(a.model, a.width, a.height) < std::tie(b.model, b.width, b.height);
+      return std::tie(a.model, a.width, a.height, a.uncertainty) <
+             std::tie(b.model, b.width, b.height, b.uncertainty);
     }
   };
   // What waits of one kind.

@@ -230,20 +230,23 @@ absl::StatusOr<LiveModels::Loaded> LiveModels::Ready(Restorer model, int64_t byt
                                                      const std::string& path,
                                                      const WarmUpOptions& warm_up) const {
   DW_RETURN_IF_ERROR(Validate(model.spec.tile));
-  auto cost = std::make_shared<BatchCost>();
-  const absl::Status status = WarmUp(model, warm_up, *cost);
+  PinnedModel ready{.cost = std::make_shared<BatchCost>(),
+                    .map_cost = std::make_shared<BatchCost>()};
+  const absl::Status status = WarmUp(model, warm_up, *ready.cost, *ready.map_cost);
   if (IsDeviceFailure(status) && options_.on_device_failure) options_.on_device_failure(status);
   DW_RETURN_IF_ERROR(status);
-  const LiveModelInfo info = InfoOf(model.spec);
-  return Loaded{
-      {std::make_shared<const Restorer>(std::move(model)), std::move(cost), info}, bytes, path};
+  ready.info = InfoOf(model.spec);
+  ready.restorer = std::make_shared<const Restorer>(std::move(model));
+  return Loaded{std::move(ready), bytes, path};
 }
 
 LiveModelInfo LiveModels::Install(Restorer model, const Executor& executor) {
   const LiveModelInfo info = InfoOf(model.spec);
   Loaded loaded;
-  loaded.model = {std::make_shared<const Restorer>(std::move(model)), std::make_shared<BatchCost>(),
-                  info};
+  loaded.model = {.restorer = std::make_shared<const Restorer>(std::move(model)),
+                  .cost = std::make_shared<BatchCost>(),
+                  .map_cost = std::make_shared<BatchCost>(),
+                  .info = info};
   return GoLive(info.name, std::move(loaded), executor);
 }
 
@@ -370,6 +373,7 @@ absl::StatusOr<ModelStatus> LiveModels::StatusOf(const std::string& name) {
   if (const std::optional<Standing> standing = Find(name); standing.has_value()) {
     status.live = standing->info;
     status.canary_version = standing->canary;
+    status.canary_tasks = standing->canary_tasks;
     status.canary_percent = standing->canary_percent;
   }
   if (options_.store.empty()) return status;
@@ -403,9 +407,10 @@ std::optional<LiveModels::Standing> LiveModels::Find(std::string_view name) cons
   const auto found = models_.find(name);
   if (found == models_.end()) return std::nullopt;
   const Versions& versions = found->second;
-  Standing standing{Describe(versions.live).info, versions.live.path, "", 0};
+  Standing standing{.info = Describe(versions.live).info, .path = versions.live.path};
   if (versions.canary.there()) {
     standing.canary = versions.canary.version();
+    standing.canary_tasks = versions.canary.model.info.tasks;
     standing.canary_percent = versions.canary_percent;
   }
   return standing;

@@ -56,7 +56,7 @@ struct LiveModelInfo {
   std::string version;
   absl::Time live_since;
   bool is_default = false;
-  TileSpec tile;
+  TileSpec tile;   // where tokens are routed, they are multiple_px square
   int layers = 0;  // with a router
   int experts = 0;
   std::vector<int> layer_experts = {};  // [layers]: of each, at most `experts`
@@ -66,9 +66,11 @@ struct LiveModelInfo {
 };
 
 struct PinnedModel {
-  std::shared_ptr<const Restorer> restorer;
-  std::shared_ptr<BatchCost> cost;  // never null
-  LiveModelInfo info;
+  std::shared_ptr<const Restorer> restorer = {};
+  std::shared_ptr<BatchCost> cost = {};  // never null
+  std::shared_ptr<BatchCost> map_cost =
+      {};  // of batches with uncertainty, which take more; never null
+  LiveModelInfo info = {};
 };
 
 // A model that is live, or stored, or both.
@@ -77,6 +79,7 @@ struct ModelStatus {
   std::optional<LiveModelInfo> live = {};
   std::string previous_version = {};           // that a rollback goes to; empty: none
   std::string canary_version = {};             // on trial; empty: none
+  std::vector<std::string> canary_tasks = {};  // as LiveModelInfo::tasks
   double canary_percent = 0;                   // of the requests that it takes
   std::vector<VersionManifest> versions = {};  // stored, newest first
 };
@@ -208,9 +211,10 @@ class LiveModels {
   };
   // What promotions ask of a name; it pins nothing.
   struct Standing {
-    LiveModelInfo info;
-    std::string path;
-    std::string canary;  // version; empty: none
+    LiveModelInfo info = {};
+    std::string path = {};
+    std::string canary = {};  // version; empty: none
+    std::vector<std::string> canary_tasks = {};
     double canary_percent = 0;
   };
   // The version that is judged.

@@ -1,6 +1,9 @@
 // Every series of the server, as references that are passed down.
 // Series exist from the start, at zero, and no label grows with traffic: at most 300 series plus
-// 2 * layers * E and, of each version that is live or on trial, 19; a retired version's leave.
+// 2 * layers * E and, of each version that is live or on trial, 19; a retired version's leave. Those of
+// layers and experts are all models' together and stay: there are as many as of the largest layers that were
+// ever live. Counters of experts that no live model has stand still then, and a router's gauges keep what the
+// last batch that was routed gave.
 //
 // Owns     the registry and through it every series
 // Threads  thread-safe
@@ -48,9 +51,9 @@ enum class TileDrop { kDeadline, kCancelled, kFailed };
 struct BatchRouting {
   int layers = 0;
   int experts = 0;
-  std::vector<int64_t> tokens;  // [layers][experts]
-  std::vector<double> gate;     // [layers][experts]
-  std::vector<double> entropy;  // [layers]: mean over the batch's tiles
+  std::vector<int64_t> tokens = {};  // [layers][experts]
+  std::vector<double> gate = {};     // [layers][experts]
+  std::vector<double> entropy = {};  // [layers]: mean over the batch's tiles
   // [layers]: mean over those tiles that have it; empty if none has.
   std::vector<double> uncertainty = {};
 };

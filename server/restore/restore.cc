@@ -35,15 +35,15 @@ constexpr int64_t kLongPixels = 2'000'000;
 
 bool IsLong(const ImageInfo& info) { return int64_t{info.width} * info.height > kLongPixels; }
 
-absl::Status CheckLength(const char* what, const std::string& name) {
-  if (name.size() <= kMaxNameBytes) return absl::OkStatus();
+absl::Status CheckLength(const std::string& model) {
+  if (model.size() <= kMaxNameBytes) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrFormat(
-      "%s's name is %d bytes long; it must be 1 to %d", what, name.size(), kMaxNameBytes));
+      "model's name is %d bytes long; it must be 1 to %d", model.size(), kMaxNameBytes));
 }
 
 absl::Status Validate(const RestoreOptions& options) {
-  absl::Status status = CheckLength("model", options.model);
-  status.Update(CheckLength("task", options.task));
+  absl::Status status = CheckLength(options.model);
+  if (!options.task.empty()) status.Update(ValidateName("task", options.task));
   if (status.ok() && (options.quality < 0 || options.quality > 100)) {
     status = absl::InvalidArgumentError(
         absl::StrFormat("quality is %d; it must be in 1..100, or 0", options.quality));
@@ -79,7 +79,7 @@ absl::Status CheckOffered(const RestoreOptions& options, const LiveModelInfo& mo
   DW_RETURN_IF_ERROR(CheckTask(options.task, model));
   if (!options.uncertainty_map || (model.layers > 0 && !model.per_image)) return absl::OkStatus();
   const char* const why = model.layers == 0
-                              ? "is dense: it has no router whose uncertainty could be shown"
+                              ? "routes nothing: it has no router whose uncertainty could be shown"
                               : "routes whole pictures: its router is as uncertain everywhere";
   return WithReason(
       absl::FailedPreconditionError(absl::StrFormat("model '%s' %s", model.name, why)),
@@ -108,9 +108,21 @@ absl::StatusOr<ImageInfo> Inspect(const std::string& bytes, const DecodeLimits& 
   return WithReason(info.status(), too_large ? "PIXEL_LIMIT" : "INVALID_IMAGE");
 }
 
-// What a request holds at its largest, by estimate: the file, the pixels, the blender's band of
-// accumulators, taken as two rows of tiles (a narrow picture's band may span more, of fewer pixels), and
-// restored tiles that wait to be blended.
+// Side of a token in pixels; 0: none is routed.
+int TokenPx(const LiveModelInfo& model) {
+  return model.layers > 0 && !model.per_image ? model.tile.multiple_px : 0;
+}
+
+// What a request's maps hold.
+int64_t MapBytes(const RestoreOptions& options, const ImageInfo& info, int token_px) {
+  if (token_px == 0) return 0;
+  const int maps = (options.expert_map ? 1 : 0) + (options.uncertainty_map ? 1 : 0);
+  return maps * TokenMap::BytesOf(info.width, info.height, token_px);
+}
+
+// What a request holds at its largest, but for its maps, by estimate: the file, the pixels, the blender's
+// band of accumulators, taken as two rows of tiles (a narrow picture's band may span more, of fewer pixels),
+// and restored tiles that wait to be blended.
 int64_t BytesInFlight(int64_t encoded_bytes, const ImageInfo& info, const TileGrid& grid,
                       int64_t window_tiles) {
   const int64_t band_rows = std::min<int64_t>(info.height, int64_t{2} * grid.tile_height());
@@ -119,16 +131,21 @@ int64_t BytesInFlight(int64_t encoded_bytes, const ImageInfo& info, const TileGr
          (band_rows * info.width + window_pixels) * 3 * int64_t{sizeof(float)};
 }
 
+absl::Status CheckSize(const char* what, int64_t bytes, int64_t limit) {
+  if (bytes <= limit) return absl::OkStatus();
+  return WithReason(absl::ResourceExhaustedError(absl::StrFormat(
+                        "%s %d bytes; the server sends at most %d", what, bytes, limit)),
+                    "REPLY_SIZE");
+}
+
+int64_t MapBytes(const RestoreResult& result) {
+  return static_cast<int64_t>(result.expert_map_png.size() + result.uncertainty_map_png.size());
+}
+
 absl::Status CheckReply(const RestoreResult& result, const RestoreRequest& request) {
-  const auto bytes = static_cast<int64_t>(result.image.size() + result.expert_map_png.size() +
-                                          result.uncertainty_map_png.size());
-  if (bytes <= request.max_reply_bytes) {
-    return request.take_reply ? request.take_reply(bytes) : absl::OkStatus();
-  }
-  return WithReason(
-      absl::ResourceExhaustedError(absl::StrFormat(
-          "the reply has %d bytes; the server sends at most %d", bytes, request.max_reply_bytes)),
-      "REPLY_SIZE");
+  const int64_t bytes = static_cast<int64_t>(result.image.size()) + MapBytes(result);
+  DW_RETURN_IF_ERROR(CheckSize("the reply has", bytes, request.max_reply_bytes));
+  return request.take_reply ? request.take_reply(bytes) : absl::OkStatus();
 }
 
 // A model that calls its input wrong is our fault, not the caller's.
@@ -241,6 +258,8 @@ class RestorePipeline::Restoration : public std::enable_shared_from_this<Restora
   void Measure(Stage stage, absl::Time start, absl::Duration* total);
   void CountRefusal(Refusal reason);
   Admission::Demand Demand() const;
+  const std::shared_ptr<BatchCost>& Cost() const;
+  CostFit Fit() const;
 
   void PushTiles();
   Tile MakeTile(int index);
@@ -326,14 +345,26 @@ Admission::Demand RestorePipeline::Restoration::Demand() const {
   const int window_tiles = std::min(grid_->size(), parts_.options.window_tiles);
   return {.caller = request_.caller,
           .priority = request_.options.priority,
-          .bytes = BytesInFlight(encoded_bytes, info_, *grid_, window_tiles),
+          .bytes = BytesInFlight(encoded_bytes, info_, *grid_, window_tiles) +
+                   MapBytes(request_.options, info_, TokenPx(model_.info)),
           .window_tiles = window_tiles,
           .tiles = grid_->size(),
           .picture_pixels = int64_t{info_.width} * info_.height,
           .overtaken = IsLong(info_),
           .tile_pixels = int64_t{grid_->tile_width()} * grid_->tile_height(),
-          .cost = model_.cost->Fit(),
+          .cost = Fit(),
           .deadline = request_.deadline};
+}
+
+// Of batches as its tiles are in.
+const std::shared_ptr<BatchCost>& RestorePipeline::Restoration::Cost() const {
+  return request_.options.uncertainty_map ? model_.map_cost : model_.cost;
+}
+
+// A map takes at least as long as none.
+CostFit RestorePipeline::Restoration::Fit() const {
+  const CostFit fit = Cost()->Fit();
+  return fit.known() ? fit : model_.cost->Fit();
 }
 
 absl::Status RestorePipeline::Restoration::Decode() {
@@ -358,6 +389,7 @@ absl::Status RestorePipeline::Restoration::Cut() {
   result_.routing.layer_experts = model_.info.layer_experts;
   result_.routing.kept = model_.info.kept;
   result_.routing.per_image = model_.info.per_image;
+  result_.routing.unit_px = TokenPx(model_.info);
   PushTiles();
   return absl::OkStatus();
 }
@@ -378,11 +410,11 @@ absl::Status RestorePipeline::Restoration::Blend() {
 absl::Status RestorePipeline::Restoration::Encode() {
   const absl::Time start = absl::Now();
   const RestoreOptions& options = request_.options;
+  DW_RETURN_IF_ERROR(EncodeMaps());
   absl::StatusOr<std::string> bytes = EncodeImage(
       image_, {.format = options.format, .quality = options.quality, .metadata = options.metadata});
   if (!bytes.ok()) return WithReason(bytes.status(), "NOT_ENCODABLE");
   result_.image = *std::move(bytes);
-  DW_RETURN_IF_ERROR(EncodeMaps());
   DW_RETURN_IF_ERROR(CheckReply(result_, request_));
   Measure(Stage::kEncode, start, &result_.timings.encode);
   const StageTimings& timings = result_.timings;
@@ -410,8 +442,10 @@ absl::Status RestorePipeline::Restoration::EncodeMaps() {
   if (expert_map_.has_value()) {
     DW_ASSIGN_OR_RETURN(result_.expert_map_png, expert_map_->EncodePng8());
   }
-  if (!uncertainty_map_.has_value()) return absl::OkStatus();
-  DW_ASSIGN_OR_RETURN(result_.uncertainty_map_png, uncertainty_map_->EncodePng16());
+  if (uncertainty_map_.has_value()) {
+    DW_ASSIGN_OR_RETURN(result_.uncertainty_map_png, uncertainty_map_->EncodePng16());
+  }
+  DW_RETURN_IF_ERROR(CheckSize("the maps have", MapBytes(result_), request_.max_map_bytes));
   for (const std::vector<double>& layers : uncertainty_) {
     AddTo(result_.routing.uncertainty, layers);
   }
@@ -496,7 +530,7 @@ Tile RestorePipeline::Restoration::MakeTile(int index) {
   const TileRect rect = grid_->tile(index);
   return {.call = call_,
           .model = model_.restorer,
-          .cost = model_.cost,
+          .cost = Cost(),
           .source = &*source_,
           .rect = rect,
           .expert_map = options.expert_map,
@@ -549,16 +583,15 @@ void RestorePipeline::Restoration::Account(int index, const RestoredTile& tile) 
   timings.queue += tile.wait;
   timings.infer += tile.infer;
   if (std::exchange(last_batch_, tile.batch) != tile.batch) ++timings.batches;
-  if (tile.map_width > 0) AddToMaps(index, tile);
+  AddToMaps(index, tile);
 }
 
 void RestorePipeline::Restoration::AddToMaps(int index, const RestoredTile& tile) {
-  const TileRect rect = grid_->tile(index);
-  const int patch = rect.width / tile.map_width;
+  const int token_px = TokenPx(model_.info);
   const auto add = [&](std::optional<TokenMap>& map, const std::vector<float>& values) {
-    if (values.empty()) return;
-    if (!map.has_value()) map.emplace(info_.width, info_.height, patch);
-    map->Add(index, rect, values);
+    if (values.empty() || token_px == 0) return;
+    if (!map.has_value()) map.emplace(info_.width, info_.height, token_px);
+    map->Add(index, grid_->tile(index), values);
   };
   add(expert_map_, {tile.expert_map.begin(), tile.expert_map.end()});
   add(uncertainty_map_, tile.uncertainty_map);

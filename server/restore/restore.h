@@ -65,6 +65,7 @@ struct RestoreRequest {
   Reservation reservation = {};  // made while the picture arrived; given back when it is admitted
   // Largest reply, its picture and maps together; a larger one is RESOURCE_EXHAUSTED.
   int64_t max_reply_bytes = std::numeric_limits<int64_t>::max();
+  int64_t max_map_bytes = std::numeric_limits<int64_t>::max();  // the same of the maps alone
   // Asked with the reply's size before the reply counts as one; an error becomes the result instead.
   // Called on a worker, at most once. May be empty.
   std::function<absl::Status(int64_t bytes)> take_reply = {};
@@ -84,6 +85,7 @@ struct RoutingSummary {
   std::vector<int> layer_experts = {};  // [layers]: E of each
   int kept = 0;                         // K
   bool per_image = false;               // what is routed: whole images, not tokens
+  int unit_px = 0;                      // side of a token; 0: images are routed
   int64_t tiles = 0;                    // tiles the model ran on
   int64_t units = 0;                    // units (tokens, or images) routed, in each layer
   std::vector<int64_t> tokens;          // [layers][experts]: units that kept the expert
@@ -118,7 +120,8 @@ struct RestoreResult {
   // picture, its value the token's heaviest expert in the last layer. Else empty.
   std::string expert_map_png;
   // If asked for: a 16-bit grey PNG, one pixel per token of the picture, its value the router's
-  // uncertainty, averaged over layers, times 65535. The same picture, version and seed give the same.
+  // uncertainty, averaged over layers, times 65535. The same picture, task, version and seed give the same
+  // on the same device at the same precision.
   std::string uncertainty_map_png;
 };
 

@@ -36,14 +36,13 @@ at::Tensor GatherBatch(absl::Span<const Tile> tiles) {
   return input;
 }
 
-// What one tile asks for the model does for all of the batch; TakeTile gives it to who asked.
+// All tiles want their uncertainty, or none does. An expert map that one tile asks for the model makes of
+// all; TakeTile gives it to who asked.
 ForwardOptions OptionsFor(const RestorerSpec& spec, absl::Span<const Tile> tiles) {
   ForwardOptions options;
+  options.uncertainty = tiles.front().uncertainty;
   for (const Tile& tile : tiles) {
     options.expert_map = options.expert_map || tile.expert_map;
-    options.uncertainty = options.uncertainty || tile.uncertainty;
-  }
-  for (const Tile& tile : tiles) {
     if (options.uncertainty) options.keys.push_back(tile.key);
     if (!spec.tasks.empty()) options.tasks.push_back(tile.task);
   }
@@ -51,13 +50,16 @@ ForwardOptions OptionsFor(const RestorerSpec& spec, absl::Span<const Tile> tiles
 }
 
 // Every reader below relies on these shapes, types and contiguous rows.
-absl::Status CheckShapes(const RoutingSpec& routing, const at::Tensor& input,
+absl::Status CheckShapes(const RestorerSpec& spec, const at::Tensor& input,
                          const Restored& output) {
+  const RoutingSpec& routing = spec.routing;
   const auto is = [](const at::Tensor& tensor, at::ScalarType type, at::IntArrayRef sizes) {
     return tensor.defined() && tensor.scalar_type() == type && tensor.sizes() == sizes &&
            tensor.is_contiguous() && tensor.is_cpu();
   };
   const int64_t batch = input.size(0);
+  const int64_t rows = input.size(2) / spec.tile.multiple_px;
+  const int64_t columns = input.size(3) / spec.tile.multiple_px;
   bool good = is(output.tiles, at::kFloat, input.sizes());
   if (routing.layers > 0) {
     good = good && is(output.tokens, at::kLong, {batch, routing.layers, routing.experts}) &&
@@ -65,13 +67,10 @@ absl::Status CheckShapes(const RoutingSpec& routing, const at::Tensor& input,
            is(output.entropy, at::kDouble, {batch, routing.layers});
   }
   if (output.expert_map.defined()) {
-    const at::Tensor& map = output.expert_map;
-    good = good && map.dim() == 3 && is(map, at::kByte, {batch, map.size(1), map.size(2)});
+    good = good && is(output.expert_map, at::kByte, {batch, rows, columns});
   }
   if (output.uncertainty.defined()) {
-    const at::Tensor& map = output.uncertainty;
-    good = good && map.dim() == 4 &&
-           is(map, at::kFloat, {batch, routing.layers, map.size(2), map.size(3)});
+    good = good && is(output.uncertainty, at::kFloat, {batch, routing.layers, rows, columns});
   }
   return good ? absl::OkStatus()
               : absl::InternalError("the model's output has an unexpected shape or type");
@@ -94,7 +93,7 @@ absl::StatusOr<Restored> RunModel(const Restorer& model, absl::Span<const Tile> 
       return absl::InternalError("the model gave no uncertainty");
     }
     restored = Contiguous(std::move(restored));
-    DW_RETURN_IF_ERROR(CheckShapes(model.spec.routing, input, restored));
+    DW_RETURN_IF_ERROR(CheckShapes(model.spec, input, restored));
     return restored;
   });
 }
@@ -131,7 +130,6 @@ void TakeUncertainty(const at::Tensor& maps, int64_t index, RestoredTile& result
   }
   for (float& value : result.uncertainty_map) value /= static_cast<float>(layers);
   for (double& value : result.uncertainty) value /= static_cast<double>(tokens);
-  result.map_width = static_cast<int>(maps.size(3));
 }
 
 absl::StatusOr<RestoredTile> TakeTile(const Restorer& model, const Restored& restored,
@@ -147,7 +145,6 @@ absl::StatusOr<RestoredTile> TakeTile(const Restorer& model, const Restored& res
   result.entropy = Row<double>(restored.entropy, index);
   if (tile.expert_map && restored.expert_map.defined()) {
     result.expert_map = Row<uint8_t>(restored.expert_map, index);
-    result.map_width = static_cast<int>(restored.expert_map.size(2));
   }
   if (!tile.uncertainty) return result;
   TakeUncertainty(restored.uncertainty, index, result);
@@ -174,12 +171,12 @@ std::vector<double> MeanUncertainty(const Results& results) {
 // Sums the tiles that came out well; nullopt where none did or nothing is routed.
 std::optional<BatchRouting> SumRouting(const RoutingSpec& spec, const Results& results) {
   const auto cells = static_cast<size_t>(spec.layers) * static_cast<size_t>(spec.experts);
-  BatchRouting sum{spec.layers,
-                   spec.experts,
-                   std::vector<int64_t>(cells),
-                   std::vector<double>(cells),
-                   std::vector<double>(static_cast<size_t>(spec.layers)),
-                   MeanUncertainty(results)};
+  BatchRouting sum{.layers = spec.layers,
+                   .experts = spec.experts,
+                   .tokens = std::vector<int64_t>(cells),
+                   .gate = std::vector<double>(cells),
+                   .entropy = std::vector<double>(static_cast<size_t>(spec.layers)),
+                   .uncertainty = MeanUncertainty(results)};
   int good = 0;
   for (const absl::StatusOr<RestoredTile>& tile : results) {
     if (!tile.ok()) continue;

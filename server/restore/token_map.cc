@@ -18,15 +18,24 @@ int64_t Distance(const TileRect& rect, int x, int y) {
   return dx * dx + dy * dy;
 }
 
+// Cells that cover a side of the picture.
+int CellsOf(int side_px, int patch_px) { return (side_px + patch_px - 1) / patch_px; }
+
 }  // namespace
 
 TokenMap::TokenMap(int width_px, int height_px, int patch_px)
     : width_px_(width_px),
       height_px_(height_px),
       patch_px_(patch_px),
-      columns_((width_px + patch_px - 1) / patch_px),
-      rows_((height_px + patch_px - 1) / patch_px),
+      columns_(CellsOf(width_px, patch_px)),
+      rows_(CellsOf(height_px, patch_px)),
       cells_(static_cast<size_t>(columns_) * static_cast<size_t>(rows_)) {}
+
+int64_t TokenMap::BytesOf(int width_px, int height_px, int patch_px) {
+  constexpr auto kSamples = int64_t{2 * sizeof(uint16_t)};  // Encode has them twice
+  return int64_t{CellsOf(width_px, patch_px)} * CellsOf(height_px, patch_px) *
+         (int64_t{sizeof(Cell)} + kSamples);
+}
 
 int TokenMap::CentreX(int column) const {
   return std::min(column * patch_px_ + patch_px_ / 2, width_px_ - 1);

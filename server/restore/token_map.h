@@ -21,6 +21,9 @@ class TokenMap {
   // A cell is patch_px square; the last ones may reach beyond the picture.
   TokenMap(int width_px, int height_px, int patch_px);
 
+  // What one holds, with the samples that it is encoded from.
+  static int64_t BytesOf(int width_px, int height_px, int patch_px);
+
   // `values` is [rect.height / patch_px][rect.width / patch_px].
   void Add(int tile_index, const TileRect& rect, const std::vector<float>& values);
 

@@ -24,14 +24,30 @@ at::Tensor Ramps(int batch, int side) {
   return ramp.view({1, 3, side, side}).repeat({batch, 1, 1, 1});
 }
 
-// Every task in turn; its routing counts nowhere.
-absl::Status RunOnce(const Restorer& model, int batch) {
+// What one run is of.
+struct Trial {
+  int batch = 1;
+  int first_task = 0;  // of the first tile; the next has the next, and so on
+  bool uncertainty = false;
+};
+
+ForwardOptions OptionsOf(const RestorerSpec& spec, const Trial& trial) {
+  ForwardOptions options;
+  options.uncertainty = trial.uncertainty;
+  if (trial.uncertainty) options.keys.resize(static_cast<size_t>(trial.batch));
+  const auto tasks = static_cast<int>(spec.tasks.size());
+  for (int i = 0; i < trial.batch && tasks > 0; ++i) {
+    options.tasks.push_back((trial.first_task + i) % tasks);
+  }
+  return options;
+}
+
+// Its routing counts nowhere.
+absl::Status RunOnce(const Restorer& model, const Trial& trial) {
   return CatchTorch(model.spec.name, [&]() -> absl::Status {
-    const at::Tensor tiles = Ramps(batch, model.spec.tile.tile_px);
-    ForwardOptions options;
-    const auto tasks = static_cast<int>(model.spec.tasks.size());
-    for (int i = 0; i < batch && tasks > 0; ++i) options.tasks.push_back(i % tasks);
-    DW_ASSIGN_OR_RETURN(const Restored restored, model.forward(tiles, options));
+    const at::Tensor tiles = Ramps(trial.batch, model.spec.tile.tile_px);
+    DW_ASSIGN_OR_RETURN(const Restored restored,
+                        model.forward(tiles, OptionsOf(model.spec, trial)));
     if (restored.tiles.sizes() != tiles.sizes()) {
       return absl::InternalError(
           absl::StrFormat("%s changes the shape of its tiles", model.spec.name));
@@ -54,28 +70,42 @@ absl::Status RunThere(const Executor& executor, std::function<absl::Status()> ru
   }
 }
 
-absl::Status RunMeasured(const Restorer& model, int batch, const WarmUpOptions& options,
+absl::Status RunMeasured(const Restorer& model, const Trial& trial, const WarmUpOptions& options,
                          BatchCost* cost) {
   if (options.stop.stop_requested()) return absl::CancelledError("the warm-up was stopped");
   const int64_t side = model.spec.tile.tile_px;
-  return RunThere(options.executor, [&model, batch, side, cost]() -> absl::Status {
+  return RunThere(options.executor, [&model, trial, side, cost]() -> absl::Status {
     const absl::Time start = absl::Now();
-    DW_RETURN_IF_ERROR(RunOnce(model, batch));
-    if (cost != nullptr) cost->Add(batch * side * side, absl::Now() - start);
+    DW_RETURN_IF_ERROR(RunOnce(model, trial));
+    if (cost != nullptr) cost->Add(trial.batch * side * side, absl::Now() - start);
     return absl::OkStatus();
   });
 }
 
+absl::Status RunAll(const Restorer& model, const WarmUpOptions& options, BatchCost& cost,
+                    BatchCost& map_cost) {
+  if (options.batch_sizes.empty()) return absl::OkStatus();
+  const int least = options.batch_sizes.front();
+  const int most = options.batch_sizes.back();
+  DW_RETURN_IF_ERROR(RunMeasured(model, {.batch = least}, options, nullptr));
+  for (const int size : options.batch_sizes) {
+    DW_RETURN_IF_ERROR(RunMeasured(model, {.batch = size}, options, &cost));
+  }
+  const auto tasks = static_cast<int>(model.spec.tasks.size());
+  for (int task = most; task < tasks; task += most) {
+    const Trial trial{.batch = most, .first_task = task};
+    DW_RETURN_IF_ERROR(RunMeasured(model, trial, options, &cost));
+  }
+  const RoutingSpec& routing = model.spec.routing;
+  if (routing.layers == 0 || routing.unit != RoutingUnit::kToken) return absl::OkStatus();
+  return RunMeasured(model, {.batch = least, .uncertainty = true}, options, &map_cost);
+}
+
 }  // namespace
 
-absl::Status WarmUp(const Restorer& model, const WarmUpOptions& options, BatchCost& cost) {
-  absl::Status status;
-  if (!options.batch_sizes.empty()) {
-    status = RunMeasured(model, options.batch_sizes.front(), options, nullptr);
-  }
-  for (const int size : options.batch_sizes) {
-    if (status.ok()) status = RunMeasured(model, size, options, &cost);
-  }
+absl::Status WarmUp(const Restorer& model, const WarmUpOptions& options, BatchCost& cost,
+                    BatchCost& map_cost) {
+  const absl::Status status = RunAll(model, options, cost, map_cost);
   return absl::IsInternal(status) ? WithReason(status, "MODEL_FAILED") : status;
 }
 

@@ -26,8 +26,10 @@ struct WarmUpOptions {
 };
 
 // Runs the first size twice and every other once; what each took goes to `cost`, but for the very
-// first run, which is cold.
-absl::Status WarmUp(const Restorer& model, const WarmUpOptions& options, BatchCost& cost);
+// first run, which is cold. The last size runs until every task has been in it. Where tokens are routed the
+// first size runs with uncertainty too, which goes to `map_cost`.
+absl::Status WarmUp(const Restorer& model, const WarmUpOptions& options, BatchCost& cost,
+                    BatchCost& map_cost);
 
 }  // namespace deweather
 

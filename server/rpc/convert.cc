@@ -88,6 +88,7 @@ void SetRouting(const RoutingSummary& routing, v1::Routing* message) {
   message->set_unit(routing.per_image ? v1::Routing::UNIT_IMAGE : v1::Routing::UNIT_TOKEN);
   message->set_units(routing.units);
   message->set_kept(routing.kept);
+  message->set_unit_px(routing.unit_px);
   for (size_t layer = 0; layer < static_cast<size_t>(routing.layers); ++layer) {
     v1::Routing::Layer& out = *message->add_layers();
     const size_t begin = layer * static_cast<size_t>(routing.experts);

@@ -128,6 +128,7 @@ RestoreRequest LargeCall::MakeWork() {
   work.deadline = deadline();
   work.caller = caller();
   work.reservation = std::move(room_);
+  work.max_map_bytes = parts_.limits.max_send_bytes;  // the picture goes in chunks
   work.cancel = cancelled();
   work.cancel_cause = cause_;
   const std::weak_ptr<LargeCall> weak = std::static_pointer_cast<LargeCall>(shared_from_this());

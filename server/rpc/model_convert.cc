@@ -29,6 +29,7 @@ v1::Model ToMessage(const ModelStatus& status) {
   model.set_previous_version(status.previous_version);
   model.set_canary_version(status.canary_version);
   model.set_canary_percent(status.canary_percent);
+  for (const std::string& task : status.canary_tasks) model.add_canary_tasks(task);
   for (const VersionManifest& manifest : status.versions) {
     v1::Model::Version& version = *model.add_versions();
     version.set_version(manifest.version);

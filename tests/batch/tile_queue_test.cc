@@ -139,6 +139,20 @@ TEST_F(TileQueueTest, NeverMixesSizes) {
   EXPECT_THAT(IndicesOf(queue.PopBatch(At(0)).batch), ElementsAre(10));
 }
 
+TEST_F(TileQueueTest, WhoWantsNoUncertaintyIsInNoBatchWithIt) {
+  TileQueue queue(8);
+  const auto plain = MakeCall(), map = MakeCall();
+  Push(queue, plain, model_, 0, 2);
+  for (int i = 10; i < 12; ++i) {
+    Tile tile = MakeTile(map, model_, i);
+    tile.uncertainty = true;
+    queue.Push(std::move(tile), At(0));
+  }
+  Push(queue, MakeCall(), model_, 20, 2);
+  EXPECT_THAT(Pop(queue), testing::UnorderedElementsAre(0, 1, 20, 21));
+  EXPECT_THAT(Pop(queue), ElementsAre(10, 11));
+}
+
 TEST_F(TileQueueTest, RareModelIsNotStarved) {
   TileQueue queue(4);
   const auto rare = FakeModel();

@@ -83,26 +83,52 @@ absl::Status CheckOptions(const FakeModel& fake, size_t batch, const ForwardOpti
   return absl::OkStatus();
 }
 
+// In `restored` [B,_,_,_].
 void PlantNan(at::Tensor& restored, const at::Tensor& tiles) {
   for (int64_t b = 0; b < tiles.size(0); ++b) {
     if (tiles[b][0][0][0].item<float>() < 1.0f) continue;
-    restored[b][1][2][3] = std::numeric_limits<float>::quiet_NaN();
+    restored[b][0][1][0] = std::numeric_limits<float>::quiet_NaN();
   }
 }
 
 absl::StatusOr<Restored> Run(const FakeModel& fake, const at::Tensor& tiles,
                              const ForwardOptions& options) {
   if (fake.on_run) fake.on_run(static_cast<int>(tiles.size(0)));
+  if (fake.on_options) fake.on_options(options.tasks, options.uncertainty);
   const absl::Status status = CheckOptions(fake, static_cast<size_t>(tiles.size(0)), options);
   if (!status.ok()) return status;
   Restored out;
   out.tiles = tiles.mul(fake.gain);
   if (fake.nan_for_white) PlantNan(out.tiles, tiles);
+  if (std::ranges::find(options.tasks, fake.broken_task) != options.tasks.end()) {
+    out.tiles = at::full(tiles.sizes(), std::numeric_limits<float>::quiet_NaN());
+  }
   if (fake.wrong_shape) out.tiles = out.tiles.narrow(2, 1, tiles.size(2) - 1);
   if (fake.layers > 0) Route(fake, tiles, options.tasks, out);
   if (!options.expert_map) out.expert_map = at::Tensor();
-  if (options.uncertainty) out.uncertainty = Uncertainty(fake, tiles, options.keys);
+  if (options.uncertainty && !fake.no_map) {
+    out.uncertainty = Uncertainty(fake, tiles, options.keys);
+  }
+  if (fake.nan_map_for_white && options.uncertainty) PlantNan(out.uncertainty, tiles);
+  if (fake.wrong_map) out.uncertainty = out.uncertainty.narrow(2, 1, tiles.size(2) / kPatch - 1);
   return out;
+}
+
+Restorer RestorerOf(const FakeModel& fake) {
+  Restorer restorer;
+  restorer.spec = {.name = fake.name,
+                   .version = fake.version,
+                   .tile = fake.tile,
+                   .routing = {.unit = fake.per_image ? RoutingUnit::kImage : RoutingUnit::kToken,
+                               .layers = fake.layers,
+                               .experts = fake.experts,
+                               .kept = fake.kept,
+                               .experts_by_layer = fake.experts_by_layer},
+                   .tasks = fake.tasks};
+  restorer.forward = [fake](const at::Tensor& tiles, const ForwardOptions& options) {
+    return Run(fake, tiles, options);
+  };
+  return restorer;
 }
 
 }  // namespace
@@ -117,21 +143,12 @@ float FakeUncertainty(uint64_t key, int64_t layer, int64_t token) {
   return static_cast<float>(bits >> 40) / static_cast<float>(1 << 24);
 }
 
+std::shared_ptr<const Restorer> MakeFake(const FakeModel& fake) {
+  return std::make_shared<const Restorer>(RestorerOf(fake));
+}
+
 LiveModelInfo Install(LiveModels& models, const FakeModel& fake, const Executor& executor) {
-  Restorer restorer;
-  restorer.spec = {.name = fake.name,
-                   .version = fake.version,
-                   .tile = fake.tile,
-                   .routing = {.unit = fake.per_image ? RoutingUnit::kImage : RoutingUnit::kToken,
-                               .layers = fake.layers,
-                               .experts = fake.experts,
-                               .kept = fake.kept,
-                               .experts_by_layer = fake.experts_by_layer},
-                   .tasks = fake.tasks};
-  restorer.forward = [fake](const at::Tensor& tiles, const ForwardOptions& options) {
-    return Run(fake, tiles, options);
-  };
-  return models.Install(std::move(restorer), executor);
+  return models.Install(RestorerOf(fake), executor);
 }
 
 }  // namespace deweather

@@ -26,13 +26,19 @@ struct FakeModel {
   std::vector<std::string> tasks = {};  // task t of tiles shifts their experts by t
   float gain = 1.0f;                    // a restored pixel is gain times the pixel
   bool nan_for_white = false;           // a tile whose first pixel is white comes out NaN
+  bool nan_map_for_white = false;       // its uncertainty does
+  bool no_map = false;                  // gives no uncertainty, though asked for it
+  bool wrong_map = false;               // one row of tokens less
   bool wrong_shape = false;             // one row less than asked for
+  int broken_task = -1;                 // a batch with it comes out NaN
   std::function<void(int batch)> on_run = nullptr;  // before each run, on the executor; may throw
-  std::shared_ptr<void> life = nullptr;             // held as long as the model lives
+  std::function<void(const std::vector<int>& tasks, bool uncertainty)> on_options = nullptr;
+  std::shared_ptr<void> life = nullptr;  // held as long as the model lives
 };
 
 // Each 8x8 patch is a token. It keeps `kept` experts from ExpertOf(mean red) on, each with weight
 // 1/kept; its heaviest is that first one, in every layer that has so many. The router's entropy is 0.5.
+std::shared_ptr<const Restorer> MakeFake(const FakeModel& fake);
 LiveModelInfo Install(LiveModels& models, const FakeModel& fake, const Executor& executor);
 
 // Of a value in [0,1].

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "absl/time/clock.h"
+#include "server/restore/token_map.h"
 #include "tests/restore/pipeline_fixture.h"
 
 namespace deweather {
@@ -69,6 +70,51 @@ TEST_F(RestoreAdmissionTest, BatchesTeachTheCost) {
   SetUpPipeline(FakeModel{});
   EXPECT_TRUE(Restore(Png(NoiseImage(200, 200, 1))).ok());
   EXPECT_TRUE(models_.Pin("fake")->cost->Fit().known());
+}
+
+// Of a model that routes; its plain batches take next to nothing.
+TEST_F(RestoreAdmissionTest, MapsHaveACostOfTheirOwn) {
+  Gate gate;
+  SetUpPipeline({.layers = 1, .experts = 2, .kept = 1, .on_run = gate.OnRun()});
+  const PinnedModel model = *models_.Pin("fake");
+  model.cost->Add(32 * 32, absl::Microseconds(1));
+  model.map_cost->Add(32 * 32, absl::Seconds(100));
+  const Reply first = Start(Request(NoiseImage(200, 200, 1)));
+  gate.AwaitModel();
+  const auto start = [&](bool map) {
+    RestoreRequest request = Request(NoiseImage(30, 30, 1), map ? "b" : "c");
+    request.options.uncertainty_map = map;
+    request.deadline = absl::Now() + absl::Seconds(60);
+    return Start(std::move(request));
+  };
+  EXPECT_EQ(ErrorReason(start(true).Wait().status()), "DEADLINE_TOO_SHORT");
+  const Reply plain = start(false);
+  gate.Open();
+  EXPECT_TRUE(plain.Wait().ok());
+  EXPECT_TRUE(first.Wait().ok());
+}
+
+TEST_F(RestoreAdmissionTest, BatchesWithMapsTeachTheirOwnCost) {
+  SetUpPipeline({.layers = 1, .experts = 2, .kept = 1});
+  EXPECT_TRUE(Restore(Png(NoiseImage(200, 200, 1)), {.uncertainty_map = true}).ok());
+  EXPECT_TRUE(models_.Pin("fake")->map_cost->Fit().known());
+  EXPECT_FALSE(models_.Pin("fake")->cost->Fit().known());
+}
+
+TEST_F(RestoreAdmissionTest, MapsTakeRoom) {
+  Gate gate;
+  SetUpPipeline({.layers = 1, .experts = 2, .kept = 1, .on_run = gate.OnRun()});
+  const auto held = [this] { return Series("deweather_inflight_bytes"); };
+  const Reply plain = Start(Request(NoiseImage(100, 61, 1)));
+  const double without = held();
+  RestoreRequest request = Request(NoiseImage(100, 61, 1));
+  request.options.expert_map = request.options.uncertainty_map = true;
+  const Reply maps = Start(std::move(request));
+  EXPECT_EQ(held() - 2 * without, 2 * TokenMap::BytesOf(100, 61, 8));
+  EXPECT_GE(TokenMap::BytesOf(100, 61, 8), 13 * 8 * 16);
+  gate.Open();
+  EXPECT_TRUE(plain.Wait().ok());
+  EXPECT_TRUE(maps.Wait().ok());
 }
 
 TEST_F(RestoreAdmissionTest, ProgressAscendsToTheEnd) {

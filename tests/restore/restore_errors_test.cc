@@ -70,7 +70,8 @@ TEST_F(RestoreErrorsTest, OptionsOutOfRangeAreInvalid) {
        {RestoreOptions{.quality = 101}, RestoreOptions{.quality = -1},
         RestoreOptions{.strength = 1.5f}, RestoreOptions{.strength = -0.1f},
         RestoreOptions{.strength = std::numeric_limits<float>::quiet_NaN()},
-        RestoreOptions{.task = std::string(65, 'x')}}) {
+        RestoreOptions{.task = std::string(65, 'x')}, RestoreOptions{.task = "a\033[2J"},
+        RestoreOptions{.task = "a/b"}}) {
     const absl::Status status = Restore(image, options).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
     EXPECT_EQ(ErrorReason(status), "INVALID_OPTION");
@@ -88,7 +89,7 @@ TEST_F(RestoreErrorsTest, WhatNoModelOffersIsSaid) {
   const absl::Status map = Restore(image, {.uncertainty_map = true}).status();
   EXPECT_EQ(map.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(Message(map),
-            "model 'fake' is dense: it has no router whose uncertainty could be shown");
+            "model 'fake' routes nothing: it has no router whose uncertainty could be shown");
   EXPECT_EQ(ErrorReason(map), "NOT_ROUTED");
   Install(models_, {.name = "whole", .layers = 1, .experts = 2, .kept = 1, .per_image = true},
           pipeline_->executor());
@@ -327,6 +328,41 @@ TEST_F(RestoreErrorsTest, ANonFiniteTileFailsItsOwnRequest) {
   EXPECT_TRUE(first.Wait().ok());
   pipeline_.reset();
   EXPECT_EQ(bad.calls(), 1);
+}
+
+TEST_F(RestoreErrorsTest, ANonFiniteUncertaintyFailsItsOwnRequest) {
+  Gate gate;
+  SetUpPipeline(
+      {.layers = 2, .experts = 4, .kept = 1, .nan_map_for_white = true, .on_run = gate.OnRun()},
+      {.workers = 2, .max_batch = 8, .window_tiles = 16});
+  const Reply first = Start(Png(NoiseImage(16, 16, 1)));  // holds the executor
+  gate.AwaitModel();
+  const Reply bad = Start(Png(PlainImage(60, 60, 255)), {.uncertainty_map = true});
+  const Reply good = Start(Png(NoiseImage(60, 60, 4)), {.uncertainty_map = true});
+  const Reply plain = Start(Png(PlainImage(60, 60, 255)));
+  gate.Open();
+  const absl::Status status = bad.Wait().status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(ErrorReason(status), "MODEL_FAILED");
+  EXPECT_THAT(Message(status), HasSubstr("non-finite uncertainty in the tile at (0, 0)"));
+  EXPECT_FALSE(good.Wait()->uncertainty_map_png.empty());
+  EXPECT_TRUE(plain.Wait().ok());
+  EXPECT_TRUE(first.Wait().ok());
+}
+
+TEST_F(RestoreErrorsTest, AModelWithoutTheMapThatItOwesIsInternal) {
+  const std::string image = Png(NoiseImage(60, 60, 4));
+  FakeModel model{.layers = 1, .experts = 2, .kept = 1, .no_map = true};
+  SetUpPipeline(model);
+  const absl::Status none = Restore(image, {.uncertainty_map = true}).status();
+  EXPECT_EQ(none.code(), absl::StatusCode::kInternal);
+  EXPECT_THAT(Message(none), HasSubstr("gave no uncertainty"));
+  model.no_map = false;
+  model.wrong_map = true;
+  Install(models_, model, pipeline_->executor());
+  const absl::Status wrong = Restore(image, {.uncertainty_map = true}).status();
+  EXPECT_EQ(wrong.code(), absl::StatusCode::kInternal);
+  EXPECT_THAT(Message(wrong), HasSubstr("unexpected shape"));
 }
 
 TEST_F(RestoreErrorsTest, AFailedTilesRoutingCountsNowhere) {

@@ -6,8 +6,8 @@
 #include <atomic>
 #include <cmath>
 #include <cstring>
-#include <filesystem>
 #include <stdexcept>
+#include <thread>
 
 #include "model/base/random_key.h"
 #include "tests/new_folder.h"
@@ -18,8 +18,6 @@ namespace deweather {
 namespace {
 
 using testing::Each;
-using testing::HasSubstr;
-using testing::Not;
 
 constexpr int kTokens = (32 / 8) * (32 / 8);  // of a tile of FakeModel
 
@@ -48,12 +46,12 @@ class UncertaintyTest : public PipelineTest {
     EXPECT_EQ(a.image, b.image);
   }
   // Others' requests: pictures, seeds and sizes of their own, every second one without a map.
-  std::vector<Reply> StartOthers(int count, const std::string& task = "") {
+  std::vector<Reply> StartOthers(int count) {
     std::vector<Reply> replies;
     for (int i = 0; i < count; ++i) {
       const auto seed = static_cast<uint32_t>(i);
       replies.push_back(Start(Png(NoiseImage(40 + 13 * i, 60, seed)),
-                              {.seed = seed, .task = task, .uncertainty_map = i % 2 == 0}));
+                              {.seed = seed, .uncertainty_map = i % 2 == 0}));
     }
     return replies;
   }
@@ -107,13 +105,42 @@ TEST_F(UncertaintyTest, ASeedHasAMapOfItsOwn) {
 }
 
 TEST_F(UncertaintyTest, AloneAndInCompanyItIsTheSame) {
-  SetUpPipeline(Routed(), {.workers = 2, .max_batch = 8, .window_tiles = 16});
+  std::atomic<int> shared = 0;
+  RestorePipelineOptions options{.workers = 2, .max_batch = 8, .window_tiles = 16};
+  options.decorate_run = [&shared](RunBatch run) -> RunBatch {
+    return [&shared, run = std::move(run)](absl::Span<const Tile> tiles) {
+      shared += tiles.front().uncertainty && tiles.front().call != tiles.back().call ? 1 : 0;
+      return run(tiles);
+    };
+  };
+  SetUpPipeline(Routed(), options);
   const RestoreResult alone = Map(5);
   for (int repeat = 0; repeat < 20; ++repeat) {
+    const Signal open;
+    pipeline_->executor()([open] { open.Wait(); });
     const std::vector<Reply> others = StartOthers(6);
-    ExpectSame(Map(5), alone);
+    const Reply mine = Start(picture_, {.seed = 5, .uncertainty_map = true});
+    while (Series("deweather_queue_tiles") < 60) std::this_thread::yield();
+    shared = 0;
+    open.Raise();
+    ExpectSame(*mine.Wait(), alone);
     ExpectAllGood(others);
+    EXPECT_GT(shared, 0);
   }
+}
+
+TEST_F(UncertaintyTest, WhoWantsNoMapPaysForNone) {
+  std::atomic<int> mixed = 0;
+  RestorePipelineOptions options{.workers = 2, .max_batch = 8, .window_tiles = 16};
+  options.decorate_run = [&mixed](RunBatch run) -> RunBatch {
+    return [&mixed, run = std::move(run)](absl::Span<const Tile> tiles) {
+      for (const Tile& tile : tiles) mixed += tile.uncertainty != tiles.front().uncertainty ? 1 : 0;
+      return run(tiles);
+    };
+  };
+  SetUpPipeline(Routed(), options);
+  ExpectAllGood(StartOthers(8));
+  EXPECT_EQ(mixed, 0);
 }
 
 TEST_F(UncertaintyTest, WhatRunsAgainAloneKeepsItsKey) {
@@ -144,6 +171,19 @@ TEST_F(UncertaintyTest, TheReplysSizeHoldsTheMap) {
     request.image = picture_;
     request.options.uncertainty_map = true;
     request.max_reply_bytes = static_cast<int64_t>(reply_size) - missing;
+    const absl::Status status = Start(std::move(request)).Wait().status();
+    EXPECT_EQ(ErrorReason(status), missing == 0 ? "OK" : "REPLY_SIZE");
+  }
+}
+
+TEST_F(UncertaintyTest, MapsHaveALimitOfTheirOwn) {
+  SetUpPipeline(Routed());
+  const auto size = static_cast<int64_t>(Map().uncertainty_map_png.size());
+  for (const int64_t missing : {0, 1}) {
+    RestoreRequest request;
+    request.image = picture_;
+    request.options.uncertainty_map = true;
+    request.max_map_bytes = size - missing;
     const absl::Status status = Start(std::move(request)).Wait().status();
     EXPECT_EQ(ErrorReason(status), missing == 0 ? "OK" : "REPLY_SIZE");
   }
@@ -202,6 +242,7 @@ TEST(GatedCanaryTest, OptionsAreCheckedAgainstTheVersionThatIsPinned) {
   ASSERT_TRUE(models.Promote("tiny", plain, {1, 2}, pipeline.executor()).ok());
   ASSERT_TRUE(
       models.Promote("tiny", gated, {1, 2}, pipeline.executor(), {}, {.canary_percent = 50}).ok());
+  EXPECT_THAT(models.StatusOf("tiny")->canary_tasks, testing::ElementsAre("rain", "snow"));
   for (const char* const task : {"", "rain"}) {
     EXPECT_TRUE(pipeline.CheckOptions({.task = task}).ok()) << "one of the two takes it";
     int good = 0;
