@@ -4,6 +4,7 @@ import argparse
 import concurrent.futures
 import configparser
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -30,7 +31,8 @@ class Ablation:
             self.variants |= changes
         program = options.program or root / "build/release/bin/deweather-train"
         self.program = pathlib.Path(program).resolve()
-        self.out = pathlib.Path(options.out or root / "out/ablation").resolve()
+        default = f"out/ablation-{options.steps}-steps" if options.steps else "out/ablation"
+        self.out = pathlib.Path(options.out or root / default).resolve()
         self.clean = pathlib.Path(options.data or root / "../shared/data").resolve() / "train/clean"
         self.options = options
         for name in options.only:
@@ -135,17 +137,35 @@ def config_of(ablation, name, seed):
     return "\n".join(lines) + "\n"
 
 
+def teacher_of(ablation, name):
+    """The variant that it is distilled from, if it is."""
+    found = re.search(r'teacher: "([^/]+)-SEED/', ablation.variants[name])
+    return found and found[1]
+
+
+def is_finished(ablation, name, seed):
+    """Its config is kept with it: after a change of the variant nothing of it stands."""
+    finished = ablation.folder(name, seed) / "finished"
+    if not finished.exists():
+        return False
+    if finished.read_text() == config_of(ablation, name, seed):
+        return True
+    raise RuntimeError(f"'{finished.parent}' is of another configuration: remove it, or name another --out")
+
+
 def train(ablation, name, seed):
-    folder = ablation.folder(name, seed)
-    finished = folder / "finished"
-    if finished.exists():
+    if is_finished(ablation, name, seed):
         return
+    teacher = teacher_of(ablation, name)
+    if teacher and not is_finished(ablation, teacher, seed):
+        raise RuntimeError(f"its teacher {teacher}-{seed} is not finished")
+    folder = ablation.folder(name, seed)
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "config.textproto"
     config.write_text(config_of(ablation, name, seed))
     with open(folder / "errors.txt", "w") as errors:
         ablation.call("run", "--config", config, stderr=errors)
-    finished.touch()
+    (folder / "finished").write_text(config_of(ablation, name, seed))
 
 
 def keep(ablation, name, seed, figures, *arguments):
@@ -184,6 +204,14 @@ def in_turn(ablation, do, runs, jobs):
     return [run for run in runs if run in done]
 
 
+def train_all(ablation, runs, jobs):
+    """Teachers first. Those that are finished."""
+    learn = [run for run in runs if teacher_of(ablation, run[0])]
+    alone = [run for run in runs if run not in learn]
+    done = in_turn(ablation, train, alone, jobs) + in_turn(ablation, train, learn, jobs)
+    return [run for run in runs if run in done]
+
+
 def count(text):
     if int(text) < 1:
         raise ValueError
@@ -213,7 +241,7 @@ def main():
     if not options.table:
         ablation.out.mkdir(parents=True, exist_ok=True)
         make_photos(ablation)
-        trained = in_turn(ablation, train, runs, options.jobs)
+        trained = train_all(ablation, runs, options.jobs)
         judged = in_turn(ablation, evaluate, trained, options.jobs)
         if not options.no_times:
             in_turn(ablation, time_tiles, [(name, seed) for name, seed in judged if seed == 1], 1)
