@@ -128,7 +128,6 @@ int RunTraining(const std::string& config, const std::string& progress) {
   if (!place.ok()) return Fail(place.status(), kWrongUsage);
   absl::StatusOr<TrainOptions> options = LoadTrainConfig(config);
   if (!options.ok()) return Fail(options.status(), kWrongUsage);
-  options->resume = options->resume || place->restarts > 0;
   std::signal(SIGTERM, [](int) { stop_requested = 1; });
   std::signal(SIGINT, [](int) { stop_requested = 1; });
   std::signal(SIGPIPE, SIG_IGN);  // whoever watched is gone: no reason to lose hours of training

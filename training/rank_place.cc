@@ -43,9 +43,14 @@ absl::StatusOr<RankPlace> ReadRankPlace(const Variable& variable) {
   DW_ASSIGN_OR_RETURN(place.local_rank, ReadNumber(variable, "LOCAL_RANK", 0, 0, kMostRanks - 1));
   DW_ASSIGN_OR_RETURN(place.local_count,
                       ReadNumber(variable, "LOCAL_WORLD_SIZE", 1, 1, kMostRanks));
-  DW_ASSIGN_OR_RETURN(place.restarts,
-                      ReadNumber(variable, "TORCHELASTIC_RESTART_COUNT", 0, 0, 1'000'000));
-  if (place.count == 1) return place;
+  const std::string rank = ValueOf(variable, "RANK");
+  if (!rank.empty() && ValueOf(variable, "WORLD_SIZE").empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("RANK is '", rank, "' but WORLD_SIZE is not set"));
+  }
+  place.store_is_there =
+      absl::AsciiStrToLower(ValueOf(variable, "TORCHELASTIC_USE_AGENT_STORE")) == "true";
+  if (place.count == 1 && !place.store_is_there) return place;
   DW_ASSIGN_OR_RETURN(place.rank, ReadNumber(variable, "RANK", std::nullopt, 0, place.count - 1));
   place.address = ValueOf(variable, "MASTER_ADDR");
   if (place.address.empty()) {
@@ -53,8 +58,6 @@ absl::StatusOr<RankPlace> ReadRankPlace(const Variable& variable) {
         absl::StrCat("WORLD_SIZE is '", place.count, "' but MASTER_ADDR is not set"));
   }
   DW_ASSIGN_OR_RETURN(place.port, ReadNumber(variable, "MASTER_PORT", std::nullopt, 1, 65535));
-  place.store_is_there =
-      absl::AsciiStrToLower(ValueOf(variable, "TORCHELASTIC_USE_AGENT_STORE")) == "true";
   return place;
 }
 

@@ -1,6 +1,6 @@
 // Which of the processes that train one model this one is, as torchrun, Slurm or Kubernetes say it: in
-// RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT, and torchrun in LOCAL_WORLD_SIZE,
-// TORCHELASTIC_RESTART_COUNT and TORCHELASTIC_USE_AGENT_STORE.
+// RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT, and torchrun in LOCAL_WORLD_SIZE and
+// TORCHELASTIC_USE_AGENT_STORE. Its count of restarts is of no use: each machine has another.
 
 #ifndef DEWEATHER_TRAINING_RANK_PLACE_H_
 #define DEWEATHER_TRAINING_RANK_PLACE_H_
@@ -21,11 +21,11 @@ struct RankPlace {
   std::string address = {};  // of the store by which ranks find each other
   int port = 0;
   bool store_is_there = false;  // the launcher holds the store; otherwise rank 0 does
-  int restarts = 0;             // of all ranks so far
 };
 
-// `variable` is std::getenv, or a test's. Without WORLD_SIZE, or with 1, alone: RANK and the address do not
-// matter then. INVALID_ARGUMENT, naming the variable and its value.
+// `variable` is std::getenv, or a test's. Without WORLD_SIZE, or with 1, alone: the address matters only if
+// the launcher holds a store there. INVALID_ARGUMENT, naming the variable and its value; RANK without
+// WORLD_SIZE too, as each such process would train a model of its own.
 absl::StatusOr<RankPlace> ReadRankPlace(const std::function<const char*(const char*)>& variable);
 
 }  // namespace deweather

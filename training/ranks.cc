@@ -3,6 +3,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 #include <c10/util/Logging.h>
+#include <gloo/common/error.h>
 #include <netdb.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -11,92 +12,37 @@
 #include <array>
 #include <cstdlib>
 #include <cstring>
-#include <future>
 #include <optional>
-#include <thread>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
-#include <torch/csrc/distributed/c10d/TCPStore.hpp>
 #include <torch/csrc/distributed/c10d/reducer.hpp>
 #include <utility>
 #ifdef USE_C10D_NCCL
 #include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
 #endif
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
-#include "absl/time/clock.h"
 #include "model/base/status_macros.h"
 #include "model/torch_errors.h"
+#include "training/rank_store.h"
 
 namespace deweather {
 namespace {
 
 using Fields = Ranks::Fields;
-using StorePtr = c10::intrusive_ptr<c10d::Store>;
 
-constexpr absl::Duration kGrace = absl::Seconds(5);  // for ranks to say that they are still there
-constexpr int64_t kFirstBucketBytes = 1 << 20;       // soon under way
+constexpr char kBegun[] = "begun";              // rank_store.h
+constexpr int64_t kFirstBucketBytes = 1 << 20;  // soon under way
 constexpr int64_t kBucketBytes = 25 << 20;
-
-std::chrono::milliseconds Milliseconds(absl::Duration duration) {
-  return absl::ToChronoMilliseconds(duration);
-}
-
-std::string KeyOf(const char* what, int rank) { return absl::StrCat(what, "/", rank); }
-
-std::vector<std::string> KeysOf(const char* what, int count) {
-  std::vector<std::string> keys;
-  for (int rank = 0; rank < count; ++rank) keys.push_back(KeyOf(what, rank));
-  return keys;
-}
-
-// What `body` returns, or throws; nothing if it takes longer. A store whose holder is stopped never answers:
-// then the thread stays behind, with what `body` has captured.
-template <typename Body>
-auto Within(absl::Duration limit, Body body) -> std::optional<decltype(body())> {
-  auto task = std::make_shared<std::packaged_task<decltype(body())()>>(std::move(body));
-  auto result = task->get_future();
-  std::thread([task] { (*task)(); }).detach();
-  if (result.wait_for(Milliseconds(limit)) != std::future_status::ready) return std::nullopt;
-  return result.get();
-}
-
-// Which of the keys are there before the time is over.
-std::vector<bool> WaitFor(c10d::Store& store, const std::vector<std::string>& keys,
-                          absl::Duration timeout) {
-  try {
-    store.wait(keys, Milliseconds(timeout));
-    return std::vector<bool>(keys.size(), true);
-  } catch (const c10::DistError&) {
-    std::vector<bool> there;
-    for (const std::string& key : keys) there.push_back(store.check({key}));
-    return there;
-  }
-}
-
-// What Gloo or c10d says, in a line, without the place in its sources.
-std::string Reason(std::string_view text) {
-  const std::string_view line = FirstLine(text);
-  const size_t end = line.starts_with('[') ? line.find("] ") : line.npos;
-  return std::string(end == line.npos ? line : line.substr(end + 2));
-}
 
 // c10d logs, with stacks, what it then throws, and what it tries again.
 void SilenceC10d() {
   if (std::getenv("TORCH_CPP_LOG_LEVEL") == nullptr) FLAGS_caffe2_log_level = c10::GLOG_FATAL;
-}
-
-std::string NameRanks(const std::vector<bool>& which, bool value) {
-  std::vector<int> ranks;
-  for (size_t rank = 0; rank < which.size(); ++rank) {
-    if (which[rank] == value) ranks.push_back(static_cast<int>(rank));
-  }
-  if (ranks.empty()) return "no rank";
-  return absl::StrCat(ranks.size() == 1 ? "rank " : "ranks ", absl::StrJoin(ranks, ", "));
 }
 
 // The address by which this machine reaches another: on that one other ranks reach it, too. Its name's
@@ -186,10 +132,16 @@ struct NoWarnings : c10::WarningHandler {
   void process(const c10::Warning&) override {}
 };
 
+// Waiting for it, not a connection, was what failed.
+bool IsLate(const std::string& what) {
+  return absl::StrContains(what, "imed out") || absl::StrContains(what, "imeout");
+}
+
 }  // namespace
 
 struct Ranks::Group {
-  StorePtr store;
+  StorePtr launch;  // null: no launcher's
+  StorePtr store;   // null: alone
   c10::intrusive_ptr<c10d::ProcessGroupGloo> gloo;
   c10::intrusive_ptr<c10d::ProcessGroup> gradients;
   std::unique_ptr<c10d::Reducer> reducer;
@@ -203,12 +155,17 @@ Ranks::~Ranks() { Leave(absl::CancelledError("ended")); }
 absl::StatusOr<std::unique_ptr<Ranks>> Ranks::Join(const RankPlace& place, at::Device device,
                                                    absl::Duration timeout) {
   std::unique_ptr<Ranks> ranks(new Ranks(place, timeout));
-  if (place.count == 1) return ranks;
+  if (place.count == 1 && !place.store_is_there) return ranks;
+#ifndef USE_C10D_NCCL
+  if (place.count > 1 && device.is_cuda()) {
+    return absl::FailedPreconditionError(
+        "this build has no NCCL, by which ranks on GPUs talk; device: \"cpu\" needs none");
+  }
+#endif
   SilenceC10d();
-  ranks->group_ = std::make_unique<Group>();
   try {
     DW_RETURN_IF_ERROR(ranks->MeetAll());
-    ranks->Connect(device);
+    if (place.count > 1) ranks->Connect(device);
     return ranks;
   } catch (const std::exception& error) {
     return absl::UnavailableError(
@@ -217,39 +174,24 @@ absl::StatusOr<std::unique_ptr<Ranks>> Ranks::Join(const RankPlace& place, at::D
 }
 
 absl::Status Ranks::MeetAll() {
-  const std::string where = absl::StrCat(place_.address, ":", place_.port);
-  c10d::TCPStoreOptions options;
-  options.port = static_cast<uint16_t>(place_.port);
-  options.isServer = first() && !place_.store_is_there;
-  options.waitWorkers = false;
-  options.timeout = Milliseconds(timeout_);
-  try {
-    // An attempt's keys are its own: torchrun's store outlives it.
-    const std::string prefix = absl::StrFormat("deweather/%d/%d", place_.restarts, place_.count);
-    group_->store = c10::make_intrusive<c10d::PrefixStore>(
-        prefix, c10::make_intrusive<c10d::TCPStore>(place_.address, options));
-  } catch (const c10::DistError& error) {
-    const std::string line = Reason(error.what_without_backtrace());
-    if (options.isServer) {
-      return absl::FailedPreconditionError(
-          absl::StrFormat("rank 0 cannot listen at MASTER_PORT %d: %s", place_.port, line));
-    }
-    return absl::UnavailableError(
-        absl::StrFormat("nobody answers at MASTER_ADDR:MASTER_PORT %s: %s", where, line));
-  }
-  if (group_->store->add(KeyOf("came", rank()), 1) > 1) {
-    return absl::FailedPreconditionError(absl::StrFormat(
-        "another process is rank %d already at MASTER_ADDR:MASTER_PORT %s", rank(), where));
-  }
-  const std::vector<bool> came = WaitFor(*group_->store, KeysOf("came", count()), timeout_);
-  if (std::find(came.begin(), came.end(), false) == came.end()) return absl::OkStatus();
-  return absl::UnavailableError(absl::StrFormat(
-      "of %d ranks %s came to %s within %s, %s did not", count(), NameRanks(came, true), where,
-      absl::FormatDuration(timeout_), NameRanks(came, false)));
+  DW_ASSIGN_OR_RETURN(const Meeting meeting, Meet(place_, timeout_));
+  group_ = std::make_unique<Group>();
+  group_->store = meeting.attempt;
+  if (!place_.store_is_there) return absl::OkStatus();
+  group_->launch = meeting.launch;
+  if (meeting.launch->check({kBegun})) begun_ = meeting.launch->get_to_str(kBegun);
+  return absl::OkStatus();
+}
+
+bool Ranks::HasBegun(const std::string& output_dir) const { return begun_ == output_dir; }
+
+void Ranks::TellBegun(const std::string& output_dir) {
+  if (group_ != nullptr && group_->launch != nullptr) group_->launch->set(kBegun, output_dir);
 }
 
 void Ranks::Connect(at::Device device) {
-  const auto options = c10d::ProcessGroupGloo::Options::create(Milliseconds(timeout_));
+  const auto options =
+      c10d::ProcessGroupGloo::Options::create(absl::ToChronoMilliseconds(timeout_));
   options->devices = {GlooDevice(place_)};
   const auto own = [&](const char* name) {
     return c10::make_intrusive<c10d::PrefixStore>(name, group_->store);
@@ -261,14 +203,11 @@ void Ranks::Connect(at::Device device) {
   if (!device.is_cuda()) return;
 #ifdef USE_C10D_NCCL
   const auto nccl = c10d::ProcessGroupNCCL::Options::create();
-  nccl->timeout = Milliseconds(timeout_);
+  nccl->timeout = absl::ToChronoMilliseconds(timeout_);
   group_->gradients->setBackend(
       at::kCUDA, c10d::ProcessGroup::NCCL,
       c10::make_intrusive<c10d::ProcessGroupNCCL>(own("nccl"), rank(), count(), nccl));
   group_->gradients->setDefaultBackend(c10d::ProcessGroup::NCCL);
-#else
-  throw std::runtime_error(
-      "this build has no NCCL, by which ranks on GPUs talk; device: \"cpu\" needs none");
 #endif
 }
 
@@ -345,67 +284,89 @@ void Ranks::AverageNext(const at::Tensor& loss) {
   group_->reducer->prepare_for_backward({loss});
 }
 
-absl::Status Ranks::Guard(const std::function<int64_t()>& step,
+absl::Status Ranks::Guard(const std::function<std::string()>& doing,
                           const std::function<absl::Status()>& work) {
   if (count() == 1) return work();
   try {
     return work();
   } catch (const c10::DistError& error) {
-    return Lost(step(), Reason(error.what_without_backtrace()));
-  } catch (const c10::Error&) {
-    throw;                                     // our own
-  } catch (const std::runtime_error& error) {  // Gloo's
-    return Lost(step(), Reason(error.what()));
+    return Lost(doing(), Reason(error.what_without_backtrace()));
+  } catch (const gloo::Exception& error) {
+    return Lost(doing(), Reason(error.what()));
   }
 }
 
-absl::Status Ranks::Lost(int64_t step, const std::string& what) {
-  told_ = true;
-  struct Answers {
-    std::vector<bool> there;
-    std::vector<std::string> reasons;
-  };
-  const auto ask = [store = group_->store, place = place_]() -> absl::StatusOr<Answers> {
+// What the others answer when one asks who is there.
+struct Ranks::Answers {
+  std::vector<bool> there = {};
+  std::vector<std::string> reasons = {};  // of those who ended
+  bool late = false;  // somebody waited in vain: what others see is the end of that
+};
+
+absl::StatusOr<Ranks::Answers> Ranks::AskAll(bool late) const {
+  const auto ask = [late, store = group_->store, place = place_]() -> absl::StatusOr<Answers> {
     return CatchTorch("", [&]() -> absl::StatusOr<Answers> {
+      if (late) store->set("late", "");
       store->set(KeyOf("end", place.rank), "");
       const std::vector<std::string> keys = KeysOf("end", place.count);
-      Answers answers{WaitFor(*store, keys, kGrace), {}};
+      Answers answers{WaitFor(*store, keys, kGrace)};
       for (size_t rank = 0; rank < keys.size(); ++rank) {
         const std::string reason = answers.there[rank] ? store->get_to_str(keys[rank]) : "";
-        if (!reason.empty())
-          answers.reasons.push_back(absl::StrFormat("rank %d: %s", rank, reason));
+        if (reason.empty()) continue;
+        answers.reasons.push_back(absl::StrFormat("rank %d: %s", rank, reason));
       }
+      answers.late = store->check({"late"});
       return answers;
     });
   };
   const auto answers = Within(2 * kGrace, ask);
-  const std::string where = absl::StrFormat("in step %d", step);
-  if (!answers || !answers->ok()) {
+  return answers ? *answers : absl::UnavailableError("no answer");
+}
+
+absl::Status Ranks::Lost(const std::string& doing, const std::string& what) {
+  told_ = true;
+  const absl::StatusOr<Answers> answers = AskAll(IsLate(what));
+  if (!answers.ok()) {
     return absl::UnavailableError(absl::StrFormat(
-        "%s does not answer %s: %s",
-        place_.store_is_there ? "the launcher's store" : "rank 0, which holds the store,", where,
+        "%s does not answer in %s: %s",
+        place_.store_is_there ? "the launcher's store" : "rank 0, which holds the store,", doing,
         what));
   }
-  const auto& [there, reasons] = **answers;
-  if (!reasons.empty()) {
-    return absl::UnavailableError(
-        absl::StrFormat("other ranks ended %s: %s", where, absl::StrJoin(reasons, "; ")));
+  lost_ = static_cast<int>(std::count(answers->there.begin(), answers->there.end(), false));
+  if (!answers->reasons.empty()) {
+    return absl::UnavailableError(absl::StrFormat("other ranks ended in %s: %s", doing,
+                                                  absl::StrJoin(answers->reasons, "; ")));
   }
-  return absl::UnavailableError(
-      absl::StrFormat("%s did not reach the end of step %d; rank_timeout is %s (%s)",
-                      NameRanks(there, false), step, absl::FormatDuration(timeout_), what));
+  return absl::UnavailableError(absl::StrFormat(
+      "%s (%s)", Describe(doing, NameRanks(answers->there, false), answers->late), what));
+}
+
+// Why nobody goes on, where `missing` do not answer.
+std::string Ranks::Describe(const std::string& doing, const std::string& missing, bool late) const {
+  const std::string limit = absl::FormatDuration(timeout_);
+  if (lost_ > 0 && late) {
+    return absl::StrFormat("%s did not reach the end of %s; rank_timeout is %s", missing, doing,
+                           limit);
+  }
+  if (lost_ > 0) return absl::StrFormat("%s went away in %s", missing, doing);
+  if (late) {
+    return absl::StrFormat("all ranks are there, but %s took longer than rank_timeout, %s", doing,
+                           limit);
+  }
+  return absl::StrFormat("all ranks are there, but not the connections between them, in %s", doing);
 }
 
 void Ranks::Leave(const absl::Status& reason) {
   if (group_ == nullptr) return;
   if (group_->store != nullptr) {
-    const auto farewell = [store = group_->store, place = place_,
+    const auto farewell = [store = group_->store, place = place_, lost = lost_,
                            text = reason.ok() || told_ ? "" : std::string(reason.message())] {
       try {
         if (!text.empty()) store->set(KeyOf("end", place.rank), text);
-        if (store->add("left", 1) == place.count) store->set("all left", "");
-        if (place.rank == 0 && !place.store_is_there)
-          store->wait({"all left"}, Milliseconds(kGrace));
+        store->set(KeyOf("left", static_cast<int>(store->add("leaving", 1))), "");
+        if (place.rank == 0 && !place.store_is_there) {
+          WaitFor(*store, {KeyOf("left", place.count - lost)}, kGrace);
+        }
       } catch (const std::exception&) {  // there is nobody left to tell
       }
       return true;

@@ -36,8 +36,7 @@ class Ranks {
   Ranks();
 
   // Waits up to `timeout` until all are there; nothing later waits longer for another rank.
-  // FAILED_PRECONDITION rank 0 cannot listen at the port, or another process is this rank already;
-  // UNAVAILABLE some have not come, named.
+  // FAILED_PRECONDITION a GPU, and no NCCL in this build; else as Meet (training/rank_store.h).
   static absl::StatusOr<std::unique_ptr<Ranks>> Join(const RankPlace& place, at::Device device,
                                                      absl::Duration timeout);
   // A rank that ends tells the others why; rank 0 keeps its store for them, but not for long.
@@ -49,6 +48,11 @@ class Ranks {
   int rank() const { return place_.rank; }
   int count() const { return place_.count; }
   bool first() const { return place_.rank == 0; }  // that writes and decides
+
+  // Whether an earlier attempt of this launch has told that it began the run of that folder. Only the
+  // launcher's store remembers: without one, no.
+  bool HasBegun(const std::string& output_dir) const;
+  void TellBegun(const std::string& output_dir);
 
   // What all must have alike before they begin. The error of whichever rank has one, by its number;
   // INVALID_ARGUMENT a field differs from rank 0's: rank, field and both values.
@@ -72,8 +76,8 @@ class Ranks {
   void AverageNext(const at::Tensor& loss);
 
   // What `work` returns. If it throws as other ranks are gone or do not come: UNAVAILABLE, which names them
-  // and the step; what else it throws goes on. `step` says, when it is asked, which is being made.
-  absl::Status Guard(const std::function<int64_t()>& step,
+  // and what was being done, as `doing` says when it is asked; what else it throws goes on.
+  absl::Status Guard(const std::function<std::string()>& doing,
                      const std::function<absl::Status()>& work);
 
   // Why this rank ends, for the others to tell. Once.
@@ -81,16 +85,21 @@ class Ranks {
 
  private:
   struct Group;
+  struct Answers;
 
   Ranks(RankPlace place, absl::Duration timeout);
   absl::Status MeetAll();
   void Connect(at::Device device);
-  absl::Status Lost(int64_t step, const std::string& what);
+  absl::StatusOr<Answers> AskAll(bool late) const;
+  absl::Status Lost(const std::string& doing, const std::string& what);
+  std::string Describe(const std::string& doing, const std::string& missing, bool late) const;
 
   const RankPlace place_;
   const absl::Duration timeout_;
   std::unique_ptr<Group> group_;  // null: alone, or it has left
+  std::string begun_;             // output_dir, as an earlier attempt has told
   bool told_ = false;             // the others know how this rank ends
+  int lost_ = 0;                  // ranks that did not answer
 };
 
 }  // namespace deweather

@@ -151,7 +151,11 @@ class Run {
                                             : BestPath();
   }
 
-  int64_t steps() const { return state_.step; }
+  // What is under way, for an error.
+  std::string Doing() const {
+    return settling_ ? absl::StrCat("the evaluation and checkpoint after step ", state_.step)
+                     : absl::StrCat("step ", state_.step + 1);
+  }
 
  private:
   // Every picture that will be measured can be: tried at the start, not after hours.
@@ -171,6 +175,7 @@ class Run {
   absl::Status BeginHere() {
     DW_ASSIGN_OR_RETURN(Beginning beginning, BeginOrResume(options_, opened_.fields,
                                                            [&](const auto& line) { Warn(line); }));
+    ranks_.TellBegun(options_.output_dir);
     state_ = std::move(beginning.state);
     checkpoint_ = beginning.checkpoint;
     torn_ = beginning.torn;
@@ -379,7 +384,9 @@ class Run {
       DW_RETURN_IF_ERROR(SettleHere(stopped, measure));
       return absl::StrCat(state_.evaluations.last_step, " ", state_.evaluations.stale);
     };
+    settling_ = true;
     const absl::StatusOr<std::string> outcome = Lead(ranks_, options_.rank_timeout, settle);
+    settling_ = false;
     if (absl::IsCancelled(outcome.status())) return Stopped();
     DW_RETURN_IF_ERROR(outcome.status());
     return LearnOutcome(*outcome);
@@ -520,6 +527,7 @@ class Run {
   int64_t skipped_pictures_ = 0;
   absl::Duration earlier_;  // spent by earlier attempts
   TellBusy busy_;           // while the other ranks wait for this one
+  bool settling_ = false;   // what follows a step, not a step
   const absl::Time begin_ = absl::Now();
   double rate_ = 0;
 };
@@ -579,7 +587,7 @@ absl::StatusOr<std::string> TrainOn(const TrainOptions& options, const TrainSink
   DW_RETURN_IF_ERROR(ranks.Agree(FieldsToAgreeOn(options, device, opened)));
   Run run(options, sink, *std::move(opened), device, ranks);
   bool lost = true;
-  const absl::Status done = ranks.Guard([&] { return run.steps() + 1; },
+  const absl::Status done = ranks.Guard([&] { return run.Doing(); },
                                         [&]() -> absl::Status {
                                           const absl::Status begun = run.Begin();
                                           const absl::Status gone = begun.ok() ? run.Go() : begun;
@@ -604,6 +612,7 @@ absl::StatusOr<std::string> Train(const TrainOptions& given, const TrainSink& si
   DW_ASSIGN_OR_RETURN(const at::Device device, ResolveDevice(options.device, place.local_rank));
   DW_ASSIGN_OR_RETURN(const std::unique_ptr<Ranks> ranks,
                       Ranks::Join(place, device, options.rank_timeout));
+  options.resume = options.resume || ranks->HasBegun(options.output_dir);
   at::set_num_threads(options.threads);
   const absl::StatusOr<std::string> model =
       CatchTorch("training failed", [&] { return TrainOn(options, sink, device, *ranks); });

@@ -86,6 +86,7 @@ struct TrainSink {
 // With `resume`, max_time, steps, threads, the pictures, their folders and init_from may have changed
 // (run_fields.h), and a warning says so.
 // `place`: this process's among the ranks of the run; all of them call Train with the same options.
+// Another attempt of a launch that has begun the run goes on, `resume` or not (Ranks::HasBegun).
 absl::StatusOr<std::string> Train(const TrainOptions& options, const TrainSink& sink,
                                   const RankPlace& place = {});
 

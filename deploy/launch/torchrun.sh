@@ -6,7 +6,8 @@
 #   NODES   machines (default: 1)
 #   HEAD    HOST:PORT of the first of them, the same on all; with one machine a free port is found
 #   RANKS   processes on this machine (default: gpu, one for each of its GPUs; on CPUs a number)
-#   RESTARTS  how often a run that lost a rank begins again at its last checkpoint (default: 3)
+#   RESTARTS  how often a run that failed begins again at its last checkpoint (default: 3); also one whose CONFIG
+#             is wrong, as torchrun asks for no reason. What was in output_dir before needs `resume: true`
 #
 # torchrun comes with PyTorch for Python; deweather-train must be in PATH. CONFIG and the folders that it names
 # must be there on every machine; output_dir must be one that they share, as torchrun decides who is rank 0.

@@ -48,12 +48,17 @@ class LaunchTest(unittest.TestCase):
         """Two tasks of a job, started by a stand-in for srun."""
         self.fake("scontrol", 'case $1 in show) printf "node1\\nnode2\\n" ;; requeue) echo "requeued $2" ;; esac')
         self.fake("srun", 'for i in 0 1; do SLURM_PROCID=$i SLURM_LOCALID=$i SLURM_NTASKS=2 "${@:2}" || exit; done')
-        self.fake("deweather-train", 'echo "$RANK $WORLD_SIZE $LOCAL_RANK $MASTER_ADDR $MASTER_PORT $*"; exit $STATUS')
-        job = {"SLURM_JOB_ID": "31234", "SLURM_JOB_NODELIST": "node[1-2]"}
+        self.fake("deweather-train", 'echo "$RANK $WORLD_SIZE $LOCAL_RANK/${LOCAL_WORLD_SIZE:-} $MASTER_ADDR $MASTER_PORT $*"; exit $STATUS')
+        self.fake("nproc", "echo 16")
+        job = {"SLURM_JOB_ID": "31234", "SLURM_JOB_NODELIST": "node[1-2]", "SLURM_NTASKS_PER_NODE": "2",
+               "SLURM_CPUS_PER_TASK": "8"}
         done = self.run_script("train.sbatch", "/c.textproto", STATUS="0", **job)
         run = "node1 31234 run --config /c.textproto --progress lines"
-        self.assertEqual(done.stdout, f"0 2 0 {run}\n1 2 1 {run}\n", done.stderr)
+        self.assertEqual(done.stdout, f"0 2 0/2 {run}\n1 2 1/2 {run}\n", done.stderr)
         self.assertEqual(done.returncode, 0)
+        self.fake("nproc", "echo 8")  # of its own
+        bound = self.run_script("train.sbatch", "/c.textproto", STATUS="0", **job)
+        self.assertEqual(bound.stdout, f"0 2 0/ {run}\n1 2 1/ {run}\n", bound.stderr)
         stopped = self.run_script("train.sbatch", "/c.textproto", STATUS="3", **job)
         self.assertIn("requeued 31234", stopped.stdout)
         self.assertEqual(stopped.returncode, 3)

@@ -11,7 +11,14 @@
 #include <cmath>
 #include <cstdio>
 #include <limits>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
+#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "tests/training/two_ranks.h"
 
@@ -28,6 +35,35 @@ std::unique_ptr<Ranks> Join(const RankPlace& place, absl::Duration timeout = kLo
   EXPECT_TRUE(ranks.ok()) << ranks.status();
   return *std::move(ranks);
 }
+
+std::string Message(const absl::Status& status) { return std::string(status.message()); }
+
+// As torchrun's agent: its store outlives attempts.
+class Launcher {
+ public:
+  RankPlace Place(int rank, int count) const {
+    return {rank, count, rank, count, "127.0.0.1", store_->getPort(), true};
+  }
+  // Each rank of one attempt.
+  void Attempt(int count, const std::function<void(const RankPlace&)>& body) const {
+    std::vector<std::thread> threads;
+    for (int rank = 0; rank < count; ++rank) {
+      threads.emplace_back([=, this] { body(Place(rank, count)); });
+    }
+    for (std::thread& thread : threads) thread.join();
+  }
+
+ private:
+  static c10d::TCPStoreOptions Options() {
+    c10d::TCPStoreOptions options;
+    options.port = 0;
+    options.isServer = true;
+    options.waitWorkers = false;
+    return options;
+  }
+  const c10::intrusive_ptr<c10d::TCPStore> store_ =
+      c10::make_intrusive<c10d::TCPStore>("127.0.0.1", Options());
+};
 
 double Value(const at::Tensor& tensor) { return tensor.item<double>(); }
 
@@ -65,7 +101,7 @@ TEST(RanksTest, AloneChangesNothing) {
   EXPECT_EQ(value, 3);
   EXPECT_EQ(Value(alone.Sum(at::full({}, 5.0))), 5);
   EXPECT_EQ(alone.Agree(absl::NotFoundError("mine")).message(), "mine");
-  EXPECT_TRUE(alone.Guard([] { return 0; }, [] { return absl::OkStatus(); }).ok());
+  EXPECT_TRUE(alone.Guard([] { return ""; }, [] { return absl::OkStatus(); }).ok());
 }
 
 // --- gradients ---
@@ -166,7 +202,80 @@ TEST(RanksTest, OneThatCannotBeginEndsAll) {
   });
 }
 
+// --- attempts ---
+
+TEST(RanksTest, RanksOfALaterAttemptIgnoreTheEarlier) {
+  const Launcher launcher;
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    launcher.Attempt(2, [](const RankPlace& place) {
+      const auto ranks = Join(place);
+      EXPECT_EQ(Value(ranks->Sum(at::full({}, 1.0))), 2);
+    });
+  }
+}
+
+// One that is early finds the attempt before its own, where its rank was another process's, or nobody's yet.
+TEST(RanksTest, RankThatIsEarlyWaitsForTheNextAttempt) {
+  for (const bool came : {true, false}) {
+    const Launcher launcher;
+    if (came) {
+      launcher.Attempt(2, [](const RankPlace& place) { Join(place); });
+    } else {
+      const absl::Status alone =
+          Ranks::Join(launcher.Place(0, 2), at::kCPU, absl::Milliseconds(100)).status();
+      EXPECT_TRUE(absl::IsUnavailable(alone)) << alone;
+    }
+    std::thread early([&] { EXPECT_EQ(Join(launcher.Place(1, 2))->count(), 2); });
+    absl::SleepFor(absl::Milliseconds(200));  // whoever of the two is first, both come together
+    EXPECT_EQ(Join(launcher.Place(0, 2))->count(), 2);
+    early.join();
+  }
+}
+
+// As a container that is started again in its place, while rank 0's has not ended yet.
+TEST(RanksTest, RankThatCameToAStoreThatEndsMeetsTheNext) {
+  const int port = FreePort();
+  const auto place = [&](int rank) { return RankPlace{rank, 2, rank, 2, "127.0.0.1", port}; };
+  absl::Notification joined;
+  std::thread lost([&] {
+    Join(place(1));
+    joined.Notify();
+    EXPECT_EQ(Value(Join(place(1))->Sum(at::full({}, 1.0))), 2);
+  });
+  auto first = Join(place(0));
+  joined.WaitForNotification();
+  first = nullptr;
+  EXPECT_EQ(Value(Join(place(0))->Sum(at::full({}, 1.0))), 2);
+  lost.join();
+}
+
+TEST(RanksTest, RanksOfALaunchRememberWhatTheyBegan) {
+  const Launcher launcher, other;
+  for (const int count : {1, 2}) {
+    launcher.Attempt(count, [&](const RankPlace& place) {
+      const auto ranks = Join(place);
+      EXPECT_EQ(ranks->HasBegun("/a"), count == 2);
+      EXPECT_FALSE(ranks->HasBegun("/b"));
+      if (place.rank == 0) ranks->TellBegun("/a");
+    });
+  }
+  other.Attempt(1, [](const RankPlace& place) { EXPECT_FALSE(Join(place)->HasBegun("/a")); });
+  RunRanks(2, [](const RankPlace& place) {  // nothing outlives rank 0's own store
+    const auto ranks = Join(place);
+    ranks->TellBegun("/a");
+    EXPECT_FALSE(ranks->HasBegun("/a"));
+  });
+}
+
 // --- ranks that do not come, and that go ---
+
+absl::Status SumForever(Ranks& ranks) {
+  return ranks.Guard([] { return "step 7"; },
+                     [&] {
+                       while (true) ranks.Sum(at::full({}, 1.0));
+                       return absl::OkStatus();
+                     });
+}
 
 TEST(RanksTest, RanksThatDoNotComeAreNamed) {
   const RankPlace place = {0, 3, 0, 1, "127.0.0.1", FreePort()};
@@ -199,22 +308,40 @@ TEST(RanksTest, PortThatIsTakenIsNamed) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("MASTER_PORT " + std::to_string(port)));
 }
 
-TEST(RanksTest, TwoOfOneRankAreRefused) {
-  std::atomic<int> refused = 0;
-  RunRanks(3, [&](RankPlace place) {
-    if (place.rank == 2) place.rank = 1;
-    const absl::Status status = Ranks::Join(place, at::kCPU, absl::Seconds(2)).status();
-    refused += absl::IsFailedPrecondition(status);
+// A second rank 1 waits for another attempt, and does nothing to the one that goes on.
+TEST(RanksTest, StrayRankIsRefused) {
+  RunRanks(3, [](const RankPlace& place) {
+    const auto ranks = Join(place);
+    ranks->Sum(at::full({}, 1.0));  // all are there
+    if (place.rank != 1) {
+      const absl::Status status = SumForever(*ranks);
+      EXPECT_THAT(Message(status), HasSubstr("rank 1: of its own accord"));
+      ranks->Leave(status);
+      return;
+    }
+    const absl::Status stray = Ranks::Join(place, at::kCPU, absl::Seconds(2)).status();
+    EXPECT_TRUE(absl::IsFailedPrecondition(stray)) << stray;
+    EXPECT_THAT(Message(stray), HasSubstr("another process is rank 1 already"));
+    ranks->Leave(absl::CancelledError("of its own accord"));
   });
-  EXPECT_EQ(refused, 1);
 }
 
-absl::Status SumForever(Ranks& ranks) {
-  return ranks.Guard([] { return 7; },
-                     [&] {
-                       while (true) ranks.Sum(at::full({}, 1.0));
-                       return absl::OkStatus();
-                     });
+TEST(RanksTest, AddressWithoutMeaningIsNamed) {
+  for (const int rank : {0, 1}) {
+    const RankPlace place = {rank, 2, 0, 1, "[::1]", FreePort()};
+    const absl::Status status = Ranks::Join(place, at::kCPU, absl::Milliseconds(100)).status();
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+    EXPECT_THAT(Message(status), HasSubstr("MASTER_ADDR '[::1]' cannot be resolved"));
+  }
+}
+
+TEST(RanksTest, RanksOnGpusNeedNccl) {
+  const RankPlace place = {1, 2, 0, 1, "127.0.0.1", FreePort()};
+  const absl::Status status =
+      Ranks::Join(place, at::Device(at::kCUDA, 0), absl::Milliseconds(100)).status();
+  if (absl::IsUnavailable(status)) GTEST_SKIP() << "a build with NCCL";
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+  EXPECT_THAT(Message(status), HasSubstr("no NCCL"));
 }
 
 TEST(RanksTest, RankThatEndsSaysWhy) {
@@ -236,27 +363,53 @@ TEST(RanksTest, RankThatEndsSaysWhy) {
 TEST(RanksTest, RankThatHangsIsNamed) {
   std::atomic<int> others = 2;
   RunRanks(3, [&](const RankPlace& place) {
-    const auto ranks = Join(place, absl::Seconds(2));
+    const auto ranks = Join(place, absl::Seconds(4));
     if (place.rank == 1) {
       while (others > 0) absl::SleepFor(absl::Milliseconds(10));  // it does nothing
       return;
     }
     const absl::Status status = SumForever(*ranks);
-    EXPECT_TRUE(absl::IsUnavailable(status)) << status;
-    EXPECT_THAT(std::string(status.message()),
-                HasSubstr("rank 1 did not reach the end of step 7; rank_timeout is 2s"));
     --others;
+    EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+    EXPECT_THAT(Message(status),
+                HasSubstr("rank 1 did not reach the end of step 7; rank_timeout is 4s"));
   });
 }
 
+// Both are there, and say so, but one comes later than rank_timeout.
+TEST(RanksTest, RankThatIsSlowIsNotCalledLost) {
+  RunRanks(2, [&](const RankPlace& place) {
+    const auto ranks = Join(place, absl::Seconds(4));
+    const absl::Status status = ranks->Guard([] { return "step 7"; },
+                                             [&] {
+                                               ranks->Sum(at::full({}, 1.0));
+                                               if (place.rank == 1)
+                                                 absl::SleepFor(absl::Seconds(6));
+                                               ranks->Sum(at::full({}, 1.0));
+                                               return absl::OkStatus();
+                                             });
+    EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+    EXPECT_THAT(Message(status),
+                HasSubstr("all ranks are there, but step 7 took longer than rank_timeout, 4s"));
+  });
+}
+
+// Only what the others' absence does is theirs to answer for.
 TEST(RanksTest, OwnErrorsGoOn) {
   RunRanks(2, [](const RankPlace& place) {
     const auto ranks = Join(place);
-    const auto fail = [&]() -> absl::Status {
-      TORCH_CHECK(false, "mine");
-      return absl::OkStatus();
+    const auto thrown = [&](const std::function<void()>& fail) {
+      return [&ranks, fail] {
+        static_cast<void>(
+            ranks->Guard([] { return "step 1"; }, [&] { return fail(), absl::OkStatus(); }));
+      };
     };
-    EXPECT_THROW(static_cast<void>(ranks->Guard([] { return 1; }, fail)), c10::Error);
+    EXPECT_THROW(thrown([] { TORCH_CHECK(false, "mine"); })(), c10::Error);
+    EXPECT_THROW(thrown([] { throw std::runtime_error("mine"); })(), std::runtime_error);
+    const auto no_thread = [] {
+      throw std::system_error(std::make_error_code(std::errc::resource_unavailable_try_again));
+    };
+    EXPECT_THROW(thrown(no_thread)(), std::system_error);
   });
 }
 

@@ -10,6 +10,7 @@
 #include <limits>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "model/base/file.h"
 #include "model/checkpoint.h"
 #include "model/network.h"
@@ -204,7 +205,6 @@ TEST(TrainRanksTest, RanksWaitForAnEvaluationAndEndWithIt) {
   options.optimizer.min_learning_rate = 0;
   options.ema_decay = 0;
   options.steps = 100;
-  options.rank_timeout = absl::Milliseconds(2000);
   std::vector<int64_t> steps;
   const std::vector<absl::Status> results = TrainOnTwo(options, [&](int rank) {
     TrainSink sink;
@@ -216,6 +216,31 @@ TEST(TrainRanksTest, RanksWaitForAnEvaluationAndEndWithIt) {
   ASSERT_THAT(results, ElementsAre(absl::OkStatus(), absl::OkStatus()));
   EXPECT_GE(steps.size(), 3);
   EXPECT_LT(steps.size(), 20);
+}
+
+// Longer than rank_timeout as a whole, but not from picture to picture.
+TEST(TrainRanksTest, RanksOutwaitALongEvaluation) {
+  TrainOptions options = TinyRun(NewFolder());
+  const std::string pairs = options.output_dir + "_pairs";
+  WritePictures(pairs + "/input", 6);
+  WritePictures(pairs + "/gt", 6);
+  options.evaluate.pairs_dirs = {pairs};
+  options.steps = 1;
+  options.rank_timeout = absl::Seconds(4);
+  absl::Time begin = absl::InfiniteFuture(), end = absl::InfinitePast();
+  const std::vector<absl::Status> results = TrainOnTwo(options, [&](int rank) {
+    TrainSink sink;
+    if (rank == 1) return sink;
+    sink.progress = [&](const TrainProgress&) { begin = absl::Now(); };
+    sink.evaluated = [&](int64_t, const Evaluation&) { end = absl::Now(); };
+    sink.stop = [&](int64_t) {
+      if (absl::Now() > begin && end == absl::InfinitePast()) absl::SleepFor(absl::Seconds(1));
+      return false;
+    };
+    return sink;
+  });
+  ASSERT_THAT(results, ElementsAre(absl::OkStatus(), absl::OkStatus()));
+  EXPECT_GT(end - begin, options.rank_timeout);
 }
 
 TEST(TrainRanksTest, RanksOfDifferentRunsAreRefused) {

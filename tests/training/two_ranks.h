@@ -9,6 +9,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <cstdint>
 #include <functional>
 #include <thread>
 #include <vector>
@@ -17,17 +19,22 @@
 
 namespace deweather {
 
-// A port of the loopback that nobody listens at.
+// A port of the loopback that nobody listens at: below those that the system gives to clients, and another
+// one for each process, so that nobody takes it before it is used.
 inline int FreePort() {
-  const int file = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address = {};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof(address);
-  EXPECT_EQ(bind(file, reinterpret_cast<sockaddr*>(&address), size), 0);
-  EXPECT_EQ(getsockname(file, reinterpret_cast<sockaddr*>(&address), &size), 0);
-  close(file);
-  return ntohs(address.sin_port);
+  constexpr int kFirst = 10000, kPorts = 20000;
+  static std::atomic<int> next = static_cast<int>(int64_t{getpid()} * 16 % kPorts);
+  while (true) {
+    const int file = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in address = {};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    const int port = kFirst + next++ % kPorts;
+    address.sin_port = htons(static_cast<uint16_t>(port));
+    const bool free = bind(file, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0;
+    close(file);
+    if (free) return port;
+  }
 }
 
 inline void RunRanks(int count, const std::function<void(const RankPlace&)>& body) {
