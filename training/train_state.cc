@@ -180,8 +180,12 @@ absl::StatusOr<TrainState> BeginState(const TrainOptions& options) {
   if (options.distill.teacher.empty()) {
     return FromWeights(InitialParameters(options.model, options.seed));
   }
-  DW_ASSIGN_OR_RETURN(const Checkpoint teacher, LoadCheckpoint(options.distill.teacher));
-  absl::StatusOr<Parameters> weights = FuseExperts(teacher, options.model);
+  const absl::StatusOr<Checkpoint> teacher = LoadCheckpoint(options.distill.teacher);
+  if (!teacher.ok()) {
+    return absl::Status(teacher.status().code(),
+                        absl::StrCat("distill.teacher: ", teacher.status().message()));
+  }
+  absl::StatusOr<Parameters> weights = FuseExperts(*teacher, options.model);
   if (weights.ok()) return FromWeights(*std::move(weights));
   return absl::Status(weights.status().code(),
                       absl::StrCat(weights.status().message(),

@@ -159,7 +159,9 @@ TEST(TrainStateTest, TeacherOfWhichNoStudentCanBeMadeIsNamed) {
   const std::string folder = NewFolder();
   TrainOptions options = TinyRun(folder);
   options.distill.teacher = folder + "/absent.safetensors";
-  EXPECT_EQ(BeginState(options).status().code(), absl::StatusCode::kNotFound);
+  const absl::Status absent = BeginState(options).status();
+  EXPECT_EQ(absent.code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(absent.message()), HasSubstr("distill.teacher: "));
   options.model = TinyConfig(ExpertKind::kDense);
   options.distill.teacher = SaveRandom(folder + "/fme.safetensors", TinyConfig(), 5);
   const absl::Status status = BeginState(options).status();
