@@ -60,7 +60,11 @@ TARGETS = {
     ),
     "dw_jobs": Target("training/jobs", (), (), ("sqlite", "json")),
     "dw_report": Target(
-        "training/report", ("dw_image",), ("json",), ("opencv", "protobuf", "boost")
+        "training/report",
+        ("dw_image",),
+        ("json",),
+        ("opencv", "protobuf", "boost"),
+        internal=("canvas.h",),
     ),
     "dw_weather": Target("training/weather", (), (), ("opencv",), internal=("turn.h",)),
     "dw_training": Target("training", ("dw_model", "dw_image", "dw_weather", "dw_report"), ("torch", "json")),

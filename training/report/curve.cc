@@ -14,31 +14,19 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "model/base/file.h"
 #include "model/base/status_macros.h"
-#include "model/image/codec.h"
 #include "training/report/axis.h"
+#include "training/report/canvas.h"
 #include "training/report/json_lines.h"
 
 namespace deweather {
 namespace {
 
-// All lengths are of a canvas twice as large as the picture, which smooths what is drawn.
-constexpr int kOversampling = 2;
 constexpr int kWidth = 3200, kHeight = 2000;
 constexpr int kLeftMargin = 220, kTopMargin = 110, kBottomMargin = 150, kGap = 130;
 constexpr double kTextScale = 1.4;
-constexpr int kTextWeight = 2;
 // Of the legends: a row's height, the length of its piece of line, the space around it.
 constexpr int kRow = 58, kSwatch = 80, kPad = 30;
-
-const cv::Scalar kPaper(255, 255, 255), kInk(40, 44, 52), kGrid(226, 229, 234),
-    kFrame(150, 156, 166);
-// Far apart, also for most of the colour-blind.
-const std::array<cv::Scalar, 8> kColours = {cv::Scalar(31, 102, 180), cv::Scalar(226, 110, 20),
-                                            cv::Scalar(34, 140, 76),  cv::Scalar(196, 44, 60),
-                                            cv::Scalar(128, 84, 176), cv::Scalar(20, 150, 170),
-                                            cv::Scalar(140, 90, 60),  cv::Scalar(212, 90, 160)};
 
 const double kNan = std::numeric_limits<double>::quiet_NaN();
 
@@ -121,18 +109,6 @@ double LastFinite(const std::vector<double>& values) {
 
 // --- Canvas -------------------------------------------------------------------------------------
 
-// A frame on the canvas with its two scales.
-struct Panel {
-  cv::Rect frame;
-  Axis steps;
-  Axis values;
-
-  cv::Point2d Place(double step, double value) const {
-    return {frame.x + steps.Place(step) * frame.width,
-            frame.y + (1 - values.Place(value)) * frame.height};
-  }
-};
-
 // A line of a legend.
 struct Entry {
   std::string text;
@@ -152,30 +128,6 @@ Frames PlaceFrames(int legend_width, bool both) {
   const int lower = kTopMargin + upper + kGap;
   return {{kLeftMargin, kTopMargin, width, upper},
           {kLeftMargin, lower, width, kTopMargin + height - lower}};
-}
-
-enum class Align { kLeft, kMiddle, kRight };
-
-cv::Size TextSize(const std::string& text, double scale = 1) {
-  int base = 0;
-  return cv::getTextSize(text, cv::FONT_HERSHEY_SIMPLEX, kTextScale * scale, kTextWeight, &base);
-}
-
-// `at` is the text's end, middle or beginning, at half its height.
-void DrawText(cv::Mat& canvas, const std::string& text, cv::Point at, Align align,
-              double scale = 1) {
-  const cv::Size size = TextSize(text, scale);
-  const int back =
-      align == Align::kLeft ? 0 : (align == Align::kMiddle ? size.width / 2 : size.width);
-  cv::putText(canvas, text, {at.x - back, at.y + size.height / 2}, cv::FONT_HERSHEY_SIMPLEX,
-              kTextScale * scale, kInk, scale > 1 ? kTextWeight + 2 : kTextWeight, cv::LINE_AA);
-}
-
-void DrawSegment(cv::Mat& canvas, cv::Point2d from, cv::Point2d to, const cv::Scalar& colour,
-                 int width) {
-  constexpr int kShift = 4;  // sixteenths of a pixel
-  const auto fixed = [](cv::Point2d p) { return cv::Point(p * (1 << kShift)); };
-  cv::line(canvas, fixed(from), fixed(to), colour, width, cv::LINE_AA, kShift);
 }
 
 // A line through the finite points; one without finite neighbours is a dot.
@@ -215,8 +167,8 @@ std::vector<cv::Point2d> PlaceAll(const Panel& panel, const Series& series) {
   std::vector<cv::Point2d> points;
   for (size_t i = 0; i < series.values.size(); ++i) {
     const double value = series.values[i];
-    const bool shown = HasPlace(value, panel.values.logarithmic);
-    cv::Point2d point = panel.Place(series.steps[i], shown ? value : panel.values.end);
+    const bool shown = HasPlace(value, panel.y.logarithmic);
+    cv::Point2d point = panel.Place(series.steps[i], shown ? value : panel.y.end);
     if (!shown) point.y = kNan;
     points.push_back(point);
   }
@@ -249,20 +201,20 @@ Axis ValueAxis(const std::vector<Series>& all, bool logarithmic) {
 
 void DrawGrid(cv::Mat& canvas, const Panel& panel, const std::string& title, bool name_steps) {
   const cv::Rect& f = panel.frame;
-  for (const Tick& tick : Ticks(panel.steps, 10)) {
-    const double x = panel.Place(tick.value, panel.values.begin).x;
+  for (const Tick& tick : Ticks(panel.x, 10)) {
+    const double x = panel.Place(tick.value, panel.y.begin).x;
     DrawSegment(canvas, cv::Point2d(x, f.y), cv::Point2d(x, f.br().y), kGrid, 2);
-    if (name_steps) DrawText(canvas, tick.label, cv::Point2d(x, f.br().y + 40), Align::kMiddle);
+    if (name_steps) DrawText(canvas, tick.label, cv::Point2d(x, f.br().y + 40), 0.5, kTextScale);
   }
-  for (const Tick& tick : Ticks(panel.values, 6)) {
+  for (const Tick& tick : Ticks(panel.y, 6)) {
     const double y = panel.Place(0, tick.value).y;
     DrawSegment(canvas, cv::Point2d(f.x, y), cv::Point2d(f.br().x, y), kGrid,
                 tick.label.empty() ? 1 : 2);
-    DrawText(canvas, tick.label, cv::Point2d(f.x - 20, y), Align::kRight);
+    DrawText(canvas, tick.label, cv::Point2d(f.x - 20, y), 1, kTextScale);
   }
   cv::rectangle(canvas, f, kFrame, 2);
-  DrawText(canvas, title, {f.x, f.y - 40}, Align::kLeft);
-  if (name_steps) DrawText(canvas, "step", {f.x + f.width / 2, f.br().y + 105}, Align::kMiddle);
+  DrawText(canvas, title, {f.x, f.y - 40}, 0, kTextScale);
+  if (name_steps) DrawText(canvas, "step", {f.x + f.width / 2, f.br().y + 105}, 0.5, kTextScale);
 }
 
 // A line of the legend for each series, with its last value.
@@ -279,7 +231,7 @@ std::vector<Entry> Legend(const std::vector<Series>& all, const char* format) {
 
 int LegendWidth(const std::vector<Entry>& legend) {
   int width = 0;
-  for (const Entry& entry : legend) width = std::max(width, TextSize(entry.text).width);
+  for (const Entry& entry : legend) width = std::max(width, TextSize(entry.text, kTextScale).width);
   return std::min(width + kSwatch + 3 * kPad, kWidth / 3);
 }
 
@@ -290,7 +242,7 @@ void DrawLegend(cv::Mat& canvas, const Panel& panel, const std::vector<Entry>& l
   for (const Entry& entry : legend) {
     if (y > panel.frame.br().y) return;
     DrawSegment(canvas, cv::Point2d(x, y), cv::Point2d(x + kSwatch, y), entry.colour, 8);
-    DrawText(canvas, entry.text, cv::Point(x + kSwatch + kPad, y), Align::kLeft);
+    DrawText(canvas, entry.text, cv::Point(x + kSwatch + kPad, y), 0, kTextScale);
     y += kRow;
   }
 }
@@ -345,16 +297,6 @@ std::string Title(const std::vector<CurveRun>& runs) {
   return absl::StrFormat("%s  step %d", runs[0].name, step);
 }
 
-Image ToImage(const cv::Mat& canvas) {
-  cv::Mat small;
-  cv::resize(canvas, small, canvas.size() / kOversampling, 0, 0, cv::INTER_AREA);
-  Image image;
-  image.width = small.cols;
-  image.height = small.rows;
-  image.samples.assign(small.data, small.data + small.total() * small.elemSize());
-  return image;
-}
-
 // Means over at most `reach` neighbours to either side, NaN where `values` is.
 std::vector<double> MovingMean(const std::vector<double>& values, int reach) {
   std::vector<double> sums = {0}, counts = {0};
@@ -398,7 +340,7 @@ Image DrawCurve(const std::vector<CurveRun>& runs) {
       PlaceFrames(std::max(LegendWidth(upper), LegendWidth(lower)), !evaluations.empty());
   const Axis steps = StepAxis(losses, evaluations);
   cv::Mat canvas(kHeight, kWidth, CV_8UC3, kPaper);
-  DrawText(canvas, Title(runs), {frames.losses.br().x, kTopMargin - 40}, Align::kRight);
+  DrawText(canvas, Title(runs), {frames.losses.br().x, kTopMargin - 40}, 1, kTextScale);
   const Panel above{frames.losses, steps, ValueAxis(Shown(losses, smoothed), logarithmic)};
   DrawGrid(canvas, above, "loss, as it was and smoothed", evaluations.empty());
   DrawLosses(canvas, above, losses, smoothed);
@@ -409,7 +351,7 @@ Image DrawCurve(const std::vector<CurveRun>& runs) {
     DrawEvaluations(canvas, below, evaluations);
     DrawLegend(canvas, below, lower);
   }
-  return ToImage(canvas);
+  return Halved(canvas);
 }
 
 absl::StatusOr<CurveRun> ReadRun(const std::string& log) {
@@ -421,13 +363,7 @@ absl::StatusOr<CurveRun> ReadRun(const std::string& log) {
 }
 
 absl::Status WriteCurve(const std::vector<CurveRun>& runs, const std::string& path) {
-  try {
-    DW_ASSIGN_OR_RETURN(const std::string png,
-                        EncodeImage(DrawCurve(runs), {.format = ImageFormat::kPng}));
-    return WriteFileAtomically(path, png);
-  } catch (const cv::Exception& error) {
-    return absl::InternalError(absl::StrCat("cannot draw '", path, "': ", error.what()));
-  }
+  return WriteDrawing(path, [&] { return DrawCurve(runs); });
 }
 
 }  // namespace deweather

@@ -1,55 +1,21 @@
 #include "training/report/line_plot.h"
 
 #include <algorithm>
-#include <array>
 #include <opencv2/core.hpp>
 #include <opencv2/imgproc.hpp>
 
-#include "absl/strings/str_cat.h"
-#include "model/base/file.h"
-#include "model/base/status_macros.h"
-#include "model/image/codec.h"
 #include "training/report/axis.h"
+#include "training/report/canvas.h"
 
 namespace deweather {
 namespace {
 
-// All lengths are of a canvas twice as large as the picture, which smooths what is drawn.
-constexpr int kOversampling = 2;
+// Lengths are of the canvas.
 constexpr int kWidth = 1040, kHeight = 780;  // of a plot
 constexpr int kLeft = 150, kTop = 90, kRight = 40, kBottom = 140;
 constexpr double kTextScale = 1.1;
-constexpr int kShift = 4;  // coordinates in sixteenths of a pixel
-
-const cv::Scalar kPaper(255, 255, 255), kInk(40, 44, 52), kGrid(226, 229, 234),
-    kFrame(150, 156, 166);
-const std::array<cv::Scalar, 4> kColours = {cv::Scalar(31, 102, 180), cv::Scalar(226, 110, 20),
-                                            cv::Scalar(34, 140, 76), cv::Scalar(150, 150, 150)};
 
 cv::Scalar Colour(size_t line) { return kColours[line % kColours.size()]; }
-
-// `align` of the text's width is left of `at`.
-void DrawText(cv::Mat& canvas, const std::string& text, cv::Point at, double align) {
-  int base = 0;
-  const cv::Size size = cv::getTextSize(text, cv::FONT_HERSHEY_SIMPLEX, kTextScale, 2, &base);
-  const cv::Point corner(at.x - static_cast<int>(align * size.width), at.y + size.height / 2);
-  cv::putText(canvas, text, corner, cv::FONT_HERSHEY_SIMPLEX, kTextScale, kInk, 2, cv::LINE_AA);
-}
-
-void DrawSegment(cv::Mat& canvas, cv::Point2d from, cv::Point2d to, const cv::Scalar& colour,
-                 int width) {
-  const auto fixed = [](cv::Point2d p) { return cv::Point(p * (1 << kShift)); };
-  cv::line(canvas, fixed(from), fixed(to), colour, width, cv::LINE_AA, kShift);
-}
-
-struct Panel {
-  cv::Rect frame;
-  Axis x, y;
-
-  cv::Point2d Place(double at, double value) const {
-    return {frame.x + x.Place(at) * frame.width, frame.y + (1 - y.Place(value)) * frame.height};
-  }
-};
 
 Panel PanelOf(const LinePlot& plot) {
   double least = 0, most = 0;  // 0 is on the axis
@@ -68,16 +34,16 @@ void DrawGrid(cv::Mat& canvas, const LinePlot& plot, const Panel& panel) {
   for (const Tick& tick : Ticks(panel.x, 8)) {
     const double x = panel.Place(tick.value, panel.y.begin).x;
     DrawSegment(canvas, cv::Point2d(x, f.y), cv::Point2d(x, f.br().y), kGrid, 2);
-    DrawText(canvas, tick.label, cv::Point2d(x, f.br().y + 35), 0.5);
+    DrawText(canvas, tick.label, cv::Point2d(x, f.br().y + 35), 0.5, kTextScale);
   }
   for (const Tick& tick : Ticks(panel.y, 6)) {
     const double y = panel.Place(panel.x.begin, tick.value).y;
     DrawSegment(canvas, cv::Point2d(f.x, y), cv::Point2d(f.br().x, y), kGrid, 2);
-    DrawText(canvas, tick.label, cv::Point2d(f.x - 15, y), 1);
+    DrawText(canvas, tick.label, cv::Point2d(f.x - 15, y), 1, kTextScale);
   }
   cv::rectangle(canvas, f, kFrame, 2);
-  DrawText(canvas, plot.title, {f.x, f.y - 40}, 0);
-  DrawText(canvas, plot.x_title, {f.x + f.width / 2, f.br().y + 95}, 0.5);
+  DrawText(canvas, plot.title, {f.x, f.y - 40}, 0, kTextScale);
+  DrawText(canvas, plot.x_title, {f.x + f.width / 2, f.br().y + 95}, 0.5, kTextScale);
 }
 
 // In the lower left corner.
@@ -86,7 +52,7 @@ void DrawLegend(cv::Mat& canvas, const LinePlot& plot, const Panel& panel) {
   for (size_t i = 0; i < plot.lines.size(); ++i, y += 40) {
     const double x = panel.frame.x + 20;
     DrawSegment(canvas, cv::Point2d(x, y), cv::Point2d(x + 60, y), Colour(i), 6);
-    DrawText(canvas, plot.lines[i].label, cv::Point2d(x + 75, y), 0);
+    DrawText(canvas, plot.lines[i].label, cv::Point2d(x + 75, y), 0, kTextScale);
   }
 }
 
@@ -103,16 +69,6 @@ void DrawPlot(cv::Mat canvas, const LinePlot& plot, bool legend) {
   if (legend) DrawLegend(canvas, plot, panel);
 }
 
-Image ToImage(const cv::Mat& canvas) {
-  cv::Mat small;
-  cv::resize(canvas, small, canvas.size() / kOversampling, 0, 0, cv::INTER_AREA);
-  Image image;
-  image.width = small.cols;
-  image.height = small.rows;
-  image.samples.assign(small.data, small.data + small.total() * small.elemSize());
-  return image;
-}
-
 }  // namespace
 
 Image DrawPlots(const std::vector<LinePlot>& plots) {
@@ -122,17 +78,11 @@ Image DrawPlots(const std::vector<LinePlot>& plots) {
     const cv::Rect place(i % 2 * kWidth, i / 2 * kHeight, kWidth, kHeight);
     DrawPlot(canvas(place), plots[static_cast<size_t>(i)], /*legend=*/i == 0);
   }
-  return ToImage(canvas);
+  return Halved(canvas);
 }
 
 absl::Status WritePlots(const std::vector<LinePlot>& plots, const std::string& path) {
-  try {
-    DW_ASSIGN_OR_RETURN(const std::string png,
-                        EncodeImage(DrawPlots(plots), {.format = ImageFormat::kPng}));
-    return WriteFileAtomically(path, png);
-  } catch (const cv::Exception& error) {
-    return absl::InternalError(absl::StrCat("cannot draw '", path, "': ", error.what()));
-  }
+  return WriteDrawing(path, [&] { return DrawPlots(plots); });
 }
 
 }  // namespace deweather
