@@ -13,6 +13,7 @@ void AddPictures(CLI::App& app, BenchFlags& flags) {
       ->check(CLI::IsMember({"png", "jpeg"}))
       ->capture_default_str();
   AddText(app, "--model", flags.model, "Name of a live model [the server's default]");
+  AddText(app, "--task", flags.task, "Of a model with a gate for each task: one of them");
   app.add_option("--priority", flags.priority, "background: after what others wait for")
       ->check(CLI::IsMember({"normal", "background"}))
       ->capture_default_str();

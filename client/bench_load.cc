@@ -38,6 +38,7 @@ std::vector<v1::RestoreRequest> RequestsOf(const std::vector<BenchPicture>& pict
   for (size_t i = 0; i < pictures.size(); ++i) {
     requests[i].set_image(pictures[i].bytes);
     requests[i].mutable_options()->set_model(flags.model);
+    requests[i].mutable_options()->set_task(flags.task);
     requests[i].mutable_options()->set_priority(priority);
   }
   return requests;

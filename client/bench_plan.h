@@ -25,6 +25,7 @@ struct BenchFlags {
   std::string mix;                  // see ParseMix; empty: one size, 256x256
   std::string format = "png";       // of pictures made here: png or jpeg
   std::string model;                // empty: the server's default
+  std::string task;                 // of a model with a gate for each; empty: none
   std::string priority = "normal";  // or "background"
   int concurrency = 8;              // callers of the closed loop
   double rate = 0;                  // requests per second of the open loop; 0: closed loop

@@ -1,7 +1,6 @@
 #include "client/heat_map.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstring>
 #include <numeric>
@@ -20,29 +19,28 @@ namespace {
 constexpr std::array<uint32_t, 10> kViridis = {0x440154, 0x482878, 0x3e4989, 0x31688e, 0x26828e,
                                                0x1f9e89, 0x35b779, 0x6ece58, 0xb5de2b, 0xfde725};
 
-constexpr double kUnit = 65535;  // of a sample
+constexpr uint16_t kUnit = 65535;  // of a sample
 
 int CellsOf(int pixels, int side) { return (pixels + side - 1) / side; }
 
 absl::StatusOr<Image> DecodeMap(const std::string& png) {
+  if (png.empty()) {
+    return absl::FailedPreconditionError("the server gave no uncertainty map: it may be too old");
+  }
   const absl::StatusOr<Image> map = DecodeImage(png, {});
   if (map.ok() && map->channels == 1 && map->bytes_per_sample == 2) return map;
   return absl::DataLossError("the uncertainty map is no grey picture of 16 bits");
 }
 
-// The side of a token in pixels. Of the sides with which as many tokens cover the picture, a power of
-// two if there is one.
-absl::StatusOr<int> SideOf(const Image& map, int width_px, int height_px) {
-  const auto covers = [&](int side) {
-    return CellsOf(width_px, side) == map.width && CellsOf(height_px, side) == map.height;
-  };
-  const int least = std::max(CellsOf(width_px, map.width), CellsOf(height_px, map.height));
-  const auto even = static_cast<int>(std::bit_ceil(static_cast<uint32_t>(least)));
-  if (covers(even)) return even;
-  if (covers(least)) return least;
+absl::Status CheckCovers(const Image& map, int width_px, int height_px, int token_px) {
+  if (token_px > 0 && CellsOf(width_px, token_px) == map.width &&
+      CellsOf(height_px, token_px) == map.height) {
+    return absl::OkStatus();
+  }
   return absl::DataLossError(
-      absl::StrFormat("the uncertainty map is %dx%d; no squares of a picture of %dx%d are as many",
-                      map.width, map.height, width_px, height_px));
+      absl::StrFormat("the uncertainty map is %dx%d; tokens of %d px of a picture of %dx%d are not "
+                      "as many",
+                      map.width, map.height, token_px, width_px, height_px));
 }
 
 Image Draw(const Image& map, const std::vector<uint16_t>& values, double most, int side,
@@ -79,9 +77,10 @@ std::array<uint8_t, 3> HeatColour(double share) {
   return colour;
 }
 
-absl::StatusOr<HeatMap> DrawHeatMap(const std::string& map_png, int width_px, int height_px) {
+absl::StatusOr<HeatMap> DrawHeatMap(const std::string& map_png, int width_px, int height_px,
+                                    int token_px) {
   DW_ASSIGN_OR_RETURN(const Image map, DecodeMap(map_png));
-  DW_ASSIGN_OR_RETURN(const int side, SideOf(map, width_px, height_px));
+  DW_RETURN_IF_ERROR(CheckCovers(map, width_px, height_px, token_px));
   std::vector<uint16_t> values(map.samples.size() / 2);
   std::memcpy(values.data(), map.samples.data(), map.samples.size());
   const uint16_t most = *std::ranges::max_element(values);
@@ -90,10 +89,12 @@ absl::StatusOr<HeatMap> DrawHeatMap(const std::string& map_png, int width_px, in
   picture.width = width_px;
   picture.height = height_px;
   picture.samples.resize(picture.row_bytes() * static_cast<size_t>(height_px));
-  picture = Draw(map, values, most, side, std::move(picture));
+  picture = Draw(map, values, most, token_px, std::move(picture));
   HeatMap heat;
   DW_ASSIGN_OR_RETURN(heat.png, EncodeImage(picture, {.format = ImageFormat::kPng}));
-  heat.scale = {sum / kUnit / static_cast<double>(values.size()), most / kUnit};
+  heat.scale = {.mean = sum / kUnit / static_cast<double>(values.size()),
+                .most = static_cast<double>(most) / kUnit,
+                .saturated = most == kUnit};
   return heat;
 }
 

@@ -3,7 +3,7 @@
 // Math     colour(value / most): the colours begin at 0 and end at the largest value of the map; they are
 //          viridis [van der Walt and Smith 2015], perceptually uniform
 // Threads  thread-safe: pure functions
-// Errors   DATA_LOSS it is no map of a picture of that size
+// Errors   FAILED_PRECONDITION there is no map; DATA_LOSS it is none of a picture of that size
 
 #ifndef DEWEATHER_CLIENT_HEAT_MAP_H_
 #define DEWEATHER_CLIENT_HEAT_MAP_H_
@@ -22,6 +22,7 @@ inline constexpr char kHeatColours[] = "viridis";
 struct HeatScale {
   double mean = 0;
   double most = 0;
+  bool saturated = false;  // the map holds at most 1, and some tokens may have more
 };
 
 struct HeatMap {
@@ -29,8 +30,10 @@ struct HeatMap {
   HeatScale scale;
 };
 
-// Of RestoreResponse.uncertainty_map. The picture's size is that of the reply.
-absl::StatusOr<HeatMap> DrawHeatMap(const std::string& map_png, int width_px, int height_px);
+// Of RestoreResponse.uncertainty_map. The picture's size is that of the reply, and the token's side that of
+// its Routing.
+absl::StatusOr<HeatMap> DrawHeatMap(const std::string& map_png, int width_px, int height_px,
+                                    int token_px);
 
 // Red, green, blue. REQUIRES: 0 <= share <= 1.
 std::array<uint8_t, 3> HeatColour(double share);

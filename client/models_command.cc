@@ -36,8 +36,27 @@ std::string CanaryText(const v1::Model& model) {
   return absl::StrFormat("%s %g%%", model.canary_version(), model.canary_percent());
 }
 
-// "rain, snow"; empty: it has one gate for all.
-std::string TasksText(const v1::Model& model) { return absl::StrJoin(model.tasks(), ", "); }
+using Tasks = google::protobuf::RepeatedPtrField<std::string>;
+
+// "rain, snow"; empty: there is one gate for all.
+std::string TasksText(const Tasks& tasks) { return absl::StrJoin(tasks, ", "); }
+
+json TasksJson(const Tasks& tasks) { return std::vector<std::string>(tasks.begin(), tasks.end()); }
+
+// Where requests need another task than the live version's: "; its tasks: rain, snow".
+std::string CanaryTasksText(const v1::Model& model) {
+  const std::string tasks = TasksText(model.canary_tasks());
+  if (tasks == TasksText(model.tasks())) return "";
+  return absl::StrCat("; its tasks: ", tasks.empty() ? "none" : tasks);
+}
+
+// "default  tasks: rain, snow".
+std::string NotesText(const v1::Model& model) {
+  std::vector<std::string> notes;
+  if (model.is_default()) notes.push_back("default");
+  if (!model.tasks().empty()) notes.push_back("tasks: " + TasksText(model.tasks()));
+  return absl::StrJoin(notes, "  ");
+}
 
 // Calls one method of the service, whose reply is a model, and prints that. `change` names what the
 // method does to the model; empty: nothing.
@@ -210,15 +229,15 @@ absl::Status ChangeError(const ModelsFlags& flags, std::string_view change,
 }
 
 std::string ModelsTable(const std::vector<v1::Model>& models) {
-  std::string table = absl::StrFormat("%-24s %-12s  %-12s  %-17s  %8s  %s\n", "MODEL", "LIVE",
-                                      "PREVIOUS", "CANARY", "VERSIONS", "SINCE");
+  std::string table = absl::StrFormat("%-24s %-12s  %-12s  %-17s  %8s  %-25s  %s\n", "MODEL",
+                                      "LIVE", "PREVIOUS", "CANARY", "VERSIONS", "SINCE", "NOTES");
   for (const v1::Model& model : models) {
+    const std::string notes = NotesText(model);
     absl::StrAppendFormat(&table, "%-24s %-12s  %-12s  %-17s  %8d  %s%s%s\n", model.name(),
                           OrDash(model.live_version()), OrDash(model.previous_version()),
                           OrDash(CanaryText(model)), model.versions_size(),
                           model.has_live_time() ? TimeText(model.live_time()) : "-",
-                          model.is_default() ? "  default" : "",
-                          model.tasks().empty() ? "" : "  tasks: " + TasksText(model));
+                          notes.empty() ? "" : "  ", notes);
   }
   return table;
 }
@@ -229,7 +248,8 @@ std::string ModelText(const v1::Model& model) {
                       model.is_default() ? " (default)" : "", OrDash(model.live_version()),
                       OrDash(model.previous_version()));
   if (!model.canary_version().empty()) {
-    absl::StrAppendFormat(&text, "canary    %s of the requests\n", CanaryText(model));
+    absl::StrAppendFormat(&text, "canary    %s of the requests%s\n", CanaryText(model),
+                          CanaryTasksText(model));
   }
   if (model.has_live_time()) {
     absl::StrAppendFormat(&text, "since     %s\ntiles     %d px, overlap %d px\n",
@@ -239,7 +259,7 @@ std::string ModelText(const v1::Model& model) {
     absl::StrAppendFormat(&text, "experts   %d of %d, in %d layers\n", model.kept(),
                           model.experts(), model.layers());
   }
-  if (!model.tasks().empty()) absl::StrAppend(&text, "tasks     ", TasksText(model), "\n");
+  if (!model.tasks().empty()) absl::StrAppend(&text, "tasks     ", TasksText(model.tasks()), "\n");
   for (const v1::Model::Version& version : model.versions()) {
     absl::StrAppendFormat(&text, "version   %s  %s  %d bytes  %s\n", version.version(),
                           TimeText(version.create_time()), version.bytes(), version.source());
@@ -257,6 +277,7 @@ json ModelJson(const v1::Model& model) {
                  {"previous_version", OrNull(model.previous_version())},
                  {"canary_version", OrNull(model.canary_version())},
                  {"canary_percent", model.canary_percent()},
+                 {"canary_tasks", TasksJson(model.canary_tasks())},
                  {"is_default", model.is_default()},
                  {"versions", versions}};
   if (model.has_live_time()) {
@@ -267,7 +288,7 @@ json ModelJson(const v1::Model& model) {
     object["layers"] = model.layers();
     object["experts"] = model.experts();
     object["kept"] = model.kept();
-    object["tasks"] = std::vector<std::string>(model.tasks().begin(), model.tasks().end());
+    object["tasks"] = TasksJson(model.tasks());
   }
   return object;
 }

@@ -28,7 +28,8 @@ void AddPromote(CLI::App& models, Command* chosen) {
       ->type_name("PERCENT");
   CLI::Option* const evaluate =
       AddText(app, "--evaluate", flags.evaluate,
-              "Measure it first, and refuse a regression [as the server is configured]")
+              "Measure it first, and refuse a regression [as the server is configured]; of a model "
+              "with tasks, of the task that has this name")
           ->type_name("DATASET");
   app.add_option("--max-regression", flags.max_regression_db, "That is borne, PSNR")
       ->type_name("DB");

@@ -103,8 +103,7 @@ absl::Status CheckFolderOf(const std::string& path) {
 absl::Status CheckDistinct(const std::vector<PlannedFile>& files) {
   std::map<std::string, std::string> input_of;
   for (const PlannedFile& file : files) {
-    const auto [other, is_new] =
-        input_of.emplace(fs::path(file.output).lexically_normal().string(), file.input);
+    const auto [other, is_new] = input_of.emplace(PlaceOf(file.output), file.input);
     if (is_new) continue;
     return absl::InvalidArgumentError(absl::StrFormat("%s and %s would both be written to %s",
                                                       other->second, file.input, file.output));
@@ -123,6 +122,13 @@ absl::StatusOr<Format> FormatOf(std::string_view path) {
       absl::StrFormat("the extension of %s tells no format; known: jpg, jpeg, png, webp, tif, "
                       "tiff, bmp",
                       path));
+}
+
+std::string PlaceOf(const std::string& path) {
+  std::error_code error;
+  const fs::path whole = fs::absolute(path, error);
+  const fs::path place = fs::weakly_canonical(whole, error);
+  return (error ? whole.lexically_normal() : place).string();
 }
 
 absl::Status CheckWritable(const std::string& path, bool overwrite) {

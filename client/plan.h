@@ -33,6 +33,9 @@ absl::StatusOr<std::vector<PlannedFile>> PlanFiles(const std::vector<std::string
 // that takes one.
 absl::Status CheckWritable(const std::string& path, bool overwrite);
 
+// Of one file always the same, however its path is written.
+std::string PlaceOf(const std::string& path);
+
 // Of a path by its extension, in any case. INVALID_ARGUMENT names the known ones.
 absl::StatusOr<v1::RestoreOptions::Format> FormatOf(std::string_view path);
 

@@ -65,8 +65,8 @@ json FileJson(const Outcome& outcome) {
   if (heat) {
     file["uncertainty"] = {{"mean", heat->mean},
                            {"max", heat->most},
-                           {"colours", kHeatColours},
-                           {"scale_max", heat->most}};
+                           {"saturated", heat->saturated},
+                           {"colours", kHeatColours}};
   }
   return file;
 }
@@ -101,8 +101,9 @@ std::string RoutingTable(const v1::Routing& routing, const std::optional<HeatSca
   }
   if (heat) {
     absl::StrAppendFormat(
-        &table, "uncertainty %.4f in the mean; the heat map's colours (%s) go from 0 to %.4f\n",
-        heat->mean, kHeatColours, heat->most);
+        &table, "uncertainty %.4f in the mean; the heat map's colours (%s) go from 0 to %.4f%s\n",
+        heat->mean, kHeatColours, heat->most,
+        heat->saturated ? ", and what is above is shown as that" : "");
   }
   return table;
 }

@@ -10,6 +10,7 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -42,7 +43,7 @@ absl::StatusOr<std::string> ReadInput(const std::string& path) {
   return ReadFile(path);
 }
 
-absl::Status WriteOutput(const std::string& path, const std::string& bytes, bool overwrite) {
+absl::Status WriteOutput(const std::string& path, std::string_view bytes, bool overwrite) {
   if (path == "-") return WriteStdout(bytes);
   const std::filesystem::path folder = std::filesystem::path(path).parent_path();
   std::error_code ignored;
@@ -53,16 +54,19 @@ absl::Status WriteOutput(const std::string& path, const std::string& bytes, bool
 
 struct OutputFile {
   std::string path;
-  const std::string& bytes;
+  std::string_view bytes;
 };
 
-// All or none.
+// Where one fails, those before it are removed, but for what replaced an older file: that stays.
 absl::Status WriteAll(const std::vector<OutputFile>& files, bool overwrite) {
-  for (size_t i = 0; i < files.size(); ++i) {
-    const absl::Status status = WriteOutput(files[i].path, files[i].bytes, overwrite);
+  std::error_code ignored;
+  std::vector<std::string> made;
+  for (const OutputFile& file : files) {
+    const bool is_new = file.path != "-" && !std::filesystem::exists(file.path, ignored);
+    const absl::Status status = WriteOutput(file.path, file.bytes, overwrite);
+    if (status.ok() && is_new) made.push_back(file.path);
     if (status.ok()) continue;
-    std::error_code ignored;
-    for (size_t done = 0; done < i; ++done) std::filesystem::remove(files[done].path, ignored);
+    for (const std::string& path : made) std::filesystem::remove(path, ignored);
     return status;
   }
   return absl::OkStatus();
@@ -80,12 +84,15 @@ absl::Status WriteOutputs(const RestoreFlags& flags, Outcome& outcome) {
     files.push_back({flags.expert_map, response.expert_map()});
   }
   if (!flags.uncertainty.empty()) {
-    DW_ASSIGN_OR_RETURN(
-        heat, DrawHeatMap(response.uncertainty_map(), response.width_px(), response.height_px()));
+    DW_ASSIGN_OR_RETURN(heat, DrawHeatMap(response.uncertainty_map(), response.width_px(),
+                                          response.height_px(), response.routing().unit_px()));
     outcome.uncertainty = heat.scale;
     files.push_back({flags.uncertainty, heat.png});
   }
-  files.push_back({outcome.file.output, response.image()});
+  // What went to stdout cannot be taken back, so that nothing else is written before it did.
+  const bool piped = outcome.file.output == "-";
+  files.insert(piped ? files.begin() : files.end(),
+               OutputFile{outcome.file.output, response.image()});
   return WriteAll(files, flags.overwrite);
 }
 
@@ -215,7 +222,7 @@ std::vector<Outcome> RestoreAll(const RestoreFlags& flags, std::vector<PlannedFi
   return outcomes;
 }
 
-// Of a map beside the picture. `taken` holds the paths of what else is written.
+// Of a map beside the picture. `taken` holds the places of what is read and of what else is written.
 absl::Status CheckMap(const char* flag, const std::string& path, bool overwrite, size_t pictures,
                       std::set<std::string>& taken) {
   if (path.empty()) return absl::OkStatus();
@@ -224,9 +231,13 @@ absl::Status CheckMap(const char* flag, const std::string& path, bool overwrite,
     return absl::InvalidArgumentError(
         absl::StrCat(flag, " is one file: restore one picture at a time"));
   }
-  if (!taken.insert(path).second) {
+  const absl::StatusOr<v1::RestoreOptions::Format> format = FormatOf(path);
+  if (!format.ok() || *format != v1::RestoreOptions::FORMAT_PNG) {
+    return absl::InvalidArgumentError(absl::StrCat(flag, " is a PNG; '", path, "' is no .png"));
+  }
+  if (!taken.insert(PlaceOf(path)).second) {
     return absl::InvalidArgumentError(
-        absl::StrCat(flag, " and another output are the same file, '", path, "'"));
+        absl::StrCat(flag, " and the input or another output are the same file, '", path, "'"));
   }
   return CheckWritable(path, overwrite);
 }
@@ -238,7 +249,10 @@ absl::StatusOr<std::vector<PlannedFile>> Plan(const RestoreFlags& flags) {
   DW_ASSIGN_OR_RETURN(std::vector<PlannedFile> files,
                       PlanFiles(flags.inputs, flags.output, flags.overwrite));
   std::set<std::string> taken;
-  for (const PlannedFile& file : files) taken.insert(file.output);
+  for (const PlannedFile& file : files) {
+    taken.insert(PlaceOf(file.input));
+    taken.insert(PlaceOf(file.output));
+  }
   DW_RETURN_IF_ERROR(
       CheckMap("--expert-map", flags.expert_map, flags.overwrite, files.size(), taken));
   DW_RETURN_IF_ERROR(

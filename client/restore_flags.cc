@@ -1,9 +1,26 @@
 #include "client/restore_flags.h"
 
+#include "absl/strings/numbers.h"
 #include "client/health_command.h"
 #include "client/restore_command.h"
 
 namespace deweather {
+namespace {
+
+std::string CheckGiven(const std::string& file) { return file.empty() ? "names no file" : ""; }
+
+// CLI11 would take what is too large for the largest number there is.
+void AddSeed(CLI::App& app, RestoreFlags& flags) {
+  const auto set = [&flags](const std::string& text) {
+    if (absl::SimpleAtoi(text, &flags.seed)) return;
+    throw CLI::ValidationError("--seed", "'" + text + "' is no whole number from 0 to 2^64 - 1");
+  };
+  app.add_option_function<std::string>("--seed", set, "Of the uncertainty's random passes [0]")
+      ->type_name("N")
+      ->needs("--uncertainty");
+}
+
+}  // namespace
 
 void AddRestore(CLI::App& parent, Command* chosen) {
   auto [app, flags] = AddCommand(parent, "restore", "Restores pictures", RunRestore, chosen);
@@ -23,12 +40,13 @@ void AddRestore(CLI::App& parent, Command* chosen) {
       ->check(CLI::IsMember({"normal", "background"}))
       ->capture_default_str();
   app.add_option("--expert-map", flags.expert_map, "PNG: every token's heaviest expert")
-      ->type_name("FILE");
+      ->type_name("FILE")
+      ->check(CheckGiven);
   app.add_option("--uncertainty", flags.uncertainty,
                  "PNG: how uncertain the router is, as a heat map (viridis, from 0 on)")
-      ->type_name("FILE");
-  app.add_option("--seed", flags.seed, "Of the uncertainty's random passes [0]")
-      ->check(CLI::NonNegativeNumber);
+      ->type_name("FILE")
+      ->check(CheckGiven);
+  AddSeed(app, flags);
   app.add_flag("--routing", flags.routing, "Print how much every expert worked");
   AddJson(app, flags.json);
   AddServerFlags(app, flags.server, "for one picture");

@@ -234,15 +234,16 @@ TEST_F(BenchLoadTest, OpenLoopSendsWhatIsDueThoughNothingIsAnswered) {
   EXPECT_LT(tally.not_sent, 80);
 }
 
-TEST_F(BenchLoadTest, RequestsCarryModelAndPriority) {
+TEST_F(BenchLoadTest, RequestsCarryModelTaskAndPriority) {
   std::atomic<int> good = 0;
   service_.answer = [&](const v1::RestoreRequest& request, v1::RestoreResponse* response) {
     const v1::RestoreOptions& options = request.options();
-    good +=
-        options.model() == "haze" && options.priority() == v1::RestoreOptions::PRIORITY_BACKGROUND;
+    good += options.model() == "haze" && options.task() == "fog" &&
+            options.priority() == v1::RestoreOptions::PRIORITY_BACKGROUND;
     return Restored(request, response);
   };
   flags_.model = "haze";
+  flags_.task = "fog";
   flags_.priority = "background";
   const BenchTally tally = Run().tally;
   EXPECT_EQ(good, tally.ok);

@@ -54,7 +54,7 @@ TEST(HeatColourTest, FromDarkToLightInEvenSteps) {
 }
 
 TEST(HeatMapTest, ATokenIsASquareAndTheLargestIsTheEndOfTheScale) {
-  const auto heat = DrawHeatMap(Map(3, 2, {0, 100, 200, 50, 0, 400}), 20, 11);
+  const auto heat = DrawHeatMap(Map(3, 2, {0, 100, 200, 50, 0, 400}), 20, 11, 8);
   ASSERT_TRUE(heat.ok()) << heat.status();
   EXPECT_DOUBLE_EQ(heat->scale.most, 400 / 65535.0);
   EXPECT_DOUBLE_EQ(heat->scale.mean, 125 / 65535.0);
@@ -69,18 +69,33 @@ TEST(HeatMapTest, ATokenIsASquareAndTheLargestIsTheEndOfTheScale) {
 }
 
 TEST(HeatMapTest, ASureRouterIsDarkEverywhere) {
-  const auto heat = DrawHeatMap(Map(2, 1, {0, 0}), 12, 6);
+  const auto heat = DrawHeatMap(Map(2, 1, {0, 0}), 12, 6, 8);
   ASSERT_TRUE(heat.ok()) << heat.status();
   EXPECT_EQ(heat->scale.most, 0);
   EXPECT_EQ(At(DecodeImage(heat->png, {}).value(), 11, 5), HeatColour(0));
 }
 
-TEST(HeatMapTest, OddTokensAreFound) {
-  const auto heat = DrawHeatMap(Map(3, 1, {0, 0, 9}), 30, 10);
-  ASSERT_TRUE(heat.ok()) << heat.status();
-  const Image picture = DecodeImage(heat->png, {}).value();
-  EXPECT_EQ(At(picture, 19, 9), HeatColour(0));
-  EXPECT_EQ(At(picture, 20, 0), HeatColour(1));
+TEST(HeatMapTest, ATokenHasTheSideThatTheServerSays) {
+  for (const int side : {12, 16}) {  // three columns and a row of either cover the picture
+    const auto heat = DrawHeatMap(Map(3, 1, {0, 9, 0}), 36, 11, side);
+    ASSERT_TRUE(heat.ok()) << heat.status();
+    const Image picture = DecodeImage(heat->png, {}).value();
+    EXPECT_EQ(At(picture, side - 1, 9), HeatColour(0));
+    EXPECT_EQ(At(picture, side, 0), HeatColour(1));
+    EXPECT_EQ(At(picture, 2 * side - 1, 10), HeatColour(1));
+    EXPECT_EQ(At(picture, 2 * side, 0), HeatColour(0));
+  }
+}
+
+TEST(HeatMapTest, WhatIsAboveTheMapsLargestValueIsSaid) {
+  EXPECT_FALSE(DrawHeatMap(Map(1, 1, {65534}), 8, 8, 8)->scale.saturated);
+  const auto heat = DrawHeatMap(Map(1, 1, {65535}), 8, 8, 8);
+  EXPECT_TRUE(heat->scale.saturated);
+  EXPECT_EQ(heat->scale.most, 1);
+}
+
+TEST(HeatMapTest, NoMapIsThatOfAnotherServer) {
+  EXPECT_EQ(DrawHeatMap("", 8, 8, 8).status().code(), absl::StatusCode::kFailedPrecondition);
 }
 
 TEST(HeatMapTest, WhatIsNoMapOfThePictureIsLost) {
@@ -88,9 +103,10 @@ TEST(HeatMapTest, WhatIsNoMapOfThePictureIsLost) {
   bytes.width = bytes.height = 1;
   bytes.samples = {1, 2, 3};
   const std::string rgb = EncodeImage(bytes, {.format = ImageFormat::kPng}).value();
-  for (const std::string& map : {std::string(), std::string("hello"), rgb, Map(3, 1, {1, 2, 3})}) {
-    EXPECT_EQ(DrawHeatMap(map, 8, 8).status().code(), absl::StatusCode::kDataLoss);
+  for (const std::string& map : {std::string("hello"), rgb, Map(3, 1, {1, 2, 3})}) {
+    EXPECT_EQ(DrawHeatMap(map, 8, 8, 8).status().code(), absl::StatusCode::kDataLoss);
   }
+  EXPECT_EQ(DrawHeatMap(Map(1, 1, {1}), 8, 8, 0).status().code(), absl::StatusCode::kDataLoss);
 }
 
 }  // namespace

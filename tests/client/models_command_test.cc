@@ -73,11 +73,22 @@ TEST(ModelsCommandTest, OneModelIsToldInFull) {
 }
 
 TEST(ModelsCommandTest, TasksAreTold) {
+  EXPECT_THAT(ModelsTable({Gated()}), HasSubstr("SINCE                      NOTES\n"));
   EXPECT_THAT(ModelsTable({Gated()}), HasSubstr("+00:00  default  tasks: rain, snow\n"));
   EXPECT_THAT(ModelText(Gated()), HasSubstr("\ntasks     rain, snow\n"));
   EXPECT_EQ(ModelJson(Gated())["tasks"], nlohmann::json({"rain", "snow"}));
   EXPECT_THAT(ModelText(Live()), Not(HasSubstr("tasks")));
   EXPECT_EQ(ModelJson(Live())["tasks"], nlohmann::json::array());
+}
+
+TEST(ModelsCommandTest, ACanarysOtherTasksAreTold) {
+  v1::Model model = Gated();
+  EXPECT_THAT(ModelText(model), HasSubstr("2.5% of the requests; its tasks: none\n"));
+  *model.mutable_canary_tasks() = model.tasks();
+  EXPECT_THAT(ModelText(model), HasSubstr("2.5% of the requests\n"));
+  model.mutable_tasks()->Clear();
+  EXPECT_THAT(ModelText(model), HasSubstr("2.5% of the requests; its tasks: rain, snow\n"));
+  EXPECT_EQ(ModelJson(model)["canary_tasks"], nlohmann::json({"rain", "snow"}));
 }
 
 TEST(ModelsCommandTest, AChangeThatWasNotWaitedForMayGoOn) {

@@ -104,6 +104,12 @@ TEST_F(PlanTest, TwoInputsForOneOutput) {
   EXPECT_THAT(Message(status), AllOf(HasSubstr("a/x.png"), HasSubstr("b/x.png")));
 }
 
+TEST_F(PlanTest, AFileHasOnePlaceHoweverItIsWritten) {
+  EXPECT_EQ(PlaceOf("./out.png"), PlaceOf("out.png"));
+  EXPECT_EQ(PlaceOf("w//out.png"), PlaceOf("w/./x/../out.png"));
+  EXPECT_NE(PlaceOf("out.png"), PlaceOf("out2.png"));
+}
+
 TEST_F(PlanTest, ExistingOutputNeedsOverwrite) {
   const std::string input = Touch("a.png");
   const std::string output = Touch("b.png");

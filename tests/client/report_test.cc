@@ -64,6 +64,8 @@ TEST(RoutingTableTest, WithAHeatMapItsScale) {
       "layer 0   25.0 175.0   0.0   entropy 0.75   uncertainty 0.0000\n"
       "layer 1  100.0 100.0   entropy 0.75   uncertainty 0.0125\n"
       "uncertainty 0.0100 in the mean; the heat map's colours (viridis) go from 0 to 0.2500\n");
+  EXPECT_THAT(RoutingTable(routing, HeatScale{.most = 1, .saturated = true}),
+              HasSubstr("go from 0 to 1.0000, and what is above is shown as that\n"));
 }
 
 TEST(JsonTest, RestoredPicture) {
@@ -98,7 +100,7 @@ TEST(JsonTest, UncertaintyIfItWasAskedFor) {
   outcome.uncertainty = HeatScale{.mean = 0.01, .most = 0.25};
   const json file = ToJson({outcome})["files"][0];
   EXPECT_EQ(file["uncertainty"],
-            json({{"mean", 0.01}, {"max", 0.25}, {"colours", "viridis"}, {"scale_max", 0.25}}));
+            json({{"mean", 0.01}, {"max", 0.25}, {"colours", "viridis"}, {"saturated", false}}));
   EXPECT_EQ(file["routing"]["layers"][1]["uncertainty"], 0.125);
 }
 

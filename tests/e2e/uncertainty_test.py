@@ -3,9 +3,10 @@
 import concurrent.futures
 import json
 import os
+import subprocess
 import unittest
 
-from harness import BIN, ROOT, Server, TestCase, decode, encode, main, noise, np, smooth
+from harness import BIN, ROOT, Server, TestCase, decode, encode, main, noise, np, program, smooth
 
 # Gates for two tasks, a pyramid of experts.
 GATED = """
@@ -59,7 +60,8 @@ class UncertaintyTest(TestCase):
     def test_alone_and_in_company_it_is_the_same(self):
         alone = self.map(seed=5)
         self.assert_same(self.map(seed=5), alone)
-        others = [encode(noise(100 + 60 * i, 90 + 30 * i, seed=i)) for i in range(6)]
+        others = [encode(noise(260 + 10 * i, 200, seed=i)) for i in range(6)]  # tiles of the same size
+        before = self.server.metrics()
         with concurrent.futures.ThreadPoolExecutor(len(others)) as pool:
             for _ in range(REPEATS):
                 company = [pool.submit(self.client.restore, data, uncertainty_map=i % 2 == 0, seed=i)
@@ -67,6 +69,8 @@ class UncertaintyTest(TestCase):
                 self.assert_same(self.map(seed=5), alone)
                 for call in company:
                     call.result()
+        batches = self.server.metrics()["deweather_batch_tiles_count"] - before["deweather_batch_tiles_count"]
+        self.assertLess(batches, REPEATS * (len(others) + 1), "calls shared batches")
 
     def test_another_seed_has_another_map_of_the_same_picture(self):
         first, second = self.map(seed=1), self.map(seed=2**64 - 1)
@@ -87,9 +91,40 @@ class UncertaintyTest(TestCase):
         self.assertAlmostEqual(told["uncertainty"]["mean"], values.mean() / 65535)
         y, x = np.argwhere(values == values.max())[0] * 8
         np.testing.assert_array_equal(drawn[y, x], [0xfd, 0xe7, 0x25])  # the end of viridis
+        self.assertIs(told["uncertainty"]["saturated"], False)
         self.assertIn("viridis", self.deweather(*command, "--routing").stdout)
-        self.deweather(*command[:-2], "-1", status=2)
-        self.deweather("restore", source, "-o", out, "--uncertainty", out, "--overwrite", status=2)
+
+    def test_seeds_that_are_none(self):
+        source = self.folder / "in.png"
+        source.write_bytes(self.picture)
+        command = ("restore", source, "-o", self.folder / "out.png", "--uncertainty", self.folder / "heat.png")
+        for seed in ("-1", 2**64, "abc", "", "1.5"):
+            error = self.deweather(*command, "--seed", seed, status=2).stderr
+            self.assertIn(f"'{seed}' is no whole number from 0 to 2^64 - 1", error)
+        self.deweather(*command, "--seed", 2**64 - 1)
+        self.assertIn("--uncertainty", self.deweather(*command[:4], "--seed", 7, status=2).stderr)
+
+    def test_maps_take_no_other_files_place(self):
+        source, out = self.folder / "in.png", self.folder / "out.png"
+        source.write_bytes(self.picture)
+        dotted = f"{self.folder}/./out.png"
+        for flags in [("--uncertainty", out), ("--uncertainty", dotted), ("--uncertainty", source),
+                      ("--expert-map", self.folder / "h.png", "--uncertainty", f"{self.folder}//h.png"),
+                      ("--uncertainty", self.folder / "heat.jpg"), ("--uncertainty", ""), ("--expert-map", "")]:
+            self.deweather("restore", source, "-o", out, *flags, "--overwrite", status=2)
+        self.assertEqual(source.read_bytes(), self.picture)
+        self.assertEqual([path.name for path in self.folder.iterdir()], ["in.png"])
+
+    def test_an_old_map_survives_a_failure(self):
+        source, heat = self.folder / "in.png", self.folder / "heat.png"
+        source.write_bytes(self.picture)
+        heat.write_bytes(b"old")
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([program("deweather"), "restore", source, "-o", "-", "--uncertainty", heat,
+                                   "--overwrite", "--server", self.server.address],
+                                  stdout=full, stderr=subprocess.PIPE, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(heat.read_bytes(), b"old")
 
     def test_a_large_file_has_its_map_too(self):
         source, heat = self.folder / "large.tif", self.folder / "heat.png"
@@ -109,7 +144,7 @@ class DenseTest(TestCase):
         with Server("--model", str(model)) as server, server.client() as client:
             error = self.fails_with("FAILED_PRECONDITION", client.restore, encode(smooth(64, 64)),
                                     uncertainty_map=True)
-            self.assertIn("is dense: it has no router", error.details())
+            self.assertIn("routes nothing: it has no router", error.details())
             out = self.folder / "out.png"
             (self.folder / "in.png").write_bytes(encode(smooth(64, 64)))
             done = self.run_program("deweather", "restore", self.folder / "in.png", "-o", out, "--server",
@@ -153,6 +188,9 @@ class GatedTest(TestCase):
         done = self.restore("--task", "snow", "--uncertainty", self.folder / "heat.png")
         self.assertEqual([len(layer["tokens"]) for layer in done["routing"]["layers"]], [2, 4])
         self.assertEqual(decode((self.folder / "heat.png").read_bytes()).shape, (60, 70, 3))
+        bench = self.deweather("bench", "--model", "tiny", "--task", "rain", "--mix", "64x64", "--concurrency", 1,
+                               "--duration", "300ms", "--warmup", "0s")
+        self.assertGreater(bench["ok"], 0)
         for task, reason in [((), "TASK_REQUIRED"), (("--task", "fog"), "UNKNOWN_TASK")]:
             self.assertEqual(self.restore(*task, status=1)["error"]["reason"], reason)
         measured = ("models", "promote", "tiny", second, "--max-regression", "100", "--evaluate")

@@ -140,6 +140,7 @@ TEST(ToMessageTest, RoutingIsCutIntoLayers) {
                     .layer_experts = {3, 2},
                     .kept = 1,
                     .per_image = false,
+                    .unit_px = 12,
                     .tiles = 1,
                     .units = 6,
                     .tokens = {1, 2, 3, 4, 2, 0},
@@ -152,6 +153,7 @@ TEST(ToMessageTest, RoutingIsCutIntoLayers) {
   EXPECT_EQ(routing.unit(), v1::Routing::UNIT_TOKEN);
   EXPECT_EQ(routing.units(), 6);
   EXPECT_EQ(routing.kept(), 1);
+  EXPECT_EQ(routing.unit_px(), 12);
   ASSERT_EQ(routing.layers_size(), 2);
   EXPECT_THAT(routing.layers(0).tokens(), ElementsAre(1, 2, 3));
   EXPECT_THAT(routing.layers(1).tokens(), ElementsAre(4, 2));

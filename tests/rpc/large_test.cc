@@ -218,6 +218,26 @@ TEST_F(LargeTest, MapsComeWithTheSummary) {
   EXPECT_EQ(response.expert_map(), small.expert_map());
 }
 
+TEST_F(LargeTest, MapsThatNoMessageHoldsAreRefusedBeforeTheSummary) {
+  const FakeModel fake = {.layers = 1, .experts = 3, .kept = 1};
+  LimitOptions limits;
+  limits.max_send_bytes = 1024;
+  Serve(limits, &fake);
+  const std::string image = Png(NoiseImage(400, 300));
+  v1::RestoreOptions options;
+  options.set_uncertainty_map(true);
+  Upload upload(*stub_);
+  ASSERT_TRUE(upload.Start(static_cast<int64_t>(image.size()), options));
+  ASSERT_TRUE(upload.Send(0, image));
+  EXPECT_TRUE(ReadAll(upload).summaries.empty());
+  const grpc::Status status = upload.Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(ReasonOf(status), "REPLY_SIZE");
+  EXPECT_THAT(status.error_message(), HasSubstr("the maps have"));
+  EXPECT_EQ(Requests(absl::StatusCode::kResourceExhausted), 1);
+  EXPECT_EQ(Requests(absl::StatusCode::kOk), 0);
+}
+
 TEST_F(LargeTest, AMapOfADenseModelIsRefusedBeforeThePicture) {
   Serve();
   v1::RestoreOptions options;

@@ -204,7 +204,7 @@ TEST_F(ModelServiceTest, AServerThatStopsEndsAPromotion) {
 }
 
 TEST_F(ModelServiceTest, ACanaryIsShownAndEnded) {
-  const std::string a = Store("fme"), b = Store("moe");
+  const std::string a = Store("fme"), b = StoreGatedModel(folder_, "tiny", {"rain", "snow"});
   v1::Model model;
   ASSERT_TRUE(Promote("tiny", a, &model).ok());
   EXPECT_EQ(model.canary_version(), "");
@@ -216,6 +216,8 @@ TEST_F(ModelServiceTest, ACanaryIsShownAndEnded) {
   EXPECT_EQ(model.live_version(), a);
   EXPECT_EQ(model.canary_version(), b);
   EXPECT_EQ(model.canary_percent(), 12.5);
+  EXPECT_TRUE(model.tasks().empty());
+  EXPECT_THAT(model.canary_tasks(), testing::ElementsAre("rain", "snow"));
   ASSERT_TRUE(Rollback("tiny", &model).ok());
   EXPECT_EQ(model.live_version(), a);
   EXPECT_EQ(model.canary_version(), "");

@@ -327,18 +327,41 @@ TEST_F(StreamTest, EveryFrameHasItsMapOfTheStreamsSeed) {
   }
 }
 
+TEST_F(StreamTest, TasksAndMapsAreCheckedAtTheStart) {
+  const FakeModel fake = {.tasks = {"rain"}};
+  Serve({}, &fake);
+  const auto end_of = [this](const std::string& task, bool map) {
+    v1::RestoreOptions options;
+    options.set_task(task);
+    options.set_uncertainty_map(map);
+    Stream stream(*stub_);
+    stream.Start(0, false, options);
+    return stream.Finish();
+  };
+  EXPECT_EQ(ReasonOf(end_of("", false)), "TASK_REQUIRED");
+  EXPECT_EQ(ReasonOf(end_of("fog", false)), "UNKNOWN_TASK");
+  const grpc::Status map = end_of("rain", true);
+  EXPECT_EQ(map.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_EQ(ReasonOf(map), "NOT_ROUTED");
+}
+
+// Small pictures with large replies: gRPC's own quota is the same limit, and lets large requests in by drops.
 TEST_F(StreamTest, ReplyWithoutRoomCountsAsRefused) {
   LimitOptions limits;
   limits.max_transport_bytes = 12'000'000;
   Serve(limits);
-  const std::string image = Png(NoiseImage(2000, 1500));
+  Image plain = NoiseImage(2000, 1500);
+  std::ranges::fill(plain.samples, uint8_t{7});
+  const std::string image = Png(plain);
+  v1::RestoreOptions options;
+  options.set_format(v1::RestoreOptions::FORMAT_BMP);
   Stream unread(*stub_);
-  ASSERT_TRUE(unread.Start());
+  ASSERT_TRUE(unread.Start(0, false, options));
   ASSERT_TRUE(unread.Send(1, image));
   ASSERT_TRUE(HappensSoon([this] { return Requests(absl::StatusCode::kOk) == 1; }));
   const auto other = v1::RestorationService::NewStub(OpenChannel());
   Stream stream(*other);
-  ASSERT_TRUE(stream.Start());
+  ASSERT_TRUE(stream.Start(0, false, options));
   ASSERT_TRUE(stream.Send(1, image));
   EXPECT_EQ(stream.Read().error().reason(), "BYTE_BUDGET");
   EXPECT_EQ(Requests(absl::StatusCode::kOk), 1);
