@@ -117,6 +117,11 @@ Fields DescribeLater(const TrainOptions& options) {
           {"distill.weight", Text(options.distill.weight)}};
 }
 
+Fields LaterDefaults() {
+  const TrainOptions defaults;
+  return DescribeLater(defaults);
+}
+
 // With gates of tasks, which of them learns from what.
 void DescribeGates(const TrainOptions& options, Fields& fields) {
   for (size_t i = 0; i < options.data.pairs.size(); ++i) {
@@ -170,7 +175,7 @@ std::map<std::string, std::string> DescribeRun(const TrainOptions& options,
   fields["init_from"] = Text(options.init_from);
   if (!options.model.tasks.empty() || teacher.has_tasks) DescribeGates(options, fields);
   if (!teacher.version.empty()) fields[kTeacherVersion] = teacher.version;
-  const Fields defaults = DescribeLater({});
+  const Fields defaults = LaterDefaults();
   for (const auto& [name, value] : DescribeLater(options)) {
     if (value != defaults.at(name)) fields[name] = value;
   }
@@ -198,7 +203,7 @@ absl::StatusOr<std::vector<std::string>> CompareRuns(const Fields& before, const
   std::vector<std::string> allowed, refused;
   Fields names = before;
   names.insert(now.begin(), now.end());
-  Fields defaults = DescribeLater({});
+  Fields defaults = LaterDefaults();
   defaults["ranks"] = "1";
   defaults[kTeacherVersion] = "none";
   for (const auto& [name, value] : names) {
