@@ -4,6 +4,7 @@
 #include <ATen/ops/full.h>
 #include <c10/util/Logging.h>
 #include <gloo/common/error.h>
+#include <gloo/context.h>
 #include <netdb.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -132,6 +133,15 @@ struct NoWarnings : c10::WarningHandler {
   void process(const c10::Warning&) override {}
 };
 
+// A group whose ranks see that this one waits no longer.
+class Gloo : public c10d::ProcessGroupGloo {
+ public:
+  using c10d::ProcessGroupGloo::ProcessGroupGloo;
+  void Close() {
+    for (const auto& context : contexts_) context->closeConnections();
+  }
+};
+
 // Waiting for it, not a connection, was what failed.
 bool IsLate(const std::string& what) {
   return absl::StrContains(what, "imed out") || absl::StrContains(what, "imeout");
@@ -142,7 +152,7 @@ bool IsLate(const std::string& what) {
 struct Ranks::Group {
   StorePtr launch;  // null: no launcher's
   StorePtr store;   // null: alone
-  c10::intrusive_ptr<c10d::ProcessGroupGloo> gloo;
+  c10::intrusive_ptr<Gloo> gloo;
   c10::intrusive_ptr<c10d::ProcessGroup> gradients;
   std::unique_ptr<c10d::Reducer> reducer;
 };
@@ -196,7 +206,7 @@ void Ranks::Connect(at::Device device) {
   const auto own = [&](const char* name) {
     return c10::make_intrusive<c10d::PrefixStore>(name, group_->store);
   };
-  group_->gloo = c10::make_intrusive<c10d::ProcessGroupGloo>(own("gloo"), rank(), count(), options);
+  group_->gloo = c10::make_intrusive<Gloo>(own("gloo"), rank(), count(), options);
   group_->gradients = c10::make_intrusive<c10d::ProcessGroup>(own("gradients"), rank(), count());
   group_->gradients->setBackend(at::kCPU, c10d::ProcessGroup::GLOO, group_->gloo);
   group_->gradients->setDefaultBackend(c10d::ProcessGroup::GLOO);
@@ -325,6 +335,7 @@ absl::StatusOr<Ranks::Answers> Ranks::AskAll(bool late) const {
 
 absl::Status Ranks::Lost(const std::string& doing, const std::string& what) {
   told_ = true;
+  group_->gloo->Close();  // others may wait for this rank, not for the one that is lost
   const absl::StatusOr<Answers> answers = AskAll(IsLate(what));
   if (!answers.ok()) {
     return absl::UnavailableError(absl::StrFormat(

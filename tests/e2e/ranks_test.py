@@ -189,15 +189,21 @@ class RanksTest(TestCase):
         self.check_same_weights("whole", "killed")
 
     def test_stopped_rank_is_named(self):
-        for stopped, text in ((0, r"rank 0, which holds the store, does not answer in .*step \d+"),
-                              (1, r"rank 1 did not reach the end of .*step \d+; rank_timeout is 4s")):
-            with self.two(self.config(f"stopped{stopped}", steps=FOREVER, timeout=4)) as ranks:
+        """Two runs at once, as both only wait: in one rank 0 is stopped, in the other rank 1."""
+        texts = (r"rank 0, which holds the store, does not answer in .*step \d+",
+                 r"rank 1 did not reach the end of .*step \d+; rank_timeout is 4s")
+        with contextlib.ExitStack() as both:
+            runs = [both.enter_context(self.two(self.config(f"stopped{stopped}", steps=FOREVER, timeout=4)))
+                    for stopped in (0, 1)]
+            for stopped, ranks in enumerate(runs):
                 ranks[0].wait_for_step(5)
                 ranks[stopped].process.send_signal(signal.SIGSTOP)
+            for stopped, ranks in enumerate(runs):
                 status, _, err = ranks[1 - stopped].end()
                 self.assertEqual(status, 1)
-                self.assertRegex(err, text)
+                self.assertRegex(err, texts[stopped])
                 ranks[stopped].process.send_signal(signal.SIGCONT)
+            for stopped, ranks in enumerate(runs):
                 self.assertEqual(ranks[stopped].end()[0], 1)
 
     def test_stop_of_any_rank_is_a_checkpoint(self):

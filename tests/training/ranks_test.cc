@@ -360,6 +360,18 @@ TEST(RanksTest, RankThatEndsSaysWhy) {
   });
 }
 
+// By those that had no business with it, too: in a ring that is all but two.
+TEST(RanksTest, RankThatGoesAwayIsNamedByAll) {
+  RunRanks(6, [](const RankPlace& place) {
+    const auto ranks = Join(place);
+    ranks->Sum(at::full({100}, 1.0));
+    if (place.rank == 2) return ranks->Leave(absl::OkStatus());  // without a word
+    const absl::Status status = SumForever(*ranks);
+    EXPECT_THAT(Message(status), HasSubstr("rank 2 went away in step 7"));
+    ranks->Leave(status);
+  });
+}
+
 TEST(RanksTest, RankThatHangsIsNamed) {
   std::atomic<int> others = 2;
   RunRanks(3, [&](const RankPlace& place) {
