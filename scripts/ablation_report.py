@@ -87,7 +87,7 @@ def difference(row, base, spread):
     if row is base or not apart:
         return ""
     mean = statistics.mean(apart)
-    return f"{mean:+.2f}" + (" tie" if abs(mean) < spread else "")
+    return f"{mean:+.2f}".replace("-", "−") + (" tie" if abs(mean) < spread else "")
 
 
 def quality(row, base, spread):
@@ -99,7 +99,7 @@ def quality(row, base, spread):
     cells.append(f"{row.training(last - LAST_STEPS, last):.2f}")
     cells.append(f"{row.network['parameters'] / 1e6:.2f}")
     cells.append(f"{row.network['macs_per_tile'] / 1e9:.2f}")
-    cells.append(f"{row.time['ms_per_tile']:.1f}" if row.time else "")
+    cells.append(f"{row.time['min']:.1f}" if row.time else "")
     return cells
 
 
@@ -107,7 +107,7 @@ def quality_table(rows, base, spread):
     first = by_set(next(iter(base.found.values())), "input_psnr_rgb")
     inputs = ["pictures as they are", *(f"{first[weather]:.2f}" for weather in WEATHERS)]
     inputs += [f"{statistics.mean(first.values()):.2f}", "", "", "", "", ""]
-    header = ["variant", *WEATHERS, "mean", f"less {BASE}", "training"]
+    header = ["variant", *WEATHERS, "mean", f"over {BASE}", "training"]
     header += ["M parameters", "GMAC", "ms"]
     return table(header, [inputs, *(quality(row, base, spread) for row in rows)])
 
