@@ -11,6 +11,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <cstdlib>
 #include <functional>
 #include <thread>
 #include <vector>
@@ -18,6 +19,10 @@
 #include "training/rank_place.h"
 
 namespace deweather {
+
+// c10d's flight recorder notes each collective in a map of the process without a lock: ranks that are threads
+// break it.
+inline const bool kNoFlightRecorder = setenv("TORCH_FR_BUFFER_SIZE", "0", 1) == 0;
 
 // A port of the loopback that nobody listens at: below those that the system gives to clients, and another
 // one for each process, so that nobody takes it before it is used.
