@@ -3,14 +3,19 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <limits>
 #include <numeric>
+
+#include "model/base/random_key.h"
 
 namespace deweather {
 namespace {
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+constexpr uint64_t kSeed = 1;
+constexpr size_t kDraws = 1000;
 
 double Mean(const std::vector<double>& values) {
   return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
@@ -47,7 +52,7 @@ size_t EndOfTie(const std::vector<double>& values, const std::vector<size_t>& or
   return end;
 }
 
-std::vector<double> Ranks(const std::vector<double>& values) {
+std::vector<double> RanksOf(const std::vector<double>& values) {
   const std::vector<size_t> order = Order(values);
   std::vector<double> ranks(values.size());
   for (size_t begin = 0, end = 0; begin < order.size(); begin = end) {
@@ -61,6 +66,23 @@ std::vector<double> Ranks(const std::vector<double>& values) {
 double Given(double xy, double xz, double yz) {
   const double rest = (1 - xz * xz) * (1 - yz * yz);
   return rest > 0 ? (xy - xz * yz) / std::sqrt(rest) : kNan;
+}
+
+// Pearson's r of x and y, given z and w.
+double PearsonGiven(const std::vector<double>& x, const std::vector<double>& y,
+                    const std::vector<double>& z, const std::vector<double>& w) {
+  const double xz = Pearson(x, z), yz = Pearson(y, z), wz = Pearson(w, z);
+  return Given(Given(Pearson(x, y), xz, yz), Given(Pearson(x, w), xz, wz),
+               Given(Pearson(y, w), yz, wz));
+}
+
+// The mean of as many of the values, drawn with replacement.
+double MeanOfDraw(const std::vector<double>& values, uint64_t draw) {
+  double sum = 0;
+  for (size_t i = 0; i < values.size(); ++i) {
+    sum += values[RandomKey({kSeed, draw, i}) % values.size()];
+  }
+  return sum / static_cast<double>(values.size());
 }
 
 // Sums of the errors of the first 0, 1, 2, ... patches by value; those of a tie count alike.
@@ -82,13 +104,12 @@ std::vector<double> SumsByValue(const std::vector<double>& values,
 }  // namespace
 
 Correlation Correlate(const std::vector<double>& x, const std::vector<double>& y) {
-  return {Pearson(x, y), Pearson(Ranks(x), Ranks(y))};
+  return {Pearson(x, y), Pearson(RanksOf(x), RanksOf(y))};
 }
 
 Correlation CorrelateGiven(const std::vector<double>& x, const std::vector<double>& y,
-                           const std::vector<double>& z) {
-  const Correlation xy = Correlate(x, y), xz = Correlate(x, z), yz = Correlate(y, z);
-  return {Given(xy.pearson, xz.pearson, yz.pearson), Given(xy.spearman, xz.spearman, yz.spearman)};
+                           const std::vector<double>& z, const std::vector<double>& w) {
+  return {PearsonGiven(x, y, z, w), PearsonGiven(RanksOf(x), RanksOf(y), RanksOf(z), RanksOf(w))};
 }
 
 std::vector<double> Sparsify(const std::vector<double>& values, const std::vector<double>& errors) {
@@ -109,6 +130,14 @@ double Ause(const std::vector<double>& curve, const std::vector<double>& oracle)
     chance += width * (oracle[0] - oracle[i]);
   }
   return chance > 1e-9 * oracle[0] ? above / chance : kNan;
+}
+
+Interval MeanInterval(const std::vector<double>& values) {
+  if (values.size() < 2) return {kNan, kNan};
+  std::vector<double> means;
+  for (uint64_t draw = 0; draw < kDraws; ++draw) means.push_back(MeanOfDraw(values, draw));
+  std::sort(means.begin(), means.end());
+  return {means[kDraws / 40], means[kDraws - 1 - kDraws / 40]};
 }
 
 }  // namespace deweather

@@ -1,7 +1,8 @@
 // How well a figure of each patch of a picture foretells the patch's error.
 //
 // Math     Pearson's r, and Spearman's: r of the ranks, equal values sharing the mean of theirs;
-//          given z: (r_xy - r_xz r_yz) / √((1 - r_xz²)(1 - r_yz²))
+//          given z: r_xy.z = (r_xy - r_xz r_yz) / √((1 - r_xz²)(1 - r_yz²)); given z and w the same of
+//          r_xy.z, r_xw.z and r_yw.z
 //          sparsification [Ilg et al. 2018]: RMSE of what is left when the patches with the largest
 //          values are taken away; the oracle takes away the largest errors, chance leaves the RMSE as
 //          it was. AUSE = area between curve and oracle / area between chance and oracle: 0 as good as
@@ -25,9 +26,9 @@ struct Correlation {
 
 Correlation Correlate(const std::vector<double>& x, const std::vector<double>& y);
 
-// Of x and y, as far as neither follows from z.
+// Of x and y, as far as neither follows from z and w.
 Correlation CorrelateGiven(const std::vector<double>& x, const std::vector<double>& y,
-                           const std::vector<double>& z);
+                           const std::vector<double>& z, const std::vector<double>& w);
 
 inline constexpr int kRemovals = 20;  // shares 0, 0.05, ..., 0.95 of the patches
 
@@ -36,6 +37,15 @@ std::vector<double> Sparsify(const std::vector<double>& values, const std::vecto
 
 // Of two curves of Sparsify.
 double Ause(const std::vector<double>& curve, const std::vector<double>& oracle);
+
+struct Interval {
+  double low = 0;
+  double high = 0;
+};
+
+// Where the mean lies, by bootstrap: of the means of 1000 draws of as many values with replacement those
+// at 2.5 and 97.5 %. For equally many values the draws are the same. NaN of fewer than two.
+Interval MeanInterval(const std::vector<double>& values);
 
 }  // namespace deweather
 

@@ -209,10 +209,16 @@ struct UncertaintyFlags {
   bool json = false;
 };
 
+absl::Status CheckPngPath(const std::string& path) {
+  const absl::Status writable = CheckPicturePath(path);
+  if (!writable.ok() || *FormatOf(path) == ImageFormat::kPng) return writable;
+  return absl::InvalidArgumentError(absl::StrFormat("'%s' would be a PNG: name it so", path));
+}
+
 int RunUncertainty(UncertaintyFlags flags) {
   const absl::StatusOr<std::vector<PairSet>> sets = ParsePairSets(flags.pairs);
   if (!sets.ok()) return Fail(sets.status(), kWrongUsage);
-  const absl::Status path = flags.curve.empty() ? absl::OkStatus() : CheckPicturePath(flags.curve);
+  const absl::Status path = flags.curve.empty() ? absl::OkStatus() : CheckPngPath(flags.curve);
   if (!path.ok()) return Fail(path, kWrongUsage);
   flags.options.load = flags.load.Options();
   flags.options.progress = ReportPicture;

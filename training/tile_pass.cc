@@ -4,7 +4,6 @@
 
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "model/base/annotate.h"
 #include "model/base/random_key.h"
 #include "model/base/status_macros.h"
 
@@ -21,7 +20,8 @@ absl::StatusOr<int> FindTask(const std::vector<std::string>& tasks, const std::s
 absl::StatusOr<int> TaskOf(const RestorerSpec& model, const PairSet& set, const std::string& task) {
   const absl::StatusOr<int> index = FindTask(model.tasks, task.empty() ? set.name : task);
   if (index.ok()) return index;
-  return Annotate(index.status(), absl::StrFormat("set '%s', model '%s'", set.name, model.name));
+  return absl::InvalidArgumentError(
+      absl::StrFormat("set '%s', model '%s': %s", set.name, model.name, index.status().message()));
 }
 
 absl::Status CheckTasks(const std::vector<Restorer>& models, const std::vector<PairSet>& sets,

@@ -15,7 +15,9 @@
 
 #include "absl/strings/str_format.h"
 #include "model/base/annotate.h"
+#include "model/base/file.h"
 #include "model/base/status_macros.h"
+#include "model/image/codec.h"
 #include "model/image/tiling.h"
 #include "model/restorer.h"
 #include "training/dataset.h"
@@ -29,6 +31,7 @@ namespace {
 using json = nlohmann::ordered_json;
 
 constexpr int kBatch = 4;  // tiles in one forward pass
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 // --- patches ---
 
@@ -58,18 +61,29 @@ struct Patch {
   int x = 0, y = 0, size = 0;  // in the tile
 };
 
-double MeanSquare(const TileViews& tile, const TileRect& rect, const Patch& patch) {
+// Mean of f(a, b) over the patch's pixels and channels.
+template <typename F>
+double MeanOver(const float* a, const float* b, const TileRect& rect, const Patch& patch, F f) {
   double sum = 0;
   for (int channel = 0; channel < 3; ++channel) {
     for (int y = patch.y; y < patch.y + patch.size; ++y) {
       const int64_t row = (int64_t{channel} * rect.height + y) * rect.width;
-      for (int x = patch.x; x < patch.x + patch.size; ++x) {
-        const double difference = tile.restored[row + x] - tile.truth[row + x];
-        sum += difference * difference;
-      }
+      for (int x = patch.x; x < patch.x + patch.size; ++x) sum += f(a[row + x], b[row + x]);
     }
   }
   return sum / (3.0 * patch.size * patch.size);
+}
+
+double MeanSquare(const TileViews& tile, const TileRect& rect, const Patch& patch) {
+  const auto square = [](double restored, double truth) {
+    return (restored - truth) * (restored - truth);
+  };
+  return MeanOver(tile.restored, tile.truth, rect, patch, square);
+}
+
+double MeanChange(const TileViews& tile, const TileRect& rect, const Patch& patch) {
+  const auto change = [](double restored, double input) { return std::abs(restored - input); };
+  return MeanOver(tile.restored, tile.input, rect, patch, change);
 }
 
 // At the tile's far edges, where there is no next pixel, the difference is 0.
@@ -104,6 +118,7 @@ void AddTile(const TileGrid& grid, int index, const TileViews& tile,
       figures.uncertainty.push_back(sum / static_cast<double>(uncertainty.size(0)));
       figures.error.push_back(MeanSquare(tile, rect, {x, y, size}));
       figures.gradient.push_back(MeanGradient(tile, rect, {x, y, size}));
+      figures.change.push_back(MeanChange(tile, rect, {x, y, size}));
     }
   }
 }
@@ -143,14 +158,30 @@ absl::StatusOr<PatchFigures> MeasurePair(const Restorer& restorer, int task,
                                          const PicturePair& pair) {
   DW_ASSIGN_OR_RETURN(const Image input, DecodeFile(pair.input));
   DW_ASSIGN_OR_RETURN(const Image truth, DecodeFile(pair.truth));
+  absl::StatusOr<PatchFigures> figures = MeasureImages(restorer, task, input, truth);
+  if (figures.ok()) return figures;
+  return Annotate(figures.status(), pair.input);
+}
+
+absl::StatusOr<ImageInfo> InfoOf(const std::string& path) {
+  DW_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path));
+  const absl::StatusOr<ImageInfo> info = ReadImageInfo(bytes, {});
+  if (info.ok()) return info;
+  return Annotate(info.status(), path);
+}
+
+absl::Status CheckPair(const PicturePair& pair, int patch_px) {
+  DW_ASSIGN_OR_RETURN(const ImageInfo input, InfoOf(pair.input));
+  DW_ASSIGN_OR_RETURN(const ImageInfo truth, InfoOf(pair.truth));
   if (input.width != truth.width || input.height != truth.height) {
     return absl::InvalidArgumentError(absl::StrFormat("'%s' is %dx%d but '%s' is %dx%d", pair.input,
                                                       input.width, input.height, pair.truth,
                                                       truth.width, truth.height));
   }
-  absl::StatusOr<PatchFigures> figures = MeasureImages(restorer, task, input, truth);
-  if (figures.ok()) return figures;
-  return Annotate(figures.status(), pair.input);
+  if (std::min(input.width, input.height) >= patch_px) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrFormat("'%s' is %dx%d, smaller than a patch of %d px",
+                                                    pair.input, input.width, input.height,
+                                                    patch_px));
 }
 
 // What there is to do for one set.
@@ -163,11 +194,13 @@ struct OpenedSet {
 absl::StatusOr<OpenedSet> OpenSet(const Restorer& restorer, const PairSet& set,
                                   const UncertaintySurveyOptions& options) {
   OpenedSet opened{set.name};
-  const std::string& task = options.task.empty() ? set.name : options.task;
-  DW_ASSIGN_OR_RETURN(opened.task, FindTask(restorer.spec.tasks, task));
+  DW_ASSIGN_OR_RETURN(opened.task, TaskOf(restorer.spec, set, options.task));
   DW_ASSIGN_OR_RETURN(opened.pairs, ListPairs(set.dir + "/input", set.dir + "/gt"));
   const auto most = static_cast<size_t>(options.pictures);
   if (most > 0 && opened.pairs.size() > most) opened.pairs.resize(most);
+  for (const PicturePair& pair : opened.pairs) {
+    DW_RETURN_IF_ERROR(CheckPair(pair, restorer.spec.tile.multiple_px));
+  }
   return opened;
 }
 
@@ -177,33 +210,48 @@ Foresight Foretell(const std::vector<double>& values, const std::vector<double>&
   return {Correlate(values, errors), Ause(Sparsify(values, errors), Sparsify(errors, errors))};
 }
 
-Foresights ForetellBoth(const PatchFigures& figures) {
+Foresights ForetellAll(const PatchFigures& figures) {
   return {Foretell(figures.uncertainty, figures.error), Foretell(figures.gradient, figures.error),
-          CorrelateGiven(figures.uncertainty, figures.error, figures.gradient)};
+          Foretell(figures.change, figures.error),
+          CorrelateGiven(figures.uncertainty, figures.error, figures.gradient, figures.change)};
 }
 
 // Every figure of a Foresights.
-std::array<double*, 8> Figures(Foresights& all) {
-  Foresight &u = all.uncertainty, &g = all.gradient;
-  return {&u.correlation.pearson,      &u.correlation.spearman,     &u.ause,
-          &g.correlation.pearson,      &g.correlation.spearman,     &g.ause,
-          &all.given_gradient.pearson, &all.given_gradient.spearman};
+std::vector<double*> Figures(Foresights& all) {
+  std::vector<double*> figures;
+  for (Foresight* one : {&all.uncertainty, &all.gradient, &all.change}) {
+    figures.push_back(&one->correlation.pearson);
+    figures.push_back(&one->correlation.spearman);
+    figures.push_back(&one->ause);
+  }
+  figures.push_back(&all.given_others.pearson);
+  figures.push_back(&all.given_others.spearman);
+  return figures;
 }
 
-Foresights MeanForesights(std::vector<Foresights> pictures) {
-  Foresights mean;
-  for (size_t i = 0; i < Figures(mean).size(); ++i) {
-    double sum = 0;
-    int answers = 0;
-    for (Foresights& picture : pictures) {
-      const double figure = *Figures(picture)[i];
-      if (std::isnan(figure)) continue;
-      sum += figure;
-      ++answers;
+double MeanOf(const std::vector<double>& values) {
+  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+}
+
+// `pictures` are Figures of each.
+void SummarizeWithin(const std::vector<std::vector<double>>& pictures, UncertaintySurvey& survey) {
+  for (size_t i = 0; i < Figures(survey.within).size(); ++i) {
+    std::vector<double> answers;
+    for (const std::vector<double>& picture : pictures) {
+      if (!std::isnan(picture[i])) answers.push_back(picture[i]);
     }
-    *Figures(mean)[i] = answers > 0 ? sum / answers : std::numeric_limits<double>::quiet_NaN();
+    const Interval interval = MeanInterval(answers);
+    *Figures(survey.within)[i] = MeanOf(answers);
+    *Figures(survey.within_low)[i] = interval.low;
+    *Figures(survey.within_high)[i] = interval.high;
   }
-  return mean;
+}
+
+std::vector<double> FiguresOf(const PatchFigures& picture) {
+  Foresights all = ForetellAll(picture);
+  std::vector<double> values;
+  for (const double* figure : Figures(all)) values.push_back(*figure);
+  return values;
 }
 
 void Append(const std::vector<double>& from, std::vector<double>& to) {
@@ -216,14 +264,33 @@ std::string Figure(double value) {
   return std::isnan(value) ? "-" : absl::StrFormat("%.3f", value);
 }
 
-std::string Row(const std::string& set, const std::string& what, const Foresight& pooled,
-                const Foresight& within) {
+// A predictor's figures over all patches, within pictures, and the ends of the interval of the latter.
+using Columns = std::array<Foresight, 4>;
+
+std::string Row(const std::string& set, const std::string& what, const Columns& columns) {
   std::string row = absl::StrFormat("%-16s %-24s", set, what);
-  for (const Foresight& one : {pooled, within}) {
+  for (const Foresight& one : {columns[0], columns[1]}) {
     row += absl::StrFormat(" %8s %8s %8s", Figure(one.correlation.pearson),
                            Figure(one.correlation.spearman), Figure(one.ause));
   }
-  return row + "\n";
+  return row + absl::StrFormat("  %s to %s\n", Figure(columns[2].correlation.spearman),
+                               Figure(columns[3].correlation.spearman));
+}
+
+std::string Rows(const UncertaintySurvey& survey) {
+  const auto of = [&](Foresight Foresights::*predictor) -> Columns {
+    return {survey.pooled.*predictor, survey.within.*predictor, survey.within_low.*predictor,
+            survey.within_high.*predictor};
+  };
+  const auto given = [](const Foresights& all) -> Foresight { return {all.given_others, kNan}; };
+  return Row(survey.set, "uncertainty", of(&Foresights::uncertainty)) +
+         Row(absl::StrFormat("%d pictures", survey.pictures), "input's gradient",
+             of(&Foresights::gradient)) +
+         Row(absl::StrFormat("%d patches", survey.patches), "change made",
+             of(&Foresights::change)) +
+         Row("", "uncertainty given those",
+             {given(survey.pooled), given(survey.within), given(survey.within_low),
+              given(survey.within_high)});
 }
 
 json ToJson(const Correlation& correlation) {
@@ -239,7 +306,8 @@ json ToJson(const Foresight& foresight) {
 json ToJson(const Foresights& all) {
   return {{"uncertainty", ToJson(all.uncertainty)},
           {"gradient", ToJson(all.gradient)},
-          {"uncertainty_given_gradient", ToJson(all.given_gradient)}};
+          {"change", ToJson(all.change)},
+          {"uncertainty_given_others", ToJson(all.given_others)}};
 }
 
 std::vector<double> Removed() {
@@ -257,28 +325,24 @@ std::vector<double> GreyLevels(std::vector<double> curve) {
 
 UncertaintySurvey Summarize(const std::string& set, const std::vector<PatchFigures>& pictures) {
   PatchFigures all;
-  std::vector<Foresights> each;
+  std::vector<std::vector<double>> each;
   for (const PatchFigures& picture : pictures) {
     Append(picture.uncertainty, all.uncertainty);
     Append(picture.gradient, all.gradient);
+    Append(picture.change, all.change);
     Append(picture.error, all.error);
-    if (!picture.error.empty()) each.push_back(ForetellBoth(picture));
+    each.push_back(FiguresOf(picture));
   }
   UncertaintySurvey survey;
   survey.set = set;
   survey.pictures = static_cast<int64_t>(pictures.size());
   survey.patches = static_cast<int64_t>(all.error.size());
-  survey.within = MeanForesights(std::move(each));
-  if (all.error.empty()) {
-    survey.mean_uncertainty = std::numeric_limits<double>::quiet_NaN();
-    survey.pooled = MeanForesights({});
-    return survey;
-  }
-  survey.mean_uncertainty = std::accumulate(all.uncertainty.begin(), all.uncertainty.end(), 0.0) /
-                            static_cast<double>(all.uncertainty.size());
-  survey.pooled = ForetellBoth(all);
+  survey.mean_uncertainty = MeanOf(all.uncertainty);
+  survey.pooled = ForetellAll(all);
+  SummarizeWithin(each, survey);
   survey.uncertainty_curve = Sparsify(all.uncertainty, all.error);
   survey.gradient_curve = Sparsify(all.gradient, all.error);
+  survey.change_curve = Sparsify(all.change, all.error);
   survey.oracle_curve = Sparsify(all.error, all.error);
   return survey;
 }
@@ -286,7 +350,9 @@ UncertaintySurvey Summarize(const std::string& set, const std::vector<PatchFigur
 absl::StatusOr<std::vector<UncertaintySurvey>> SurveyUncertainty(
     const std::string& model, const std::vector<PairSet>& sets,
     const UncertaintySurveyOptions& options) {
+  DW_RETURN_IF_ERROR(CheckNames(sets));
   DW_ASSIGN_OR_RETURN(const Restorer restorer, LoadRestorer(model, options.load));
+  DW_RETURN_IF_ERROR(CheckTasks({restorer}, sets, options.task));
   std::vector<OpenedSet> opened;
   size_t total = 0, done = 0;
   for (const PairSet& set : sets) {
@@ -311,19 +377,13 @@ absl::StatusOr<std::vector<UncertaintySurvey>> SurveyUncertainty(
 }
 
 std::string UncertaintyTable(const std::vector<UncertaintySurvey>& surveys) {
-  std::string table = absl::StrFormat("%-41s %26s %26s\n%-16s %-24s", "", "all patches pooled",
-                                      "mean within pictures", "set", "predictor of the error");
+  std::string table =
+      absl::StrFormat("%-41s %26s %26s  %s\n%-16s %-24s", "", "all patches pooled",
+                      "mean within pictures", "95 % of", "set", "predictor of the error");
   for (int i = 0; i < 2; ++i)
     table += absl::StrFormat(" %8s %8s %8s", "Pearson", "Spearman", "AUSE");
-  table += "\n";
-  const double none = std::numeric_limits<double>::quiet_NaN();
-  for (const UncertaintySurvey& one : surveys) {
-    table += Row(one.set, "uncertainty", one.pooled.uncertainty, one.within.uncertainty);
-    table += Row(absl::StrFormat("%d pictures", one.pictures), "input's gradient",
-                 one.pooled.gradient, one.within.gradient);
-    table += Row(absl::StrFormat("%d patches", one.patches), "uncertainty given that",
-                 {one.pooled.given_gradient, none}, {one.within.given_gradient, none});
-  }
+  table += "  that Spearman\n";
+  for (const UncertaintySurvey& one : surveys) table += Rows(one);
   return table;
 }
 
@@ -336,10 +396,13 @@ std::string UncertaintyJson(const std::vector<UncertaintySurvey>& surveys) {
                    {"mean_uncertainty", one.mean_uncertainty},
                    {"pooled", ToJson(one.pooled)},
                    {"within", ToJson(one.within)},
+                   {"within_low", ToJson(one.within_low)},
+                   {"within_high", ToJson(one.within_high)},
                    {"removed", Removed()},
                    {"curves",
                     {{"uncertainty", one.uncertainty_curve},
                      {"gradient", one.gradient_curve},
+                     {"change", one.change_curve},
                      {"oracle", one.oracle_curve}}}});
   }
   return JsonText({{"uncertainty", all}});
@@ -348,7 +411,6 @@ std::string UncertaintyJson(const std::vector<UncertaintySurvey>& surveys) {
 std::vector<LinePlot> SparsificationPlots(const std::vector<UncertaintySurvey>& surveys) {
   std::vector<LinePlot> plots;
   for (const UncertaintySurvey& one : surveys) {
-    if (one.oracle_curve.empty()) continue;
     LinePlot plot{one.set + ": RMSE of the patches left, of 255",
                   "share of patches taken away",
                   Removed(),
@@ -356,6 +418,7 @@ std::vector<LinePlot> SparsificationPlots(const std::vector<UncertaintySurvey>& 
     const std::vector<double> chance(kRemovals, one.oracle_curve[0]);
     plot.lines = {{"uncertainty", GreyLevels(one.uncertainty_curve)},
                   {"input's gradient", GreyLevels(one.gradient_curve)},
+                  {"change made", GreyLevels(one.change_curve)},
                   {"oracle", GreyLevels(one.oracle_curve)},
                   {"chance", GreyLevels(chance)}};
     plots.push_back(std::move(plot));

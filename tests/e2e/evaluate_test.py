@@ -194,21 +194,33 @@ class UncertaintyTest(TestCase):
         self.assertEqual([one["set"] for one in report], ["noise", "pairs", "overall"])
         self.assertEqual([one["patches"] for one in report], [96, 96, 192])
         for one in report:
-            for predictor in ("uncertainty", "gradient"):
+            for predictor in ("uncertainty", "gradient", "change"):
                 self.assertLessEqual(abs(one["pooled"][predictor]["spearman"]), 1)
                 self.assertGreaterEqual(one["within"][predictor]["ause"], 0)
             self.assertEqual(len(one["curves"]["oracle"]), len(one["removed"]))
         self.assertEqual(report[0]["curves"], report[1]["curves"])
         self.assertEqual(decode(curve.read_bytes()).shape[2], 3)
         table = self.survey(*sets, "--pictures", 1).stdout
-        self.assertEqual(len(table.splitlines()), 2 + 3 * 3)
+        self.assertEqual(len(table.splitlines()), 2 + 3 * 4)
 
     def test_wrong_usage(self):
         pairs = ["--pairs", self.folder / "pairs"]
         self.survey(status=2)
         self.survey(*pairs, "--pictures", -1, status=2)
         self.survey(*pairs, "-o", self.folder / "no/curve.png", status=2)
+        self.assertIn("would be a PNG", self.survey(*pairs, "-o", self.folder / "curve.jpg", status=2).stderr)
         self.survey(*pairs, model=self.folder / "absent", status=1)
+
+    def test_what_cannot_be_surveyed_is_an_error(self):
+        """As of `evaluate`, and before any picture is restored."""
+        pairs = ["--pairs", self.folder / "pairs"]
+        self.assertIn("one gate for all", self.survey(*pairs, "--task", "rain", status=1).stderr)
+        self.assertIn("two sets are named 'pairs'", self.survey(*pairs, *pairs, status=1).stderr)
+        for name in ("input", "gt"):
+            (self.folder / "pairs" / name / "b.png").write_bytes(encode(noise(5, 4, 1)))
+        error = self.survey(*pairs, "-o", self.folder / "curve.png", status=1).stderr
+        self.assertIn("b.png' is 5x4, smaller than a patch of 8 px", error)
+        self.assertNotIn("pictures\n", error, "a picture was restored before the error")
 
 
 class SynthesizeTest(TestCase):

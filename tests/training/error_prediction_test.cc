@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <numeric>
 #include <random>
 
 namespace deweather {
@@ -84,23 +85,38 @@ TEST(ErrorPredictionTest, NoAnswerIsNan) {
   EXPECT_THAT(Sparsify(errors, flat), Each(DoubleNear(0.5, 1e-12)));
   EXPECT_TRUE(std::isnan(Correlate({1}, {2}).pearson));
   EXPECT_TRUE(std::isnan(AuseOf({1}, {2})));
-  EXPECT_TRUE(std::isnan(CorrelateGiven(errors, errors, errors).pearson));
+  EXPECT_TRUE(std::isnan(CorrelateGiven(errors, errors, errors, Uniform(50, 5)).pearson));
 }
 
-// x and y share z and nothing else; w is in x and y beside z.
-TEST(ErrorPredictionTest, WhatBothOweToAThirdIsTakenAway) {
-  const Values z = Uniform(20000, 5), w = Uniform(20000, 6);
+// x and y share z and w and nothing else; v is in x and y beside these.
+TEST(ErrorPredictionTest, WhatBothOweToOthersIsTakenAway) {
+  const Values z = Uniform(20000, 5), w = Uniform(20000, 6), v = Uniform(20000, 9);
   Values x = Uniform(20000, 7), y = Uniform(20000, 8), shared_x = x, shared_y = y;
   for (size_t i = 0; i < z.size(); ++i) {
-    x[i] += 2 * z[i];
-    y[i] += 2 * z[i];
-    shared_x[i] = x[i] + w[i];
-    shared_y[i] = y[i] + w[i];
+    x[i] += 2 * z[i] + w[i];
+    y[i] += 2 * z[i] + 2 * w[i];
+    shared_x[i] = x[i] + v[i];
+    shared_y[i] = y[i] + v[i];
   }
   EXPECT_GT(Correlate(x, y).pearson, 0.7);
-  EXPECT_NEAR(CorrelateGiven(x, y, z).pearson, 0, 0.03);
-  EXPECT_NEAR(CorrelateGiven(x, y, z).spearman, 0, 0.05);
-  EXPECT_NEAR(CorrelateGiven(shared_x, shared_y, z).pearson, 0.5, 0.03);
+  EXPECT_NEAR(CorrelateGiven(x, y, z, w).pearson, 0, 0.03);
+  EXPECT_NEAR(CorrelateGiven(x, y, z, w).spearman, 0, 0.1);
+  EXPECT_NEAR(CorrelateGiven(shared_x, shared_y, z, w).pearson, 0.5, 0.03);
+  EXPECT_NEAR(CorrelateGiven(shared_x, shared_y, w, z).pearson, 0.5, 0.03);
+  EXPECT_GT(CorrelateGiven(x, y, z, v).pearson, 0.3);  // w is left
+}
+
+// Of 400 values of a uniform distribution the mean is within 1.96 of σ / √400.
+TEST(ErrorPredictionTest, IntervalIsThatOfTheMean) {
+  const Values values = Uniform(400, 10);
+  const double mean = std::accumulate(values.begin(), values.end(), 0.0) / 400;
+  const Interval interval = MeanInterval(values);
+  EXPECT_NEAR(mean - interval.low, 1.96 * std::sqrt(1 / 12.0 / 400), 0.003);
+  EXPECT_NEAR(interval.high - mean, 1.96 * std::sqrt(1 / 12.0 / 400), 0.003);
+  EXPECT_EQ(MeanInterval(values).low, interval.low);
+  EXPECT_EQ(MeanInterval({0.5, 0.5}).high, 0.5);
+  EXPECT_TRUE(std::isnan(MeanInterval({0.5}).low));
+  EXPECT_TRUE(std::isnan(MeanInterval({}).high));
 }
 
 }  // namespace

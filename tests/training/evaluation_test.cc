@@ -49,6 +49,13 @@ TEST(EvaluationTest, SetsAreNamedByTheirFolderOrExplicitly) {
   }
 }
 
+TEST(EvaluationTest, NoTwoSetsOfOneName) {
+  EXPECT_TRUE(CheckNames({{"a", "x"}, {"b", "x"}}).ok());
+  const absl::Status twice = CheckNames({{"a", "x"}, {"b", "x"}, {"a", "y"}});
+  EXPECT_EQ(twice.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(twice.message(), "two sets are named 'a'; name them with NAME=DIR");
+}
+
 TEST(EvaluationTest, OverallWeighsSetsAlike) {
   const std::vector<Evaluation> overall =
       Overall({Found("rain", "small", {{20, 30}, {20, 32}, {20, 34}}),

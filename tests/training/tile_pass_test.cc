@@ -22,6 +22,33 @@ TEST(TilePassTest, TasksAreFoundByName) {
   EXPECT_THAT(std::string(unknown.message()), HasSubstr("unknown task 'haze'; known: rain, snow"));
 }
 
+Restorer ModelWith(const std::vector<std::string>& tasks) {
+  Restorer model;
+  model.spec.name = "m";
+  model.spec.tasks = tasks;
+  return model;
+}
+
+TEST(TilePassTest, ASetsTaskIsItsNameUnlessOneIsGiven) {
+  const Restorer model = ModelWith({"rain", "snow"});
+  EXPECT_EQ(TaskOf(model.spec, {"snow", ""}, "").value(), 1);
+  EXPECT_EQ(TaskOf(model.spec, {"snow", ""}, "rain").value(), 0);
+  EXPECT_EQ(TaskOf(ModelWith({}).spec, {"frogs", ""}, "").value(), -1);
+  EXPECT_THAT(TaskOf(model.spec, {"frogs", ""}, "").status().ToString(),
+              HasSubstr("set 'frogs', model 'm': unknown task 'frogs'"));
+}
+
+TEST(TilePassTest, TasksAreCheckedForAllModelsAndSets) {
+  const Restorer gated = ModelWith({"rain"}), plain = ModelWith({});
+  EXPECT_TRUE(CheckTasks({gated, plain}, {{"any", ""}}, "rain").ok());
+  EXPECT_TRUE(CheckTasks({plain}, {{"any", ""}}, "").ok());
+  for (const absl::Status& wrong :
+       {CheckTasks({plain}, {{"any", ""}}, "rain"), CheckTasks({gated}, {{"any", ""}}, "snow"),
+        CheckTasks({plain, gated}, {{"rain", ""}, {"any", ""}}, "")}) {
+    EXPECT_EQ(wrong.code(), absl::StatusCode::kInvalidArgument);
+  }
+}
+
 // A tile of a batch is told the same as alone.
 TEST(TilePassTest, KeysAreOfPlaces) {
   const TileGrid grid(70, 50, {8, 32, 8, false});  // x 0 19 38, y 0 18

@@ -23,6 +23,7 @@ PatchFigures Planted(int patches, double offset) {
     figures.error.push_back(offset + i);
     figures.uncertainty.push_back(offset + i);
     figures.gradient.push_back(i % 7);
+    figures.change.push_back(i % 5);
   }
   return figures;
 }
@@ -36,8 +37,9 @@ TEST(UncertaintySurveyTest, UncertaintyThatIsTheErrorIsPerfect) {
     EXPECT_NEAR(scope.uncertainty.correlation.pearson, 1, 1e-9);
     EXPECT_NEAR(scope.uncertainty.correlation.spearman, 1, 1e-9);
     EXPECT_NEAR(scope.uncertainty.ause, 0, 1e-9);
-    EXPECT_NEAR(scope.given_gradient.pearson, 1, 1e-9);
+    EXPECT_NEAR(scope.given_others.pearson, 1, 1e-9);
     EXPECT_GT(scope.gradient.ause, 0.5);
+    EXPECT_GT(scope.change.ause, 0.5);
   }
   EXPECT_EQ(survey.uncertainty_curve, survey.oracle_curve);
 }
@@ -56,9 +58,11 @@ TEST(UncertaintySurveyTest, FlatMapHasNoAnswer) {
   flat.uncertainty.assign(30, 0.5);
   const UncertaintySurvey survey = Summarize("set", {flat});
   EXPECT_TRUE(std::isnan(survey.pooled.uncertainty.correlation.pearson));
-  EXPECT_TRUE(std::isnan(survey.within.given_gradient.spearman));
-  EXPECT_THAT(UncertaintyTable({survey}),
-              HasSubstr("uncertainty                     -        -    1.000        -        -"));
+  EXPECT_TRUE(std::isnan(survey.within.given_others.spearman));
+  EXPECT_THAT(
+      UncertaintyTable({survey}),
+      HasSubstr("uncertainty                     -        -    1.000        -        -    1.000"
+                "  - to -"));
   const json parsed = json::parse(UncertaintyJson({survey}));
   EXPECT_TRUE(parsed["uncertainty"][0]["pooled"]["uncertainty"]["pearson"].is_null());
   EXPECT_FALSE(parsed["uncertainty"][0]["pooled"]["gradient"]["pearson"].is_null());
@@ -67,14 +71,21 @@ TEST(UncertaintySurveyTest, FlatMapHasNoAnswer) {
   EXPECT_NEAR(both.within.uncertainty.correlation.pearson, 1, 1e-9);
 }
 
-TEST(UncertaintySurveyTest, PictureSmallerThanAPatchHasNone) {
-  const UncertaintySurvey survey = Summarize("set", {PatchFigures{}});
-  EXPECT_EQ(survey.patches, 0);
-  EXPECT_TRUE(std::isnan(survey.pooled.uncertainty.ause));
-  EXPECT_TRUE(
-      json::parse(UncertaintyJson({survey}))["uncertainty"][0]["mean_uncertainty"].is_null());
-  EXPECT_THAT(UncertaintyTable({survey}), HasSubstr("0 patches"));
-  EXPECT_TRUE(SparsificationPlots({survey}).empty());
+// One picture's uncertainty is its error, the other's the opposite.
+TEST(UncertaintySurveyTest, FewPicturesMakeAWideInterval) {
+  PatchFigures right = Planted(30, 1), wrong = right;
+  for (double& uncertainty : wrong.uncertainty) uncertainty = -uncertainty;
+  const UncertaintySurvey survey = Summarize("set", {right, wrong});
+  EXPECT_NEAR(survey.within.uncertainty.correlation.spearman, 0, 1e-9);
+  EXPECT_NEAR(survey.within_low.uncertainty.correlation.spearman, -1, 1e-9);
+  EXPECT_NEAR(survey.within_high.uncertainty.correlation.spearman, 1, 1e-9);
+  EXPECT_NEAR(survey.within_low.given_others.spearman, -1, 1e-9);
+  const double gradient = survey.within.gradient.correlation.spearman;  // the same in both
+  EXPECT_NEAR(survey.within_low.gradient.correlation.spearman, gradient, 1e-9);
+  EXPECT_THAT(UncertaintyTable({survey}), HasSubstr("  -1.000 to 1.000\n"));
+  const json within = json::parse(UncertaintyJson({survey}))["uncertainty"][0]["within_high"];
+  EXPECT_NEAR(within["uncertainty"]["spearman"].get<double>(), 1, 1e-9);
+  EXPECT_TRUE(within["change"].contains("ause"));
 }
 
 UncertaintySurveyOptions OnCpu() {
@@ -132,6 +143,22 @@ TEST(UncertaintySurveyTest, ErrorIsAgainstTheTruth) {
   EXPECT_GT(survey.pooled.gradient.correlation.pearson, 0.3);  // the corner's edge
 }
 
+// White truths: what a network adds to black inputs is its error, less in the same measure.
+TEST(UncertaintySurveyTest, ChangeIsAgainstTheInput) {
+  const std::string folder = Pairs(64, 40);
+  for (const auto& [name, level] : {std::pair("/input/", 0), std::pair("/gt/", 255)}) {
+    Image flat = Picture(64, 40, 0);
+    std::fill(flat.samples.begin(), flat.samples.end(), static_cast<uint8_t>(level));
+    WritePicture(folder + name + "0.png", flat);
+  }
+  UncertaintySurveyOptions options = OnCpu();
+  options.pictures = 1;
+  const auto surveys = SurveyUncertainty(Saved(folder, TinyConfig()), {{"set", folder}}, options);
+  ASSERT_TRUE(surveys.ok()) << surveys.status();
+  EXPECT_LT(surveys->front().pooled.change.correlation.pearson, -0.9);
+  EXPECT_TRUE(std::isnan(surveys->front().pooled.gradient.correlation.pearson));
+}
+
 TEST(UncertaintySurveyTest, SetsAndAllOfThemTheSameEveryTime) {
   const std::string folder = Pairs(), model = Saved(folder, TinyConfig());
   const std::vector<PairSet> sets = {{"one", folder}, {"two", folder}};
@@ -149,25 +176,44 @@ TEST(UncertaintySurveyTest, SetsAndAllOfThemTheSameEveryTime) {
   EXPECT_EQ(UncertaintyJson(*surveys), UncertaintyJson(*SurveyUncertainty(model, sets, OnCpu())));
   const std::vector<LinePlot> plots = SparsificationPlots(*surveys);
   ASSERT_EQ(plots.size(), 3);
-  EXPECT_EQ(plots[0].lines[0].values[0], 255 * (*surveys)[0].oracle_curve[0]);
+  EXPECT_EQ(plots[0].lines.size(), 5);
+  EXPECT_NEAR(plots[0].lines[0].values[0], 255 * (*surveys)[0].oracle_curve[0], 1e-9);
 }
 
-TEST(UncertaintySurveyTest, WhatCannotBeSurveyed) {
+absl::Status Refusal(const std::string& model, const std::vector<PairSet>& sets,
+                     const std::string& task = "") {
+  UncertaintySurveyOptions options = OnCpu();
+  options.task = task;
+  options.progress = [](int, int) { ADD_FAILURE() << "a picture was restored first"; };
+  return SurveyUncertainty(model, sets, options).status();
+}
+
+TEST(UncertaintySurveyTest, ModelsThatCannotBeSurveyed) {
   const std::string folder = Pairs();
-  const absl::Status dense =
-      SurveyUncertainty(Saved(folder, TinyConfig(ExpertKind::kDense)), {{"set", folder}}, OnCpu())
-          .status();
-  EXPECT_EQ(dense.code(), absl::StatusCode::kFailedPrecondition);
+  const std::string dense = Saved(folder, TinyConfig(ExpertKind::kDense));
+  EXPECT_EQ(Refusal(dense, {{"set", folder}}).code(), absl::StatusCode::kFailedPrecondition);
+  const std::string one_gate = Saved(folder, TinyConfig());
+  EXPECT_THAT(Refusal(one_gate, {{"set", folder}}, "rain").ToString(),
+              HasSubstr("INVALID_ARGUMENT: task 'rain' of models that have one gate"));
   ModelConfig config = TinyConfig();
   config.tasks = {"rain", "snow"};
   const std::string model = Saved(folder, config);
-  EXPECT_THAT(std::string(SurveyUncertainty(model, {{"set", folder}}, OnCpu()).status().message()),
-              HasSubstr("known: rain, snow"));
+  EXPECT_THAT(Refusal(model, {{"snow", folder}, {"set", folder}}).ToString(),
+              HasSubstr("set 'set', model 'tiny': unknown task 'set'; known: rain, snow"));
   EXPECT_TRUE(SurveyUncertainty(model, {{"snow", folder}}, OnCpu()).ok());
+}
+
+TEST(UncertaintySurveyTest, PairsThatCannotBeSurveyed) {
+  const std::string folder = Pairs(), model = Saved(folder, TinyConfig());
+  EXPECT_THAT(Refusal(model, {{"set", folder}, {"set", folder}}).ToString(),
+              HasSubstr("INVALID_ARGUMENT: two sets are named 'set'"));
   WritePicture(folder + "/gt/2.png", Picture(50, 70, 2));
-  const absl::Status sizes = SurveyUncertainty(model, {{"snow", folder}}, OnCpu()).status();
-  EXPECT_EQ(sizes.code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string(sizes.message()), HasSubstr("is 70x50 but"));
+  EXPECT_THAT(Refusal(model, {{"set", folder}}).ToString(), HasSubstr("is 70x50 but"));
+  for (const char* part : {"/gt/", "/input/"}) {
+    WritePicture(folder + part + "2.png", Picture(70, 3, 2));
+  }
+  EXPECT_THAT(Refusal(model, {{"set", folder}}).ToString(),
+              HasSubstr("2.png' is 70x3, smaller than a patch of"));
 }
 
 }  // namespace
