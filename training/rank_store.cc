@@ -73,13 +73,13 @@ absl::Status NotAllCame(const RankPlace& place, const std::vector<bool>& came,
 
 // Rank 0's part. Its store may be this process's: it is kept until those who came know that others did not.
 absl::StatusOr<StorePtr> LeadAttempt(const RankPlace& place, const StorePtr& meeting,
-                                     absl::Duration timeout) {
+                                     absl::Time end, absl::Duration timeout) {
   const std::string number = absl::StrCat(meeting->add("tickets", 1));
   const StorePtr attempt = Part(number, meeting);
   attempt->set(KeyOf("came", 0), number);
   meeting->set("attempt", number);
   const std::vector<std::string> keys = KeysOf("came", place.count);
-  const std::vector<bool> came = WaitFor(*attempt, keys, timeout);
+  const std::vector<bool> came = WaitFor(*attempt, keys, end - absl::Now());
   std::vector<std::string> tickets, heard;
   for (int rank = 0; rank < place.count; ++rank) {
     if (!came[rank]) continue;
@@ -166,7 +166,7 @@ absl::StatusOr<Meeting> MeetUntil(const RankPlace& place, absl::Time end, absl::
   Meeting meeting{Part("deweather", store)};
   if (place.count == 1) return meeting;
   const StorePtr ours = Part(absl::StrCat(place.count), meeting.launch);
-  DW_ASSIGN_OR_RETURN(meeting.attempt, place.rank == 0 ? LeadAttempt(place, ours, left)
+  DW_ASSIGN_OR_RETURN(meeting.attempt, place.rank == 0 ? LeadAttempt(place, ours, end, timeout)
                                                        : FollowAttempt(place, ours, end, timeout));
   return meeting;
 }

@@ -222,8 +222,8 @@ TEST(TrainRanksTest, RanksWaitForAnEvaluationAndEndWithIt) {
 TEST(TrainRanksTest, RanksOutwaitALongEvaluation) {
   TrainOptions options = TinyRun(NewFolder());
   const std::string pairs = options.output_dir + "_pairs";
-  WritePictures(pairs + "/input", 6);
-  WritePictures(pairs + "/gt", 6);
+  WritePictures(pairs + "/input", 3);
+  WritePictures(pairs + "/gt", 3);
   options.evaluate.pairs_dirs = {pairs};
   options.steps = 1;
   options.rank_timeout = absl::Seconds(4);
