@@ -345,24 +345,26 @@ TEST_F(StreamTest, TasksAndMapsAreCheckedAtTheStart) {
   EXPECT_EQ(ReasonOf(map), "NOT_ROUTED");
 }
 
-// Small pictures with large replies: gRPC's own quota is the same limit, and lets large requests in by drops.
+// Of small files with large replies. gRPC's own quota has the same limit: near it new calls wait for memory.
 TEST_F(StreamTest, ReplyWithoutRoomCountsAsRefused) {
   LimitOptions limits;
   limits.max_transport_bytes = 12'000'000;
   Serve(limits);
-  Image plain = NoiseImage(2000, 1500);
-  std::ranges::fill(plain.samples, uint8_t{7});
-  const std::string image = Png(plain);
+  const auto plain = [](int height) {
+    Image image = NoiseImage(2000, height);
+    std::ranges::fill(image.samples, uint8_t{7});
+    return Png(image);
+  };
   v1::RestoreOptions options;
   options.set_format(v1::RestoreOptions::FORMAT_BMP);
   Stream unread(*stub_);
   ASSERT_TRUE(unread.Start(0, false, options));
-  ASSERT_TRUE(unread.Send(1, image));
+  ASSERT_TRUE(unread.Send(1, plain(700)));  // 4.2 MB
   ASSERT_TRUE(HappensSoon([this] { return Requests(absl::StatusCode::kOk) == 1; }));
   const auto other = v1::RestorationService::NewStub(OpenChannel());
   Stream stream(*other);
   ASSERT_TRUE(stream.Start(0, false, options));
-  ASSERT_TRUE(stream.Send(1, image));
+  ASSERT_TRUE(stream.Send(1, plain(1500)));  // 9 MB
   EXPECT_EQ(stream.Read().error().reason(), "BYTE_BUDGET");
   EXPECT_EQ(Requests(absl::StatusCode::kOk), 1);
   EXPECT_EQ(Requests(absl::StatusCode::kResourceExhausted), 1);
