@@ -27,6 +27,7 @@ LIBRARIES = {
     "flags": ("CLI/",),
     "crypto": ("openssl/",),
     "boost": ("boost/",),
+    "gloo": ("gloo/",),
     "jemalloc": ("jemalloc/",),
     "opencv": ("opencv2/",),
     "codecs": ("jpeglib.h", "jerror.h", "png.h", "webp/", "tiff", "lcms2", "libexif/"),
@@ -67,7 +68,12 @@ TARGETS = {
         internal=("canvas.h",),
     ),
     "dw_weather": Target("training/weather", (), (), ("opencv",), internal=("turn.h",)),
-    "dw_training": Target("training", ("dw_model", "dw_image", "dw_weather", "dw_report"), ("torch", "json")),
+    "dw_training": Target(
+        "training",
+        ("dw_model", "dw_image", "dw_weather", "dw_report"),
+        ("torch", "json"),
+        ("gloo",),
+    ),
     "dw_batch": Target("server/batch", ("dw_image",)),
     "dw_restore": Target(
         "server/restore", ("dw_batch", "dw_model", "dw_image"), ("prometheus",), ("torch",)
