@@ -177,8 +177,9 @@ absl::StatusOr<MeasuredSet> MeasureInputs(const PairSet& set, const std::functio
     DW_ASSIGN_OR_RETURN(const Image truth, DecodeFile(pair.truth));
     DW_ASSIGN_OR_RETURN(const Quality quality, ComparePair(input, truth, pair));
     measured.inputs.push_back(quality);
-    if (stop && stop())
+    if (stop && stop()) {
       return absl::CancelledError("stopped before the first picture was restored");
+    }
   }
   return measured;
 }
