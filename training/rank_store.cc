@@ -110,11 +110,12 @@ Attempt ComeTo(const RankPlace& place, const StorePtr& meeting, const std::strin
   return attempt;
 }
 
-// Of an attempt that this process came to, and others did not. Rank 0 may wait for it to know.
+// Of an attempt that this process came to, and others did not. Rank 0 may wait for it to know, and no longer.
 absl::Status Few(const RankPlace& place, const Attempt& attempt, absl::Duration timeout) {
+  const std::vector<bool> came =
+      WaitFor(*attempt.store, KeysOf("came", place.count), absl::ZeroDuration());
   attempt.store->set(KeyOf("heard", place.rank), "");
-  return NotAllCame(
-      place, WaitFor(*attempt.store, KeysOf("came", place.count), absl::ZeroDuration()), timeout);
+  return NotAllCame(place, came, timeout);
 }
 
 absl::Status NoPlace(const RankPlace& place, const Attempt& attempt, absl::Duration timeout) {
