@@ -33,7 +33,7 @@ namespace deweather {
 
 using StorePtr = c10::intrusive_ptr<c10d::Store>;
 
-constexpr absl::Duration kGrace = absl::Seconds(5);  // for what should be there at once
+constexpr absl::Duration kGrace = absl::Seconds(3);  // for what should be there at once
 
 struct Meeting {
   StorePtr launch;             // what attempts of one launch tell each other

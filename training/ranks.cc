@@ -338,6 +338,7 @@ absl::Status Ranks::Lost(const std::string& doing, const std::string& what) {
   group_->gloo->Close();  // others may wait for this rank, not for the one that is lost
   const absl::StatusOr<Answers> answers = AskAll(IsLate(what));
   if (!answers.ok()) {
+    group_->store = nullptr;  // no farewell, either
     return absl::UnavailableError(absl::StrFormat(
         "%s does not answer in %s: %s",
         place_.store_is_there ? "the launcher's store" : "rank 0, which holds the store,", doing,
