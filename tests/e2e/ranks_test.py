@@ -266,14 +266,21 @@ class RanksTest(TestCase):
 
     # --- torchrun ---
 
+    @contextlib.contextmanager
     def torchrun(self, config, *flags):
+        """An agent and its ranks; none outlives the block."""
         launcher = os.environ.get("DEWEATHER_TORCHRUN", "")
         if not os.access(launcher, os.X_OK):
             self.skipTest("DEWEATHER_TORCHRUN names no torchrun: it comes with PyTorch for Python")
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [launcher, "--nproc-per-node=2", f"--master-port={free_port()}", *flags, "--no-python",
              program("deweather-train"), "run", "--config", str(config), "--progress", "lines"],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.communicate()
 
     def check_torchrun(self, process, status):
         out, _ = process.communicate(timeout=300)
@@ -332,8 +339,6 @@ class RanksTest(TestCase):
                     break
             else:
                 self.fail("it ended")
-            process.terminate()
-            process.stdout.read()
 
 
 def kill_rank(rank, *launchers):
