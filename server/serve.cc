@@ -31,6 +31,7 @@
 #include "model/base/mutex.h"
 #include "model/base/processors.h"
 #include "model/base/status_macros.h"
+#include "server/notify.h"
 #include "server/restore/live_models.h"
 #include "server/restore/metrics.h"
 #include "server/restore/occupancy.h"
@@ -349,8 +350,10 @@ absl::Status Serve(const ServerOptions& options, const DecorateRun& decorate_run
   absl::PrintF("grpc listening on %s\n", server.address);
   if (endpoint.exposer != nullptr) absl::PrintF("metrics listening on %s\n", endpoint.address);
   std::fflush(stdout);
+  Notify("READY=1");
 
   WaitForStop(breakdown);
+  Notify("STOPPING=1");
   SetServing(server, false);
   if (training.ok()) (*training)->BeginStop();  // programs write their checkpoints meanwhile
   const auto begin = [&] {
