@@ -1,0 +1,33 @@
+# Run by `cmake --install`: the configuration and the unit, with the paths of the prefix in them.
+#
+#   source   the root of the repository
+#
+# Of /usr the configuration is in /etc; any other prefix keeps it to itself.
+
+cmake_path(ABSOLUTE_PATH CMAKE_INSTALL_PREFIX NORMALIZE OUTPUT_VARIABLE prefix)
+string(REGEX REPLACE "/$" "" prefix "${prefix}")
+set(etc "${prefix}/etc")
+if(prefix STREQUAL "/usr")
+  set(etc /etc)
+endif()
+
+# install_edited(FROM TO WAS IS ...): a copy with each WAS replaced, which must be there.
+function(install_edited from to)
+  file(READ "${source}/${from}" text)
+  while(ARGN)
+    list(POP_FRONT ARGN was is)
+    string(FIND "${text}" "${was}" at)
+    if(at EQUAL -1)
+      message(FATAL_ERROR "no '${was}' in ${from}")
+    endif()
+    string(REPLACE "${was}" "${is}" text "${text}")
+  endwhile()
+  message(STATUS "Installing: $ENV{DESTDIR}${to}")
+  file(WRITE "$ENV{DESTDIR}${to}" "${text}")
+  file(CHMOD "$ENV{DESTDIR}${to}" PERMISSIONS OWNER_READ OWNER_WRITE GROUP_READ WORLD_READ)
+endfunction()
+
+install_edited(deploy/server.textproto "${etc}/deweather/server.textproto"
+  "data_dir: \"\"" "data_dir: \"/var/lib/deweather\"")
+install_edited(deploy/systemd/deweather.service "${prefix}/lib/systemd/system/deweather.service"
+  "/usr/bin/" "${prefix}/bin/" "/etc/deweather/" "${etc}/deweather/" "/usr/share/" "${prefix}/share/")
