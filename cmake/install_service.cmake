@@ -2,7 +2,7 @@
 #
 #   source   the root of the repository
 #
-# Of /usr the configuration is in /etc; any other prefix keeps it to itself.
+# Of /usr the configuration is in /etc; any other prefix keeps it to itself. One that is there is kept.
 
 cmake_path(ABSOLUTE_PATH CMAKE_INSTALL_PREFIX NORMALIZE OUTPUT_VARIABLE prefix)
 string(REGEX REPLACE "/$" "" prefix "${prefix}")
@@ -27,7 +27,11 @@ function(install_edited from to)
   file(CHMOD "$ENV{DESTDIR}${to}" PERMISSIONS OWNER_READ OWNER_WRITE GROUP_READ WORLD_READ)
 endfunction()
 
-install_edited(deploy/server.textproto "${etc}/deweather/server.textproto"
-  "data_dir: \"\"" "data_dir: \"/var/lib/deweather\"")
+if(EXISTS "$ENV{DESTDIR}${etc}/deweather/server.textproto")
+  message(STATUS "Kept: $ENV{DESTDIR}${etc}/deweather/server.textproto")
+else()
+  install_edited(deploy/server.textproto "${etc}/deweather/server.textproto"
+    "data_dir: \"\"" "data_dir: \"/var/lib/deweather\"")
+endif()
 install_edited(deploy/systemd/deweather.service "${prefix}/lib/systemd/system/deweather.service"
   "/usr/bin/" "${prefix}/bin/" "/etc/deweather/" "${etc}/deweather/" "/usr/share/" "${prefix}/share/")
