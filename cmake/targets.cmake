@@ -46,7 +46,8 @@ function(dw_program name)
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} dw_flags)
   target_compile_definitions(${name} PRIVATE DW_VERSION="${PROJECT_VERSION}")
-  set_target_properties(${name} PROPERTIES BUILD_RPATH "${DEWEATHER_TORCH_LIB_DIR}")
+  set_target_properties(${name} PROPERTIES
+    BUILD_RPATH "${DEWEATHER_TORCH_LIB_DIR}" INSTALL_RPATH "$ORIGIN/../lib/deweather")
 endfunction()
 
 # dw_test(NAME SRCS ... DEPS ... LABELS ...): one test binary per target, each case a ctest test.
