@@ -4,19 +4,20 @@
 # It is for the distribution that it was built on: what that has comes from its packages, by their versions.
 
 set(CPACK_GENERATOR DEB)
-set(CPACK_PACKAGE_CONTACT "deweather maintainers <deweather@localhost>" CACHE STRING "Maintainer of the package")
+set(CPACK_PACKAGE_CONTACT "deweather maintainers <deweather@localhost>")
 set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "server that takes rain, drops, snow and haze out of photos")
 set(CPACK_PACKAGE_DESCRIPTION "\
 deweather-server restores photos over gRPC, trains models as jobs and puts them\n\
 live without a restart, and tells Prometheus what it does. deweather is its\n\
 client, deweather-train trains without a server. Two models are included.")
-set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
+set(CPACK_INSTALL_PREFIX /usr)
 set(CPACK_SET_DESTDIR ON) # for what is outside of it: /etc
 set(CPACK_STRIP_FILES ON)
 set(CPACK_VERBATIM_VARIABLES ON)
 set(CPACK_INSTALL_DEFAULT_DIRECTORY_PERMISSIONS
   OWNER_READ OWNER_WRITE OWNER_EXECUTE GROUP_READ GROUP_EXECUTE WORLD_READ WORLD_EXECUTE)
 
+set(CPACK_DEBIAN_PACKAGE_NAME deweather)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SECTION graphics)
 set(CPACK_DEBIAN_COMPRESSION_TYPE zstd)
