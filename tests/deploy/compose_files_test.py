@@ -1,0 +1,130 @@
+"""deploy/compose.yaml and what it mounts, as files: what a slip of the pen would break."""
+
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
+
+import harness  # noqa: E402, F401  goes on in the Python that has the packages
+import yaml  # noqa: E402
+from prerequisites import DEPLOY  # noqa: E402
+
+COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+SERVICES = COMPOSE["services"]
+
+
+def default(text):
+    """What compose makes of ${NAME:-value} when NAME is not set."""
+    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", str(text))
+
+
+def seconds(duration):
+    minutes, rest = re.fullmatch(r"(?:(\d+)m)?(?:(\d+)s)?", duration).groups()
+    return 60 * int(minutes or 0) + int(rest or 0)
+
+
+def mounts(service):
+    """(source, target, options) of each volume."""
+    for volume in service.get("volumes", []):
+        source, target, *options = default(volume).split(":")
+        yield source, target, options
+
+
+class ComposeFilesTest(unittest.TestCase):
+    def test_is_of_the_current_specification(self):
+        self.assertNotIn("version", COMPOSE)
+        self.assertEqual(COMPOSE["name"], "deweather")
+
+    def test_publishes_on_the_loopback_address_only(self):
+        for name, service in SERVICES.items():
+            for port in service["ports"]:
+                self.assertRegex(default(port), r"^127\.0\.0\.1:\d+:\d+$", name)
+            self.assertNotIn("network_mode", service)
+
+    def test_every_service_is_confined(self):
+        for name, service in SERVICES.items():
+            with self.subTest(name):
+                self.assertIs(service["read_only"], True)
+                self.assertEqual(service["cap_drop"], ["ALL"])
+                self.assertEqual(service["security_opt"], ["no-new-privileges:true"])
+                self.assertNotIn("privileged", service)
+                self.assertNotIn("cap_add", service)
+                self.assertTrue(service["logging"]["options"]["max-size"])
+                self.assertTrue(service["deploy"]["resources"]["limits"]["memory"])
+                self.assertEqual(service["restart"], "unless-stopped")
+
+    def test_is_given_more_time_to_stop_than_the_server_takes(self):
+        reference = (DEPLOY / "server.textproto").read_text()
+        takes = sum(int(re.search(pattern, reference, re.DOTALL)[1]) for pattern in (
+            r"\ndrain \{.*?\bdelay \{ seconds: (\d+) \}", r"\ndrain \{.*?\btimeout \{ seconds: (\d+) \}",
+            r"\ntraining \{.*?\bstop_grace \{ seconds: (\d+) \}"))
+        for name in ("server", "server-gpu"):
+            self.assertGreaterEqual(seconds(SERVICES[name]["stop_grace_period"]), takes + 5)
+
+    def test_images_are_pinned(self):
+        for name, service in SERVICES.items():
+            self.assertRegex(default(service["image"]), r":v?\d+\.\d+\.\d+(-cuda)?$", name)
+
+    def test_everything_mounted_is_there(self):
+        for name, service in SERVICES.items():
+            for source, target, options in mounts(service):
+                with self.subTest(service=name, target=target):
+                    if source.startswith("."):
+                        self.assertTrue((DEPLOY / source).exists(), source)
+                        self.assertEqual(options, ["ro"])
+                    else:
+                        self.assertIn(source, COMPOSE["volumes"])
+
+    def test_one_server_runs_whichever_the_profile(self):
+        self.assertEqual(SERVICES["server"]["profiles"], ["cpu"])
+        self.assertEqual(SERVICES["server-gpu"]["profiles"], ["gpu"])
+        self.assertRegex((DEPLOY / ".env").read_text(), r"(?m)^COMPOSE_PROFILES=cpu$")
+        self.assertEqual(SERVICES["server-gpu"]["networks"]["default"]["aliases"], ["server"])
+
+    def test_the_gpu_server_differs_in_nothing_else(self):
+        server, gpu = (dict(SERVICES[name]) for name in ("server", "server-gpu"))
+        self.assertEqual(gpu["command"], [*server["command"], "--device=cuda"])
+        self.assertEqual(gpu["deploy"]["resources"]["limits"], server["deploy"]["resources"]["limits"])
+        for key in ("profiles", "image", "build", "command", "deploy", "networks"):
+            server.pop(key, None), gpu.pop(key)
+        self.assertEqual(gpu, server)
+
+    def test_no_password_is_known(self):
+        environment = SERVICES["grafana"]["environment"]
+        self.assertEqual(environment["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"], "true")
+        self.assertEqual(environment["GF_AUTH_ANONYMOUS_ORG_ROLE"], "Viewer")
+        for service in SERVICES.values():
+            self.assertNotIn("PASSWORD", " ".join(service.get("environment", {})))
+
+    def test_prometheus_finds_every_server_by_name(self):
+        jobs = {job["job_name"]: job for job in yaml.safe_load(
+            (DEPLOY / "prometheus.yml").read_text())["scrape_configs"]}
+        self.assertEqual(jobs["deweather"]["dns_sd_configs"][0]["names"], ["server"])
+        self.assertIn(str(jobs["deweather"]["dns_sd_configs"][0]["port"]),
+                      " ".join(SERVICES["server"]["command"]))
+
+    def test_promtool_takes_the_configuration_and_its_rules(self):
+        promtool = shutil.which("promtool")
+        if promtool is None:
+            self.skipTest("no promtool here: run scripts/setup --with-deploy")
+        done = subprocess.run([promtool, "check", "config", DEPLOY / "prometheus.yml"],
+                              capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("alerts.yml", done.stdout)
+
+    def test_docker_compose_takes_it(self):
+        compose = shutil.which("docker-compose")
+        if compose is None:
+            self.skipTest("no docker-compose here")
+        for flags, server in (([], "server"), (["--profile", "gpu"], "server-gpu")):
+            out = subprocess.run([compose, "-f", DEPLOY / "compose.yaml", *flags, "config", "--services"],
+                                 capture_output=True, text=True, check=True).stdout
+            self.assertEqual(set(out.split()), {server, "prometheus", "grafana"})
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
