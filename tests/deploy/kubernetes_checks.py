@@ -159,7 +159,7 @@ def restricted(objects):
         for container in spec["containers"]:
             context = container.get("securityContext", {})
             own = {"privileged", "runAsUser", "runAsNonRoot", "seccompProfile", "procMount"} & set(context)
-            if own or any("hostPort" in port for port in container["ports"]):
+            if own or any("hostPort" in port for port in container.get("ports", [])):
                 yield f"{name(workload)}: the container has {own or 'a port of its node'}"
             if context.get("allowPrivilegeEscalation") is not False:
                 yield f"{name(workload)} may gain privileges"

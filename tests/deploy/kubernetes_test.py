@@ -218,6 +218,14 @@ class OverlaysTest(unittest.TestCase):
         self.assertEqual(template["spec"]["storageClassName"], "fast-ssd")
         self.assertEqual(only(objects, "Deployment")["metadata"]["namespace"], "deweather")
 
+    def test_the_copy_of_models(self):
+        job = yaml.safe_load((KUBERNETES / "overlays/scale/copy-models.yaml").read_text())
+        self.assertEqual(list(schema([job])), [])
+        self.assertEqual(list(checks.restricted([{**job, "kind": "Deployment"}])), [])
+        for volume in job["spec"]["template"]["spec"]["volumes"]:
+            claim = volume["persistentVolumeClaim"]["claimName"]
+            self.assertIn(claim, checks.claims(TREES["overlays/scale"]))
+
     def test_what_the_documentation_names_is_there(self):
         for path in set(re.findall(r"deploy/kubernetes/[\w/.-]+\w|deploy/launch|deploy/scale|docs/\w+\.md", DOCS)):
             self.assertTrue((ROOT / path).exists(), path)
