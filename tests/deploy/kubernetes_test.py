@@ -258,7 +258,7 @@ class MetricsTest(unittest.TestCase):
             query = query.replace(template, text)
         with tempfile.TemporaryDirectory() as folder:
             rules = pathlib.Path(folder, "rules.yml")
-            for expr in (query, self.rule["seriesQuery"], re.search(r"`(avg\(.*\))`", DOCS)[1]):
+            for expr in (query, self.rule["seriesQuery"], re.search(r"`(sum\(.*\))`", DOCS)[1]):
                 rules.write_text(yaml.safe_dump({"groups": [{"name": "a", "rules": [{"record": "a", "expr": expr}]}]}))
                 done = subprocess.run([promtool, "check", "rules", rules], capture_output=True, text=True, check=False)
                 self.assertEqual(done.returncode, 0, done.stderr)
