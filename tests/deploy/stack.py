@@ -3,6 +3,7 @@
 podman-compose 1.0.3 knows neither profiles nor stop_grace_period: services are named, and the time is passed on.
 """
 
+import functools
 import json
 import os
 import pathlib
@@ -39,6 +40,7 @@ def has_image(name):
     return podman("image", "exists", name, check=False).returncode == 0
 
 
+@functools.cache
 def server_image():
     """The name of the image under test: DEWEATHER_IMAGE, or one built now."""
     name = os.environ.get("DEWEATHER_IMAGE")
