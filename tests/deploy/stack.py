@@ -196,7 +196,7 @@ class Stack:
         told = self.prometheus("query", query=expression)
         return float(told["result"][0]["value"][1]) if told and told["result"] else None
 
-    def wait_for_exit(self, service="server", time_s=60):
+    def wait_for_exit(self, service="server", time_s=120):
         """Exit status of a container that ends by itself."""
         wait_until(lambda: self.inspect(service, "{{.State.Status}}") == "exited", time_s)
         return int(self.inspect(service, "{{.State.ExitCode}}"))
