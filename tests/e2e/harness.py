@@ -100,14 +100,15 @@ class Server:
     `command` starts another program in its place, or the same one through another.
     """
 
-    def __init__(self, *args, config="drain { delay {} }", env=None, command=None):
+    def __init__(self, *args, config="drain { delay {} }", env=None, command=None,
+                 listen="127.0.0.1:0"):
         self.log = tempfile.TemporaryFile("w+")
         self.config = tempfile.NamedTemporaryFile("w", suffix=".textproto")
         self.config.write(config)
         self.config.flush()
-        listen = ["--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"]
+        listening = ["--listen", listen, "--metrics-listen", "127.0.0.1:0"]
         self.process = subprocess.Popen(
-            [*(command or [program("deweather-server")]), "--config", self.config.name, *listen, *args],
+            [*(command or [program("deweather-server")]), "--config", self.config.name, *listening, *args],
             stdout=subprocess.PIPE, stderr=self.log, text=True, env={**os.environ, **(env or {})})
         self.address = self.metrics_address = None
         for line in self.process.stdout:
