@@ -39,6 +39,7 @@ install(FILES
   model/weights/deweather-small.safetensors model/weights/deweather-small.md
   model/weights/deweather-rain.safetensors model/weights/deweather-rain.md
   DESTINATION share/deweather/models)
+install(PROGRAMS deploy/backup DESTINATION share/deweather)
 install(FILES LICENSE README.md CHANGELOG.md DESTINATION share/doc/deweather)
 install(DIRECTORY docs DESTINATION share/doc/deweather
   FILES_MATCHING PATTERN *.md PATTERN *.png PATTERN *.jpg)
