@@ -12,6 +12,12 @@
 namespace deweather {
 namespace {
 
+#ifdef DEWEATHER_CUDA
+constexpr bool kBuiltWithCuda = true;
+#else
+constexpr bool kBuiltWithCuda = false;
+#endif
+
 int CudaDeviceCount() {
 #ifdef DEWEATHER_CUDA
   return static_cast<int>(at::cuda::device_count());
@@ -37,7 +43,10 @@ absl::StatusOr<at::Device> ResolveDevice(const std::string& name, int local) {
   }
   if (index >= devices) {
     return absl::InvalidArgumentError(
-        absl::StrFormat("device '%s' is not there; CUDA devices: %d", name, devices));
+        kBuiltWithCuda
+            ? absl::StrFormat("device '%s' is not there; CUDA devices: %d", name, devices)
+            : absl::StrFormat("device '%s' is not there: this program is built without CUDA",
+                              name));
   }
   return at::Device(at::kCUDA, static_cast<at::DeviceIndex>(index));
 }

@@ -1,7 +1,6 @@
 #include "model/version_store.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <system_error>
@@ -176,24 +175,6 @@ absl::Status UnknownVersion(const std::string& models, const std::string& name,
                                              version, KnownVersions(models, name)));
 }
 
-// A folder that is new outlives a power cut, as what is written into it will.
-absl::Status MakeFolders(const std::string& path) {
-  std::error_code error;
-  const bool made = fs::create_directories(path, error);
-  if (!error) return made ? SyncFolderOf(path) : absl::OkStatus();
-  return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot make folder '", path, "'"));
-}
-
-absl::Status Rename(const std::string& from, const std::string& to) {
-  if (std::rename(from.c_str(), to.c_str()) == 0) return absl::OkStatus();
-  return absl::ErrnoToStatus(errno, absl::StrCat("cannot rename to '", to, "'"));
-}
-
-void RemoveAll(const std::string& path) {
-  std::error_code ignored;
-  fs::remove_all(path, ignored);
-}
-
 // Beside the versions, and nobody else's.
 std::string TemporaryFolder(const std::string& models, const std::string& name,
                             const std::string& version) {
@@ -212,7 +193,7 @@ absl::Status MoveIntoPlace(const std::string& from, const std::string& to) {
 absl::Status Write(const std::string& models, const VersionManifest& manifest,
                    std::string_view checkpoint) {
   const std::string folder = TemporaryFolder(models, manifest.name, manifest.version);
-  DW_RETURN_IF_ERROR(MakeFolders(folder));
+  DW_RETURN_IF_ERROR(MakeFolder(folder));
   const absl::Cleanup remove = [&folder] { RemoveAll(folder); };
   DW_RETURN_IF_ERROR(WriteFileAtomically(absl::StrCat(folder, "/", kWeights), checkpoint));
   DW_RETURN_IF_ERROR(WriteFileAtomically(absl::StrCat(folder, "/", kManifest), ToText(manifest)));
@@ -255,7 +236,7 @@ absl::StatusOr<AddedVersion> AddVersion(const std::string& models, const std::st
                                     .bytes = static_cast<int64_t>(checkpoint.size()),
                                     .sha256 = sha256,
                                     .source = source};
-  DW_RETURN_IF_ERROR(MakeFolders(NameFolder(models, name)));
+  DW_RETURN_IF_ERROR(MakeFolder(NameFolder(models, name)));
   const absl::Status written = Write(models, manifest, checkpoint);
   // Somebody else may have put the same version there in the meantime.
   if (!written.ok() && !ReadVersion(models, name, version).ok()) return written;
@@ -349,7 +330,7 @@ absl::Status WriteLive(const std::string& models, const std::string& name,
     }
     object["canary"] = {{"version", record.canary}, {"percent", record.canary_percent}};
   }
-  DW_RETURN_IF_ERROR(MakeFolders(NameFolder(models, name)));
+  DW_RETURN_IF_ERROR(MakeFolder(NameFolder(models, name)));
   return WriteFileAtomically(absl::StrCat(NameFolder(models, name), "/live.json"), Dump(object));
 }
 

@@ -20,10 +20,17 @@ namespace deweather {
 namespace {
 
 absl::Status ErrnoStatus(const std::string& what, const std::string& path) {
-  return absl::ErrnoToStatus(errno, absl::StrCat(what, " '", path, "'"));
+  return DiskError(errno, absl::StrCat(what, " '", path, "'"));
 }
 
 }  // namespace
+
+absl::Status DiskError(int error, const std::string& what) {
+  const absl::Status status = absl::ErrnoToStatus(error, what);
+  if (error == ENOSPC || error == EDQUOT) return WithReason(status, "DISK_FULL");
+  if (error != EROFS) return status;
+  return WithReason(absl::FailedPreconditionError(status.message()), "READ_ONLY");
+}
 
 absl::StatusOr<std::string> ReadFile(const std::string& path) {
   const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
@@ -96,17 +103,29 @@ absl::Status MakeFolder(const std::string& path) {
   std::error_code error;
   const bool made = std::filesystem::create_directories(path, error);
   if (!error) return made ? SyncFolderOf(path) : absl::OkStatus();
-  const absl::Status status =
-      absl::ErrnoToStatus(error.value(), absl::StrCat("cannot make folder '", path, "'"));
-  return error == std::errc::no_space_on_device ? WithReason(status, "DISK_FULL") : status;
+  return DiskError(error.value(), absl::StrCat("cannot make folder '", path, "'"));
+}
+
+absl::Status Rename(const std::string& from, const std::string& to) {
+  return std::rename(from.c_str(), to.c_str()) == 0 ? absl::OkStatus()
+                                                    : ErrnoStatus("cannot rename to", to);
+}
+
+void RemoveAll(const std::string& path) {
+  std::error_code ignored;
+  std::filesystem::remove_all(path, ignored);
+}
+
+absl::StatusOr<DiskSpace> SpaceOf(const std::string& folder) {
+  struct statvfs disk = {};
+  if (statvfs(folder.c_str(), &disk) != 0) return ErrnoStatus("cannot look at", folder);
+  return DiskSpace{static_cast<int64_t>(disk.f_bavail * disk.f_frsize),
+                   static_cast<int64_t>(disk.f_blocks * disk.f_frsize)};
 }
 
 absl::StatusOr<int64_t> FreeBytes(const std::string& folder) {
-  struct statvfs disk = {};
-  if (statvfs(folder.c_str(), &disk) != 0) {
-    return absl::ErrnoToStatus(errno, absl::StrCat("cannot look at '", folder, "'"));
-  }
-  return static_cast<int64_t>(disk.f_bavail * disk.f_frsize);
+  DW_ASSIGN_OR_RETURN(const DiskSpace space, SpaceOf(folder));
+  return space.free_bytes;
 }
 
 std::string UniqueName(const std::string& stem) {
@@ -125,9 +144,7 @@ absl::Status WriteFileAtomically(const std::string& given, std::string_view byte
   }
   const std::string partial = UniqueName(absl::StrCat(path, ".partial."));
   absl::Status status = WriteAndSync(partial, bytes);
-  if (status.ok() && std::rename(partial.c_str(), path.c_str()) != 0) {
-    status = ErrnoStatus("cannot rename to", path);
-  }
+  if (status.ok()) status = Rename(partial, path);
   if (!status.ok()) {
     unlink(partial.c_str());
     return status;

@@ -1,4 +1,6 @@
 // Whole files, read and written so that a crash leaves the old one or the new one.
+//
+// Errors   DiskError's; those of each function besides
 
 #ifndef DEWEATHER_MODEL_BASE_FILE_H_
 #define DEWEATHER_MODEL_BASE_FILE_H_
@@ -12,7 +14,11 @@
 
 namespace deweather {
 
-// NOT_FOUND, PERMISSION_DENIED, or what errno says; FAILED_PRECONDITION for a folder.
+// What errno says of `what`: RESOURCE_EXHAUSTED (DISK_FULL) no room, or a quota; FAILED_PRECONDITION
+// (READ_ONLY) a read-only file system; NOT_FOUND, PERMISSION_DENIED, ...
+absl::Status DiskError(int error, const std::string& what);
+
+// FAILED_PRECONDITION for a folder.
 absl::StatusOr<std::string> ReadFile(const std::string& path);
 
 // Temporary file beside `path`, fsync, rename, fsync of the folder; a link is followed. On an error
@@ -28,10 +34,21 @@ absl::Status WriteAndSync(const std::string& path, std::string_view bytes);
 // fsync of the folder that holds `path`: what was renamed to it survives a power cut.
 absl::Status SyncFolderOf(const std::string& path);
 
-// With the folders that it lies in; what is new survives a power cut. RESOURCE_EXHAUSTED (DISK_FULL).
+// With the folders that it lies in; what is new survives a power cut.
 absl::Status MakeFolder(const std::string& path);
 
-// Bytes that may still be written to the disk of a folder.
+// Within a file system; SyncFolderOf makes it last.
+absl::Status Rename(const std::string& from, const std::string& to);
+
+// A file, or a folder with all that is in it, as far as that can be done.
+void RemoveAll(const std::string& path);
+
+// The disk of a folder.
+struct DiskSpace {
+  int64_t free_bytes = 0;  // that may still be written
+  int64_t size_bytes = 0;
+};
+absl::StatusOr<DiskSpace> SpaceOf(const std::string& folder);
 absl::StatusOr<int64_t> FreeBytes(const std::string& folder);
 
 // For open files; `path` is for the message. What was written, also before an error, is added to *written.

@@ -4,28 +4,13 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <fstream>
-#include <iterator>
 #include <sstream>
 #include <string>
 
+#include "model/base/control_group.h"
+
 namespace deweather {
 namespace {
-
-std::string ReadAll(const std::string& path) {
-  std::ifstream in(path);
-  return std::string(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());
-}
-
-// Path of the process's own group under the hierarchy's root, "/" or "/system.slice/…".
-std::string OwnGroup() {
-  std::istringstream lines(ReadAll("/proc/self/cgroup"));
-  std::string line;
-  while (std::getline(lines, line)) {
-    if (line.starts_with("0::")) return line.substr(3);
-  }
-  return "/";
-}
 
 int AllowedByScheduler() {
   cpu_set_t set;
@@ -45,14 +30,11 @@ int QuotaOf(std::string_view cpu_max) {
 
 int UsableProcessors() {
   int usable = std::max(AllowedByScheduler(), 1);
-  // A group's limit holds for the groups below it.
-  std::string group = OwnGroup();
-  while (true) {
-    const int quota = QuotaOf(ReadAll("/sys/fs/cgroup" + group + "/cpu.max"));
+  for (const std::string& text : ControlGroupTexts("", "cpu.max")) {
+    const int quota = QuotaOf(text);
     if (quota > 0) usable = std::min(usable, quota);
-    if (group.size() <= 1) return usable;
-    group = group.substr(0, group.rfind('/'));
   }
+  return usable;
 }
 
 }  // namespace deweather

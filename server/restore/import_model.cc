@@ -43,7 +43,6 @@ absl::StatusOr<ImportedVersion> ImportModel(const std::string& models, std::stri
       CatchTorch("cannot read the checkpoint", [&] { return Check(std::move(file), name); });
   if (!checked.ok()) return Invalid(checked.status());
   const auto added = AddVersion(models, checked->name, checked->file.bytes, source, now);
-  if (absl::IsResourceExhausted(added.status())) return WithReason(added.status(), "DISK_FULL");
   if (!added.ok()) return added.status();
   return ImportedVersion{checked->name, added->manifest.version, added->added,
                          checked->file.unused};

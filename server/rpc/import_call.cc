@@ -6,9 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
-#include <filesystem>
 #include <new>
-#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -27,11 +25,6 @@ constexpr int64_t kMaxOriginBytes = 1024;
 
 absl::Status Wrong(const char* reason, std::string message) {
   return WithReason(absl::InvalidArgumentError(message), reason);
-}
-
-absl::Status DiskError(int error, const std::string& what) {
-  const absl::Status status = absl::ErrnoToStatus(error, what);
-  return absl::IsResourceExhausted(status) ? WithReason(status, "DISK_FULL") : status;
 }
 
 absl::Status CheckStart(const v1::ImportModelRequest::Start& start) {
@@ -116,8 +109,7 @@ absl::Status ImportCall::CheckDisk() const {
 }
 
 absl::Status ImportCall::OpenFile() {
-  std::error_code error;
-  std::filesystem::create_directories(imports_.store, error);
+  DW_RETURN_IF_ERROR(MakeFolder(imports_.store));
   DW_RETURN_IF_ERROR(CheckDisk());
   std::string path = absl::StrCat(imports_.store, "/.tmp-import-XXXXXX");
   const int descriptor = mkostemp(path.data(), O_CLOEXEC);

@@ -3,8 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <filesystem>
+
+#include "model/base/error_reason.h"
 
 namespace deweather {
 namespace {
@@ -53,6 +56,38 @@ TEST(FileTest, ErrorsNameThePath) {
   EXPECT_EQ(ReadFile(folder).status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(WriteFileAtomically(folder + "/no/file", "x").message()),
               testing::HasSubstr(folder + "/no/file"));
+}
+
+TEST(FileTest, WhatTheDiskSaysHasAReason) {
+  const absl::Status full = DiskError(ENOSPC, "cannot write 'a'");
+  EXPECT_EQ(full.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(ErrorReason(full), "DISK_FULL");
+  EXPECT_EQ(ErrorReason(DiskError(EDQUOT, "")), "DISK_FULL");
+  const absl::Status read_only = DiskError(EROFS, "");
+  EXPECT_EQ(read_only.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(ErrorReason(read_only), "READ_ONLY");
+  EXPECT_EQ(ErrorReason(DiskError(EMFILE, "")), "RESOURCE_EXHAUSTED");
+}
+
+TEST(FileTest, FilesAndFoldersAreRenamedAndRemoved) {
+  const std::string folder = NewFolder("moved");
+  fs::create_directories(folder + "/a/b");
+  ASSERT_TRUE(Rename(folder + "/a", folder + "/c").ok());
+  EXPECT_TRUE(fs::is_directory(folder + "/c/b"));
+  const absl::Status absent = Rename(folder + "/a", folder + "/d");
+  EXPECT_EQ(absent.code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(absent.message()), testing::HasSubstr(folder + "/d"));
+  RemoveAll(folder + "/c");
+  RemoveAll(folder + "/c");
+  EXPECT_FALSE(fs::exists(folder + "/c"));
+}
+
+TEST(FileTest, ADiskHasASizeAndHoldsWhatIsFree) {
+  const absl::StatusOr<DiskSpace> space = SpaceOf(NewFolder("disk"));
+  ASSERT_TRUE(space.ok()) << space.status();
+  EXPECT_GT(space->free_bytes, 0);
+  EXPECT_GT(space->size_bytes, space->free_bytes);
+  EXPECT_FALSE(SpaceOf("/no/such/folder").ok());
 }
 
 TEST(FileTest, FoldersAreMadeWithThoseAbove) {

@@ -1,9 +1,5 @@
-#include <cerrno>
-#include <cstdio>
-#include <filesystem>
 #include <limits>
 #include <map>
-#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -21,8 +17,6 @@
 namespace deweather {
 namespace {
 
-namespace fs = std::filesystem;
-
 struct File {
   std::string path;
   int64_t bytes = 0;
@@ -39,11 +33,6 @@ struct Picture {
 
 absl::Status Invalid(const char* reason, const std::string& message) {
   return WithReason(absl::InvalidArgumentError(message), reason);
-}
-
-// What the disk says, with a reason where it is full.
-absl::Status OfDisk(const absl::Status& status) {
-  return absl::IsResourceExhausted(status) ? WithReason(status, "DISK_FULL") : status;
 }
 
 absl::Status CheckFile(const File& file, const DatasetOptions& options) {
@@ -92,16 +81,6 @@ std::string PartnerKey(const std::string& key) {
   return absl::StrCat(is_input ? kTruthSide : kInputSide, key.substr(slash));
 }
 
-absl::Status Rename(const std::string& from, const std::string& to) {
-  if (std::rename(from.c_str(), to.c_str()) == 0) return absl::OkStatus();
-  return absl::ErrnoToStatus(errno, absl::StrCat("cannot rename to '", to, "'"));
-}
-
-void RemoveAll(const std::string& path) {
-  std::error_code ignored;
-  fs::remove_all(path, ignored);
-}
-
 }  // namespace
 
 struct DatasetUpload::State {
@@ -141,7 +120,7 @@ DatasetUpload::State::~State() {
 
 absl::Status DatasetUpload::State::MakeFolders() const {
   for (const std::string& side : SidesOf(dataset.kind)) {
-    DW_RETURN_IF_ERROR(OfDisk(MakeFolder(absl::StrCat(folder, "/", side))));
+    DW_RETURN_IF_ERROR(MakeFolder(absl::StrCat(folder, "/", side)));
   }
   return absl::OkStatus();
 }
@@ -205,7 +184,7 @@ absl::Status DatasetUpload::State::FinishFile() {
     if (partner != pictures.end()) DW_RETURN_IF_ERROR(CheckPartners(picture, partner->second));
   }
   pictures[key] = picture;
-  return OfDisk(WriteAndSync(absl::StrCat(folder, "/", done.path), done.have));
+  return WriteAndSync(absl::StrCat(folder, "/", done.path), done.have);
 }
 
 absl::Status DatasetUpload::State::CheckPairs() const {
@@ -236,7 +215,7 @@ absl::StatusOr<Dataset> DatasetUpload::State::Commit(absl::Time now) {
   if (pairs) DW_RETURN_IF_ERROR(CheckPairs());
   dataset.pictures = std::ssize(pictures) / (pairs ? 2 : 1);
   dataset.create_time = absl::FromUnixSeconds(absl::ToUnixSeconds(now));  // as the file keeps it
-  DW_RETURN_IF_ERROR(OfDisk(MoveIntoPlace()));
+  DW_RETURN_IF_ERROR(MoveIntoPlace());
   committed = true;
   owner->Add(dataset);
   return dataset;
