@@ -42,7 +42,8 @@ absl::StatusOr<BenchLoad::Stubs> ConnectAll(const BenchFlags& flags) {
   BenchLoad::Stubs stubs;
   const int connections = flags.connections > 0 ? flags.connections : flags.concurrency;
   for (int i = 0; i < connections; ++i) {
-    const std::shared_ptr<grpc::Channel> channel = OpenChannel(flags.server, Connection::kOwn);
+    const std::shared_ptr<grpc::Channel> channel =
+        OpenChannel(flags.server, {.own_connection = true, .all_servers = true});
     DW_RETURN_IF_ERROR(Connect(*channel, flags.server.server));
     stubs.push_back(v1::RestorationService::NewStub(channel));
   }

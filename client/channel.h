@@ -27,12 +27,17 @@ absl::Status CheckAddress(std::string_view address);
 // Whether a message can hold it: its texts are UTF-8.
 bool IsUtf8(std::string_view text);
 
-// gRPC shares one connection among a program's channels to a server, unless one wants its own.
-enum class Connection { kShared, kOwn };
+struct ChannelOptions {
+  bool own_connection = false;  // gRPC shares one among a program's channels to a server
+  bool all_servers =
+      false;  // calls go to all addresses of its name in turn, not to the first that answers
+  bool retry_restore =
+      false;  // a Restore that finds its server UNAVAILABLE is sent again, twice at most
+};
 
 // Connects lazily. Replies of up to 1 GiB are taken: gRPC's own limit of 4 MiB is less than a photo.
 std::shared_ptr<grpc::Channel> OpenChannel(const ServerFlags& flags,
-                                           Connection connection = Connection::kShared);
+                                           const ChannelOptions& options = {});
 
 void SetDeadline(const ServerFlags& flags, grpc::ClientContext& context);
 

@@ -10,8 +10,8 @@
 namespace deweather {
 
 struct HealthFlags {
-  ServerFlags server;
-  std::string service;  // full name; empty: the server as a whole
+  ServerFlags server = {.timeout = absl::Seconds(3)};  // less than whoever looks at it often waits
+  std::string service;                                 // full name; empty: the server as a whole
   bool json = false;
 };
 

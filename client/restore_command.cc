@@ -203,7 +203,8 @@ void RestoreFile(Stub& stub, const RestoreFlags& flags, Progress& progress, Outc
 }
 
 std::vector<Outcome> RestoreAll(const RestoreFlags& flags, std::vector<PlannedFile> files) {
-  const std::unique_ptr<Stub> stub = v1::RestorationService::NewStub(OpenChannel(flags.server));
+  const std::unique_ptr<Stub> stub = v1::RestorationService::NewStub(
+      OpenChannel(flags.server, {.all_servers = true, .retry_restore = true}));
   std::vector<Outcome> outcomes(files.size());
   Progress progress(files.size(), flags.json);
   std::atomic<size_t> next = 0;
