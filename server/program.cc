@@ -6,17 +6,21 @@
 #include <spdlog/spdlog.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <filesystem>
 #include <memory>
+#include <new>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/string_view.h"
 #include "model/base/server_options.h"
 #include "model/base/status_macros.h"
 #include "proto/config/config.h"
@@ -28,6 +32,7 @@ namespace {
 struct CommandLine {
   std::string config;
   bool check_config = false;
+  bool no_jobs = false;
   std::optional<std::string> listen, metrics_listen, model, data_dir, device, precision;
 };
 
@@ -44,6 +49,8 @@ void Declare(CLI::App& app, CommandLine& line) {
   app.add_option("--model", line.model, "The default model [the shipped deweather-small]")
       ->type_name("PATH|NAME|identity");
   app.add_option("--data-dir", line.data_dir, "Folder of what the server keeps")->type_name("DIR");
+  app.add_flag("--no-jobs", line.no_jobs,
+               "Run no training jobs: the data folder may be another server's, and read-only");
   app.add_option("--device", line.device, "Where the model computes [auto]")
       ->type_name("auto|cpu|cuda[:N]");
   app.add_option("--precision", line.precision, "What it computes in [auto]")
@@ -61,6 +68,7 @@ absl::StatusOr<ServerOptions> OptionsOf(const CommandLine& line) {
   if (line.metrics_listen) options.metrics_listen = *line.metrics_listen;
   if (line.model) options.model = *line.model;
   if (line.data_dir) options.data_dir = *line.data_dir;
+  if (line.no_jobs) options.training.enabled = false;
   if (line.device) options.device = *line.device;
   if (line.precision) {
     DW_ASSIGN_OR_RETURN(options.precision, ParsePrecision(*line.precision));
@@ -93,6 +101,14 @@ void SetUpLogging() {
   google::protobuf::SetLogHandler(LogOfProtobuf);
 }
 
+// The last that is said of a failure: one line, written at once.
+int Fail(int exit_status, absl::string_view why) {
+  std::string line = absl::StrCat("deweather-server: ", why);
+  std::replace(line.begin(), line.end(), '\n', ' ');
+  std::fputs(absl::StrCat(line, "\n").c_str(), stderr);
+  return exit_status;
+}
+
 int Run(int argc, char** argv, const DecorateRun& decorate_run) {
   CLI::App app("Restores pictures: takes rain out of them, over gRPC.", "deweather-server");
   CommandLine line;
@@ -100,18 +116,14 @@ int Run(int argc, char** argv, const DecorateRun& decorate_run) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help
+    return Fail(2, absl::StrCat(error.what(), "; see --help"));
   }
   const absl::StatusOr<ServerOptions> options = OptionsOf(line);
-  if (!options.ok()) {
-    absl::FPrintF(stderr, "deweather-server: %s\n", options.status().message());
-    return 2;
-  }
+  if (!options.ok()) return Fail(2, options.status().message());
   if (line.check_config) return 0;
   const absl::Status served = Serve(*options, decorate_run);
-  if (served.ok()) return 0;
-  absl::FPrintF(stderr, "deweather-server: %s\n", served.message());
-  return 1;
+  return served.ok() ? 0 : Fail(1, served.message());
 }
 
 }  // namespace
@@ -121,9 +133,10 @@ int RunServerProgram(int argc, char** argv, const DecorateRun& decorate_run) {
   try {
     SetUpLogging();
     return Run(argc, argv, decorate_run);
+  } catch (const std::bad_alloc&) {
+    return Fail(1, "out of memory");
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "deweather-server: %s\n", error.what());
-    return 1;
+    return Fail(1, error.what());
   }
 }
 

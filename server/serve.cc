@@ -8,14 +8,12 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <condition_variable>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <exception>
 #include <filesystem>
 #include <memory>
-#include <mutex>
 #include <stop_token>
 #include <string>
 #include <thread>
@@ -27,11 +25,14 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "model/base/error_reason.h"
+#include "model/base/control_group.h"
 #include "model/base/mutex.h"
 #include "model/base/processors.h"
 #include "model/base/status_macros.h"
+#include "server/data_folder.h"
+#include "server/memory_needs.h"
 #include "server/notify.h"
+#include "server/repeat.h"
 #include "server/restore/live_models.h"
 #include "server/restore/metrics.h"
 #include "server/restore/occupancy.h"
@@ -41,8 +42,10 @@
 #include "server/rpc/restoration_service.h"
 #include "server/rpc/rpc_server.h"
 #include "server/rpc/training_service.h"
-#include "server/training.h"
 #include "server/training_metrics.h"
+#include "server/training_starter.h"
+#include "training/jobs/child_process.h"
+#include "training/jobs/running_program.h"
 
 // Read by jemalloc at its start. Freed activations stay mapped for a while, whatever their size,
 // because mapping them again for the next batch costs more than computing it.
@@ -60,9 +63,6 @@ constexpr char kShippedModel[] = "deweather-small";
 // How soon a version that another server, or an import, made live is followed.
 constexpr absl::Duration kFollowInterval = absl::Seconds(2);
 
-// Between two looks at whether another server has given the jobs away.
-constexpr absl::Duration kAwaitJobs = absl::Milliseconds(100);
-
 // For the last replies of a server whose device failed.
 constexpr absl::Duration kLastReplies = absl::Seconds(5);
 
@@ -78,7 +78,7 @@ void LogOfGrpc(gpr_log_func_args* args) {
 // program, then the source tree that it was built from.
 std::vector<std::string> ModelFolders(const std::string& data_dir) {
   std::vector<std::string> folders;
-  if (!data_dir.empty()) folders.push_back(absl::StrCat(data_dir, "/models"));
+  if (!data_dir.empty()) folders.push_back(ModelsFolder(data_dir));
   std::error_code error;
   const fs::path program = fs::read_symlink("/proc/self/exe", error);
   if (!error) {
@@ -89,15 +89,11 @@ std::vector<std::string> ModelFolders(const std::string& data_dir) {
   return folders;
 }
 
-std::string VersionStoreOf(const ServerOptions& options) {
-  return options.data_dir.empty() ? "" : absl::StrCat(options.data_dir, "/models");
-}
-
 int ThreadsOr(int threads, int automatic) { return threads > 0 ? threads : automatic; }
 
 LiveModelsOptions ModelOptionsOf(const ServerOptions& options) {
   return {.folders = ModelFolders(options.data_dir),
-          .store = VersionStoreOf(options),
+          .store = ModelsFolder(options.data_dir),
           .device = options.device,
           .precision = options.precision,
           .threads = ThreadsOr(options.threads.model, UsableProcessors()),
@@ -116,9 +112,23 @@ RestorePipelineOptions PipelineOptionsOf(const ServerOptions& options) {
   return pipeline;
 }
 
-absl::Status CheckAddresses(const ServerOptions& options) {
+// What would keep the server from starting, or from running jobs, while nothing is begun yet.
+absl::Status CheckMachine(const ServerOptions& options) {
+  DW_RETURN_IF_ERROR(CheckStartMemory(options, MemoryLimitBytes()));
+  DW_RETURN_IF_ERROR(CheckDevice(options.device));
+  DW_RETURN_IF_ERROR(CheckDataFolder(options));
+  if (!options.data_dir.empty() && options.training.enabled) {
+    DW_RETURN_IF_ERROR(CheckProgram(options.training));
+  }
   DW_RETURN_IF_ERROR(CheckCanListen(options.listen));
   return options.metrics_listen.empty() ? absl::OkStatus() : CheckCanListen(options.metrics_listen);
+}
+
+void WarnOfMemory(const ServerOptions& options) {
+  const absl::StatusOr<ProcessIdentity> self = IdentityOf(getpid());
+  const int64_t resident = self.ok() ? ResidentBytes({*self}) : 0;
+  const std::string warning = MemoryWarning(options, resident, MemoryLimitBytes());
+  if (!warning.empty()) spdlog::warn("{}", warning);
 }
 
 struct MetricsEndpoint {
@@ -126,7 +136,6 @@ struct MetricsEndpoint {
   std::string address;                           // HOST:PORT, port 0 resolved
 };
 
-// Null ones are left out.
 absl::StatusOr<MetricsEndpoint> Expose(
     const std::string& listen,
     const std::vector<std::shared_ptr<prometheus::Collectable>>& metrics) {
@@ -141,7 +150,7 @@ absl::StatusOr<MetricsEndpoint> Expose(
     return absl::UnavailableError(absl::StrFormat("cannot listen on %s: %s", listen, error.what()));
   }
   for (const std::shared_ptr<prometheus::Collectable>& collectable : metrics) {
-    if (collectable != nullptr) endpoint.exposer->RegisterCollectable(collectable);
+    endpoint.exposer->RegisterCollectable(collectable);
   }
   endpoint.address = absl::StrCat(listen.substr(0, listen.rfind(':')), ":",
                                   endpoint.exposer->GetListeningPorts().front());
@@ -200,74 +209,44 @@ void WaitForStop(Breakdown& breakdown) {
   spdlog::info("stopping on {}", strsignal(received));
 }
 
-// Calls `task` now and then until it is told to stop.
-std::jthread Repeat(absl::Duration interval, std::function<void(std::stop_token)> task) {
-  return std::jthread([interval, task = std::move(task)](const std::stop_token& stop) {
-    std::mutex mutex;
-    std::condition_variable_any stopped;
-    std::unique_lock lock(mutex);
-    while (!stop.stop_requested()) {
-      task(stop);
-      stopped.wait_for(lock, stop, absl::ToChronoNanoseconds(interval), [] { return false; });
-    }
-  });
+absl::StatusOr<const TrainingParts*> PartsOf(const TrainingStarter& starter) {
+  DW_ASSIGN_OR_RETURN(const Training* const training, starter.training());
+  return &training->parts();
 }
 
-// WaitForStop will not wait.
-bool IsToldToStop() {
-  sigset_t pending;
-  sigpending(&pending);
-  return sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1;
-}
-
-// A server that this one is to replace keeps the jobs until it has drained: it gets as long as this one
-// would take for that.
-absl::StatusOr<std::unique_ptr<Training>> StartTraining(const ServerOptions& options,
-                                                        LiveModels& models) {
-  const auto elsewhere = [](const auto& training) {
-    return ErrorReason(training.status()) == "JOBS_ELSEWHERE";
+ModelServiceParts ModelPartsOf(const ServerOptions& options, LiveModels& models,
+                               RestorePipeline& pipeline, const TrainingStarter& training,
+                               Occupancy& calls) {
+  const auto measure = [&training](const std::vector<std::string>& arguments,
+                                   const JudgeOptions& judge) -> absl::StatusOr<std::string> {
+    DW_ASSIGN_OR_RETURN(const TrainingParts* const parts, PartsOf(training));
+    return TrainInChild(parts->jobs, parts->options)(arguments, judge);
   };
-  const absl::Duration patience = options.drain.delay + options.drain.timeout;
-  const absl::Time deadline = absl::Now() + patience;
-  auto training = Training::Start(options, models);
-  if (elsewhere(training)) {
-    spdlog::info("waiting up to {} for the jobs: {}", absl::FormatDuration(patience),
-                 std::string(training.status().message()));
-  }
-  while (elsewhere(training) && absl::Now() < deadline && !IsToldToStop()) {
-    absl::SleepFor(kAwaitJobs);
-    training = Training::Start(options, models);
-  }
-  return training;
-}
-
-// Of servers that share a data folder, the first runs its jobs; a full disk keeps nobody from restoring.
-bool IsServedWithout(const absl::Status& no_jobs) {
-  const std::string reason = ErrorReason(no_jobs);
-  if (reason == "NO_DATA_FOLDER") return true;
-  if (reason != "JOBS_ELSEWHERE" && reason != "DISK_FULL") return false;
-  spdlog::warn("this server runs no jobs: {}", std::string(no_jobs.message()));
-  return true;
+  return {.models = models,
+          .pipeline = pipeline,
+          .calls = calls,
+          .limits = options.limits,
+          .store = ModelsFolder(options.data_dir),
+          .jobs = [&training]() -> absl::StatusOr<JobStore*> {
+            DW_ASSIGN_OR_RETURN(const TrainingParts* const parts, PartsOf(training));
+            return &parts->store;
+          },
+          .datasets = [&training]() -> absl::StatusOr<Datasets*> {
+            DW_ASSIGN_OR_RETURN(const TrainingParts* const parts, PartsOf(training));
+            return &parts->datasets;
+          },
+          .promotion = options.promotion,
+          .run_train = measure,
+          .min_free_bytes = options.training.min_free_bytes};
 }
 
 // What answers over gRPC.
 struct Services {
   Services(const ServerOptions& options, LiveModels& models, RestorePipeline& pipeline,
-           const absl::StatusOr<std::unique_ptr<Training>>& jobs, Occupancy& calls)
+           const TrainingStarter& jobs, Occupancy& calls)
       : restoration(pipeline, calls, options.limits),
-        training(jobs.ok() ? absl::StatusOr<TrainingParts>((*jobs)->parts()) : jobs.status(), calls,
-                 options.limits),
-        model({.models = models,
-               .pipeline = pipeline,
-               .calls = calls,
-               .limits = options.limits,
-               .store = VersionStoreOf(options),
-               .jobs = jobs.ok() ? &(*jobs)->store() : nullptr,
-               .datasets = jobs.ok() ? &(*jobs)->datasets() : nullptr,
-               .promotion = options.promotion,
-               .run_train =
-                   jobs.ok() ? TrainInChild((*jobs)->parts().jobs, options.training) : RunTrain(),
-               .min_free_bytes = options.training.min_free_bytes}) {}
+        training([&jobs] { return PartsOf(jobs); }, calls, options.limits),
+        model(ModelPartsOf(options, models, pipeline, jobs, calls)) {}
 
   std::vector<NamedService> Named() {
     return {{v1::RestorationService::service_full_name(), &restoration},
@@ -313,7 +292,7 @@ void BlockStopSignals() {
 }
 
 absl::Status Serve(const ServerOptions& options, const DecorateRun& decorate_run) {
-  DW_RETURN_IF_ERROR(CheckAddresses(options));
+  DW_RETURN_IF_ERROR(CheckMachine(options));
   gpr_set_log_function(LogOfGrpc);
   const auto metrics = std::make_shared<Metrics>(
       MetricsOptions{.build_version = DW_VERSION,
@@ -332,21 +311,21 @@ absl::Status Serve(const ServerOptions& options, const DecorateRun& decorate_run
                       models.LoadAll(options.model.empty() ? kShippedModel : options.model,
                                      pipeline.batch_sizes(), pipeline.executor()));
   spdlog::info("model {} version {} is live", model.name, model.version);
+  WarnOfMemory(options);
   const std::jthread follower = Repeat(kFollowInterval, [&](const std::stop_token& stop) {
     models.Follow(pipeline.batch_sizes(), pipeline.executor(), stop);
+    return true;
   });
 
-  const absl::StatusOr<std::unique_ptr<Training>> training = StartTraining(options, models);
-  if (!training.ok() && !IsServedWithout(training.status())) return training.status();
-  const std::shared_ptr<prometheus::Collectable> training_metrics =
-      training.ok() ? TrainingMetrics((*training)->store(), (*training)->runner()) : nullptr;
-
+  DW_ASSIGN_OR_RETURN(const std::unique_ptr<TrainingStarter> training,
+                      TrainingStarter::Start(options, models));
   Occupancy calls;
-  Services services(options, models, pipeline, training, calls);
+  Services services(options, models, pipeline, *training, calls);
   DW_ASSIGN_OR_RETURN(RpcServer server,
                       StartRpcServer(options.listen, options.limits, services.Named()));
+  const std::shared_ptr<prometheus::Collectable> job_metrics = TrainingMetrics(*training);
   DW_ASSIGN_OR_RETURN(const MetricsEndpoint endpoint,
-                      Expose(options.metrics_listen, {metrics, training_metrics}));
+                      Expose(options.metrics_listen, {metrics, job_metrics}));
   absl::PrintF("grpc listening on %s\n", server.address);
   if (endpoint.exposer != nullptr) absl::PrintF("metrics listening on %s\n", endpoint.address);
   std::fflush(stdout);
@@ -355,7 +334,7 @@ absl::Status Serve(const ServerOptions& options, const DecorateRun& decorate_run
   WaitForStop(breakdown);
   Notify("STOPPING=1");
   SetServing(server, false);
-  if (training.ok()) (*training)->BeginStop();  // programs write their checkpoints meanwhile
+  training->BeginStop();  // programs write their checkpoints meanwhile
   const auto begin = [&] {
     services.BeginDrain();
     pipeline.BeginDrain();

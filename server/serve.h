@@ -19,9 +19,9 @@ using DecorateRun = std::function<RunBatch(RunBatch)>;
 // before any thread exists.
 void BlockStopSignals();
 
-// Prints where it listens. Before that a server which has the jobs of the data folder is waited for, as long
-// as a drain may take: it may be about to end. Where it does not, or the disk is full, this one serves
-// without jobs, and says so in its log. Returns OK after SIGTERM or SIGINT, once what was in flight has ended
+// Prints where it listens. Before that all is checked that would keep it from serving. Where another server has
+// the jobs of the data folder, or the disk is full, this one serves without them, and takes them as soon as it
+// can. Returns OK after SIGTERM or SIGINT, once what was in flight has ended
 // or drain.timeout is over; a second signal ends the process at once. An error: it could not start, or the
 // device failed, after which health says NOT_SERVING and calls are answered UNAVAILABLE.
 absl::Status Serve(const ServerOptions& options, const DecorateRun& decorate_run = {});

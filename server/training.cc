@@ -14,6 +14,7 @@
 #include "model/base/file.h"
 #include "model/base/status_macros.h"
 #include "proto/config/job_config.h"
+#include "server/data_folder.h"
 #include "server/restore/import_model.h"
 #include "training/jobs/job_folder.h"
 #include "training/jobs/take_over.h"
@@ -24,8 +25,8 @@ namespace {
 namespace fs = std::filesystem;
 
 // JOBS, made if need be; it has one name, whatever way led there.
-absl::StatusOr<std::string> JobsFolder(const std::string& data_dir) {
-  const std::string path = absl::StrCat(data_dir, "/jobs");
+absl::StatusOr<std::string> MakeJobsFolder(const std::string& data_dir) {
+  const std::string path = JobsFolder(data_dir);
   DW_RETURN_IF_ERROR(MakeFolder(path));
   std::error_code error;
   const fs::path canonical = fs::canonical(path, error);
@@ -90,18 +91,32 @@ absl::StatusOr<std::string> StoreResult(const std::string& models, int64_t max_b
   return stored.version;
 }
 
+JobRunnerOptions RunnerOptionsOf(const ServerOptions& options, const std::string& jobs,
+                                 const JobStore& store, const JobConfigRules& rules,
+                                 LiveModels& models) {
+  const auto collect =
+      [versions = ModelsFolder(options.data_dir), &models, keep = options.training.keep_versions,
+       max_bytes = options.limits.max_model_bytes](const Job& job, const std::string& path) {
+        absl::StatusOr<std::string> version = StoreResult(versions, max_bytes, job, path);
+        if (version.ok() && keep > 0) models.PruneVersions(job.submitted.model, keep);
+        return version;
+      };
+  return {.jobs = jobs,
+          .training = options.training,
+          .prepare = [&store, jobs,
+                      rules](const Job& job) { return PrepareRun(store, jobs, rules, job); },
+          .collect = collect,
+          .log = [](const std::string& line) { spdlog::warn("{}", line); },
+          .info = [](const std::string& line) { spdlog::info("{}", line); }};
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Training>> Training::Start(const ServerOptions& options,
                                                           LiveModels& models) {
-  if (options.data_dir.empty()) {
-    return WithReason(
-        absl::FailedPreconditionError("this server runs no jobs: it has no data folder (data_dir)"),
-        "NO_DATA_FOLDER");
-  }
   std::unique_ptr<Training> training(new Training);
   training->options_ = options.training;
-  DW_ASSIGN_OR_RETURN(training->jobs_, JobsFolder(options.data_dir));
+  DW_ASSIGN_OR_RETURN(training->jobs_, MakeJobsFolder(options.data_dir));
   const std::string& jobs = training->jobs_;
   DW_ASSIGN_OR_RETURN(training->store_, JobStore::Open(JobStorePath(jobs)));
   // From here on the folder is ours alone: the store holds its lock.
@@ -109,41 +124,21 @@ absl::StatusOr<std::unique_ptr<Training>> Training::Start(const ServerOptions& o
   DW_RETURN_IF_ERROR(SweepDeleted(store, jobs));
   DatasetOptions sets = options.datasets;
   sets.max_image_pixels = options.limits.max_image_pixels;
-  DW_ASSIGN_OR_RETURN(training->datasets_,
-                      Datasets::Open(absl::StrCat(options.data_dir, "/datasets"), sets));
+  DW_ASSIGN_OR_RETURN(training->datasets_, Datasets::Open(DatasetsFolder(options.data_dir), sets));
   training->feed_ = std::make_unique<JobFeed>();
   store.OnChange([&feed = *training->feed_](const std::string& job) { feed.Notify(job); });
   training->rules_ = RulesOf(*training->datasets_, store, models, jobs, options.training.threads);
-  const std::string versions = absl::StrCat(options.data_dir, "/models");
   training->runner_ = std::make_unique<JobRunner>(
-      store, JobRunnerOptions{
-                 .jobs = jobs,
-                 .training = options.training,
-                 .prepare = [&store, jobs, rules = training->rules_](
-                                const Job& job) { return PrepareRun(store, jobs, rules, job); },
-                 .collect =
-                     [versions, &models, keep = options.training.keep_versions,
-                      max_bytes = options.limits.max_model_bytes](const Job& job,
-                                                                  const std::string& path) {
-                       absl::StatusOr<std::string> version =
-                           StoreResult(versions, max_bytes, job, path);
-                       if (version.ok() && keep > 0)
-                         models.PruneVersions(job.submitted.model, keep);
-                       return version;
-                     },
-                 .log = [](const std::string& line) { spdlog::warn("{}", line); },
-                 .info = [](const std::string& line) { spdlog::info("{}", line); }});
+      store, RunnerOptionsOf(options, jobs, store, training->rules_, models));
+  training->parts_ = std::make_unique<const TrainingParts>(
+      TrainingParts{.store = store,
+                    .datasets = *training->datasets_,
+                    .feed = *training->feed_,
+                    .wake_runner = [&runner = *training->runner_] { runner.Wake(); },
+                    .rules = training->rules_,
+                    .jobs = jobs,
+                    .options = training->options_});
   return training;
-}
-
-TrainingParts Training::parts() {
-  return {.store = *store_,
-          .datasets = *datasets_,
-          .feed = *feed_,
-          .wake_runner = [this] { runner_->Wake(); },
-          .rules = rules_,
-          .jobs = jobs_,
-          .options = options_};
 }
 
 }  // namespace deweather

@@ -23,12 +23,11 @@ namespace deweather {
 class Training {
  public:
   // Opens what lies in options.data_dir, and goes on with its jobs. `models` must outlive the result.
-  // JobStore::Open's errors. A server is to serve without jobs where their reason is NO_DATA_FOLDER, there is
-  // none; JOBS_ELSEWHERE, another server runs the folder's jobs; or DISK_FULL.
+  // JobStore::Open's errors.
   static absl::StatusOr<std::unique_ptr<Training>> Start(const ServerOptions& options,
                                                          LiveModels& models);
 
-  TrainingParts parts();
+  const TrainingParts& parts() const { return *parts_; }
   JobStore& store() { return *store_; }
   Datasets& datasets() { return *datasets_; }
   const JobRunner& runner() const { return *runner_; }
@@ -45,7 +44,8 @@ class Training {
   std::unique_ptr<JobFeed> feed_;
   std::unique_ptr<JobStore> store_;
   JobConfigRules rules_;
-  std::unique_ptr<JobRunner> runner_;  // last: it uses all of the above
+  std::unique_ptr<JobRunner> runner_;  // it uses all of the above
+  std::unique_ptr<const TrainingParts> parts_;
 };
 
 }  // namespace deweather

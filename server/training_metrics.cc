@@ -26,10 +26,6 @@ MetricFamily Single(std::string name, std::string help, MetricType type, double 
   return family;
 }
 
-MetricFamily Total(std::string name, std::string help, double value) {
-  return Single(std::move(name), std::move(help), MetricType::Counter, value);
-}
-
 // One gauge for each value.
 MetricFamily Gauges(std::string name, std::string help, const std::string& label,
                     const std::map<std::string, double>& values) {
@@ -55,48 +51,74 @@ MetricFamily JobsByState(const JobStore& store) {
   return Gauges("deweather_training_jobs", "Training jobs in the store", "state", counts);
 }
 
+MetricFamily EndedJobs(const JobStore& store) {
+  const std::map<JobState, int64_t> ended = store.EndedByState();
+  MetricFamily family{"deweather_training_ended_total",
+                      "Training jobs that ended, since the server has the jobs",
+                      MetricType::Counter,
+                      {}};
+  for (const JobState state : kJobStates) {
+    if (!IsTerminal(state)) continue;
+    prometheus::ClientMetric& metric = family.metric.emplace_back();
+    metric.label = {{"state", std::string(Name(state))}};
+    const auto found = ended.find(state);
+    metric.counter.value = found == ended.end() ? 0 : static_cast<double>(found->second);
+  }
+  return family;
+}
+
+void AddRunner(const RunnerStats& stats, std::vector<MetricFamily>& families) {
+  const auto total = [&families](const char* name, const char* help, double value) {
+    families.push_back(Single(name, help, MetricType::Counter, value));
+  };
+  total("deweather_training_images_total", "Crops that jobs learnt from",
+        static_cast<double>(stats.images));
+  total("deweather_training_attempts_total", "Starts of a job's program",
+        static_cast<double>(stats.started));
+  total("deweather_training_crashes_total", "Programs of jobs that crashed",
+        static_cast<double>(stats.crashed));
+  total("deweather_training_queue_seconds_total", "Waits of jobs until they were started",
+        absl::ToDoubleSeconds(stats.queue_wait_sum));
+  total("deweather_training_run_seconds_total", "Run times of programs that ended",
+        absl::ToDoubleSeconds(stats.run_time_sum));
+  families.push_back(Single("deweather_training_images_per_second",
+                            "Crops a second of all running jobs", MetricType::Gauge,
+                            stats.images_per_second));
+  if (!stats.losses.empty()) {
+    families.push_back(
+        Gauges("deweather_training_loss", "Of the job that told last", "term", stats.losses));
+  }
+  if (!stats.evaluation.empty()) {
+    families.push_back(Gauges("deweather_training_evaluation",
+                              "Quality, of the job that was measured last", "figure",
+                              stats.evaluation));
+  }
+}
+
 class JobMetrics final : public prometheus::Collectable {
  public:
-  JobMetrics(const JobStore& store, const JobRunner& runner) : store_(store), runner_(runner) {}
+  explicit JobMetrics(const TrainingStarter& training) : training_(training) {}
 
   std::vector<MetricFamily> Collect() const override {
-    const RunnerStats stats = runner_.stats();
+    const absl::StatusOr<Training*> training = training_.training();
     std::vector<MetricFamily> families = {
-        JobsByState(store_),
-        Total("deweather_training_images_total", "Crops that jobs learnt from",
-              static_cast<double>(stats.images)),
-        Total("deweather_training_attempts_total", "Starts of a job's program",
-              static_cast<double>(stats.started)),
-        Total("deweather_training_crashes_total", "Programs of jobs that crashed",
-              static_cast<double>(stats.crashed)),
-        Total("deweather_training_queue_seconds_total", "Waits of jobs until they were started",
-              absl::ToDoubleSeconds(stats.queue_wait_sum)),
-        Total("deweather_training_run_seconds_total", "Run times of programs that ended",
-              absl::ToDoubleSeconds(stats.run_time_sum)),
-        Single("deweather_training_images_per_second", "Crops a second of all running jobs",
-               MetricType::Gauge, stats.images_per_second)};
-    if (!stats.losses.empty()) {
-      families.push_back(
-          Gauges("deweather_training_loss", "Of the job that told last", "term", stats.losses));
-    }
-    if (!stats.evaluation.empty()) {
-      families.push_back(Gauges("deweather_training_evaluation",
-                                "Quality, of the job that was measured last", "figure",
-                                stats.evaluation));
-    }
+        Single("deweather_runs_jobs", "Whether this server runs the jobs of its data folder",
+               MetricType::Gauge, training.ok() ? 1 : 0)};
+    if (!training.ok()) return families;
+    families.push_back(JobsByState((*training)->store()));
+    families.push_back(EndedJobs((*training)->store()));
+    AddRunner((*training)->runner().stats(), families);
     return families;
   }
 
  private:
-  const JobStore& store_;
-  const JobRunner& runner_;
+  const TrainingStarter& training_;
 };
 
 }  // namespace
 
-std::shared_ptr<prometheus::Collectable> TrainingMetrics(const JobStore& store,
-                                                         const JobRunner& runner) {
-  return std::make_shared<JobMetrics>(store, runner);
+std::shared_ptr<prometheus::Collectable> TrainingMetrics(const TrainingStarter& training) {
+  return std::make_shared<JobMetrics>(training);
 }
 
 }  // namespace deweather

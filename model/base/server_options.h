@@ -58,6 +58,7 @@ struct BatchingOptions {
 };
 
 struct TrainingServiceOptions {
+  bool enabled = true;                            // this server may run the jobs of its data folder
   int max_running = 1;                            // jobs at a time
   int max_queued = 10000;                         // more are refused
   int max_failures = 3;                           // crashes of a job's program after which it fails

@@ -53,6 +53,7 @@ void Copy(const v1::ServerConfig::Drain& message, DrainOptions* options) {
 }
 
 void Copy(const v1::ServerConfig::Training& message, TrainingServiceOptions* options) {
+  DW_COPY(enabled);
   DW_COPY(max_running);
   DW_COPY(max_queued);
   DW_COPY(max_failures);

@@ -22,6 +22,7 @@
 #include "model/base/name.h"
 #include "model/base/status_macros.h"
 #include "model/checkpoint.h"
+#include "model/device.h"
 #include "model/restorer.h"
 #include "model/torch_errors.h"
 #include "server/restore/metrics.h"
@@ -426,6 +427,8 @@ PinnedModel LiveModels::Describe(const Loaded& loaded) const {
   model.info.is_default = model.info.name == default_name_;
   return model;
 }
+
+absl::Status CheckDevice(const std::string& device) { return ResolveDevice(device).status(); }
 
 std::function<int64_t()> GpuMemoryProbe() {
   if (!at::hasCUDA()) return nullptr;

@@ -303,6 +303,9 @@ class LiveModels {
   std::set<std::string> logged_ ABSL_GUARDED_BY(mutex_);  // so that no list repeats it
 };
 
+// INVALID_ARGUMENT: there is no such device here, or the program is built without CUDA.
+absl::Status CheckDevice(const std::string& device);
+
 // Bytes that Torch holds on the GPU, for MetricsOptions; an empty function where there is no GPU.
 std::function<int64_t()> GpuMemoryProbe();
 

@@ -1,15 +1,20 @@
 #include "server/restore/metrics.h"
 
 #include <sys/resource.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <iterator>
+#include <optional>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "model/base/control_group.h"
+#include "model/base/file.h"
 
 namespace deweather {
 namespace {
@@ -151,10 +156,16 @@ double ResidentBytes() {
              : 0;
 }
 
-double FreeBytes(const std::string& folder) {
-  struct statvfs stats {};
-  if (statvfs(folder.c_str(), &stats) != 0) return 0;
-  return static_cast<double>(stats.f_bavail) * static_cast<double>(stats.f_frsize);
+// The look itself opens one.
+double OpenFiles() {
+  std::error_code error;
+  const std::filesystem::directory_iterator files("/proc/self/fd", error);
+  return error ? 0 : static_cast<double>(std::distance(begin(files), end(files)) - 1);
+}
+
+double MaxFiles() {
+  rlimit limit{};
+  return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? static_cast<double>(limit.rlim_cur) : 0;
 }
 
 }  // namespace
@@ -183,8 +194,12 @@ Metrics::Metrics(MetricsOptions options)
                               "User and system time of the process.")),
       resident_bytes_(
           OneGauge(*registry, "process_resident_memory_bytes", "Resident memory of the process.")),
+      open_files_(OneGauge(*registry, "process_open_fds", "Open file descriptors.")),
+      max_files_(OneGauge(*registry, "process_max_fds", "Most that may be open.")),
       data_free_bytes_(OneGauge(*registry, "deweather_data_free_bytes",
                                 "Free space on the data folder's file system.")),
+      data_size_bytes_(
+          OneGauge(*registry, "deweather_data_size_bytes", "Size of that file system.")),
       queue_tiles_(OneGauge(*registry, "deweather_queue_tiles", "Tiles that wait for a batch.")),
       queue_oldest_seconds_(OneGauge(*registry, "deweather_queue_oldest_seconds",
                                      "Wait of the tile that has waited longest.")),
@@ -208,12 +223,23 @@ Metrics::Metrics(MetricsOptions options)
       router_uncertainty_(GaugeFamily(*registry, "deweather_router_uncertainty",
                                       "Mean uncertainty of the router in the last batch of which a "
                                       "request wanted the map.")) {
-  GaugeFamily(*registry, "deweather_build_info", "1, with the version of the program.")
-      .Add({{"version", options_.build_version}})
-      .Set(1);
+  DeclareConstants();
   if (options_.gpu_memory_bytes) {
     gpu_memory_bytes_ = &OneGauge(*registry, "deweather_gpu_memory_bytes",
                                   "Memory that the model holds on the GPU.");
+  }
+}
+
+void Metrics::DeclareConstants() {
+  GaugeFamily(*registry, "deweather_build_info", "1, with the version of the program.")
+      .Add({{"version", options_.build_version}})
+      .Set(1);
+  OneGauge(*registry, "process_start_time_seconds", "When the process began, since 1970.")
+      .Set(static_cast<double>(absl::ToUnixMillis(absl::Now())) * 1e-3);
+  const std::optional<int64_t> limit = MemoryLimitBytes();
+  if (limit.has_value()) {
+    OneGauge(*registry, "deweather_memory_limit_bytes", "What the control group allows.")
+        .Set(static_cast<double>(*limit));
   }
 }
 
@@ -316,7 +342,11 @@ void Metrics::SetLoadProbe(std::function<Load()> probe) {
 void Metrics::RefreshProcess() const {
   cpu_seconds_.Increment(CpuSeconds() - cpu_seconds_.Value());
   resident_bytes_.Set(ResidentBytes());
-  data_free_bytes_.Set(FreeBytes(options_.data_dir));
+  open_files_.Set(OpenFiles());
+  max_files_.Set(MaxFiles());
+  const DiskSpace space = SpaceOf(options_.data_dir).value_or(DiskSpace{});
+  data_free_bytes_.Set(static_cast<double>(space.free_bytes));
+  data_size_bytes_.Set(static_cast<double>(space.size_bytes));
   if (gpu_memory_bytes_ != nullptr) {
     gpu_memory_bytes_->Set(static_cast<double>(options_.gpu_memory_bytes()));
   }

@@ -67,7 +67,7 @@ struct Load {
 
 struct MetricsOptions {
   std::string build_version = {};
-  std::string data_dir = ".";  // whose file system deweather_data_free_bytes is of
+  std::string data_dir = ".";  // whose file system deweather_data_free_bytes and _size_bytes are of
   std::function<int64_t()> gpu_memory_bytes = {};  // empty: no GPU, no series (GpuMemoryProbe)
 };
 
@@ -127,6 +127,8 @@ class Metrics final : public prometheus::Collectable {
   void RefreshProcess() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(scrape_mutex_);
   void RefreshLoad() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(scrape_mutex_);
 
+  void DeclareConstants();
+
   // Constant after construction.
   const MetricsOptions options_;
   std::array<prometheus::Counter*, 17> requests_;  // by absl::StatusCode
@@ -135,7 +137,10 @@ class Metrics final : public prometheus::Collectable {
   std::array<prometheus::Histogram*, 5> stage_seconds_;
   prometheus::Counter& cpu_seconds_;
   prometheus::Gauge& resident_bytes_;
+  prometheus::Gauge& open_files_;
+  prometheus::Gauge& max_files_;
   prometheus::Gauge& data_free_bytes_;
+  prometheus::Gauge& data_size_bytes_;
   prometheus::Gauge* gpu_memory_bytes_ = nullptr;
   prometheus::Gauge& queue_tiles_;
   prometheus::Gauge& queue_oldest_seconds_;

@@ -32,6 +32,9 @@ struct TrainingParts {
   TrainingServiceOptions options;
 };
 
+// What is there at this moment; an error: why there are no jobs here. What was there once stays.
+using FindTraining = std::function<absl::StatusOr<const TrainingParts*>()>;
+
 // Whether the request is well formed; may walk through the folders of data sets. A job that is there already
 // is neither checked again nor refused for want of room.
 absl::Status CheckSubmit(const TrainingParts& parts, const v1::SubmitJobRequest& request);

@@ -65,20 +65,15 @@ absl::StatusOr<Wanted> VersionOf(const JobStore& jobs, const std::string& id,
       absl::StrFormat("name is '%s', but job %s made a version of '%s'", name, id, model));
 }
 
-absl::StatusOr<Wanted> WantedBy(const v1::PromoteModelRequest& request, const JobStore* jobs) {
+absl::StatusOr<Wanted> WantedBy(const v1::PromoteModelRequest& request,
+                                const ModelServiceParts& parts) {
   if (!request.has_job()) return Wanted{request.name(), request.version()};
-  if (jobs != nullptr) return VersionOf(*jobs, request.job(), request.name());
-  return WithReason(absl::FailedPreconditionError("the server has no data folder, and no jobs"),
-                    "NO_DATA_FOLDER");
+  DW_ASSIGN_OR_RETURN(const JobStore* const jobs, parts.jobs());
+  return VersionOf(*jobs, request.job(), request.name());
 }
 
-absl::StatusOr<std::string> FolderOfPairs(const Datasets* datasets, const std::string& name) {
-  if (datasets == nullptr) {
-    return WithReason(
-        absl::FailedPreconditionError("the server has no data folder, and no data sets"),
-        "NO_DATA_FOLDER");
-  }
-  DW_ASSIGN_OR_RETURN(const Dataset dataset, datasets->Find(name));
+absl::StatusOr<std::string> FolderOfPairs(const Datasets& datasets, const std::string& name) {
+  DW_ASSIGN_OR_RETURN(const Dataset dataset, datasets.Find(name));
   if (dataset.kind == DatasetKind::kPairs) return dataset.dir;
   return absl::InvalidArgumentError(absl::StrFormat(
       "evaluation.dataset is '%s', which holds clean pictures; it must hold pairs", name));
@@ -124,7 +119,7 @@ bool ModelService::IsMeasured(const v1::PromoteModelRequest& request) const {
 }
 
 absl::StatusOr<LiveModelInfo> ModelService::Promote(const v1::PromoteModelRequest& request) {
-  DW_ASSIGN_OR_RETURN(const Wanted wanted, WantedBy(request, parts_.jobs));
+  DW_ASSIGN_OR_RETURN(const Wanted wanted, WantedBy(request, parts_));
   DW_ASSIGN_OR_RETURN(const JudgeOptions measurement, Measurement(request));
   PromotionTerms terms{.canary_percent = request.canary_percent()};
   if (!measurement.dataset.empty()) {
@@ -157,7 +152,8 @@ absl::StatusOr<JudgeOptions> ModelService::Measurement(
         "evaluation.max_regression_db is set, but evaluation.dataset names no data set");
   }
   if (options.dataset.empty()) return options;
-  DW_ASSIGN_OR_RETURN(options.dir, FolderOfPairs(parts_.datasets, options.dataset));
+  DW_ASSIGN_OR_RETURN(const Datasets* const datasets, parts_.datasets());
+  DW_ASSIGN_OR_RETURN(options.dir, FolderOfPairs(*datasets, options.dataset));
   return options;
 }
 

@@ -37,9 +37,10 @@ struct ModelServiceParts {
   RestorePipeline& pipeline;
   Occupancy& calls;  // a call is in it until its reply has been sent
   const LimitOptions limits = {};
-  const std::string store = {};        // DATA/models, the folder of versions; empty: no data folder
-  JobStore* const jobs = nullptr;      // null: there are no jobs
-  Datasets* const datasets = nullptr;  // null: there are none
+  const std::string store = {};  // DATA/models, the folder of versions; empty: no data folder
+  // Jobs and data sets, asked for by each call that needs them; an error, why there are none, is its answer.
+  const std::function<absl::StatusOr<JobStore*>()> jobs = {};
+  const std::function<absl::StatusOr<Datasets*>()> datasets = {};
   const PromotionOptions promotion = {};
   const RunTrain run_train = {};     // measures versions
   const int64_t min_free_bytes = 0;  // of the disk, which imports leave

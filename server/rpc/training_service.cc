@@ -33,66 +33,72 @@ class Refused final : public Reactor {
 
 }  // namespace
 
-// `task` makes the answer.
+// `task` makes the answer of what is there.
 template <typename Response, typename Task>
 grpc::ServerUnaryReactor* TrainingService::Start(const char* method,
                                                  grpc::CallbackServerContext& context,
                                                  WorkerPool& workers, Response* response,
                                                  Task task) {
-  if (training_.ok()) {
-    return StartCall(method, context.peer(), parts_, workers, response, std::move(task));
-  }
   return StartCall(method, context.peer(), parts_, workers, response,
-                   [this]() -> absl::StatusOr<Response> { return training_.status(); });
+                   [this, task = std::move(task)]() -> absl::StatusOr<Response> {
+                     DW_ASSIGN_OR_RETURN(const TrainingParts* const training, training_());
+                     return task(*training);
+                   });
 }
 
 grpc::ServerUnaryReactor* TrainingService::SubmitJob(grpc::CallbackServerContext* context,
                                                      const v1::SubmitJobRequest* request,
                                                      v1::Job* response) {
-  return Start("SubmitJob", *context, files_, response,
-               [this, request = *request]() -> absl::StatusOr<v1::Job> {
-                 DW_RETURN_IF_ERROR(CheckSubmit(*training_, request));
-                 MutexLock lock(submitting_);
-                 return Submit(*training_, request, absl::Now());
-               });
+  return Start(
+      "SubmitJob", *context, files_, response,
+      [this, request = *request](const TrainingParts& training) -> absl::StatusOr<v1::Job> {
+        DW_RETURN_IF_ERROR(CheckSubmit(training, request));
+        MutexLock lock(submitting_);
+        return Submit(training, request, absl::Now());
+      });
 }
 
 grpc::ServerUnaryReactor* TrainingService::GetJob(grpc::CallbackServerContext* context,
                                                   const v1::GetJobRequest* request,
                                                   v1::Job* response) {
   return Start("GetJob", *context, store_, response,
-               [this, id = request->id()] { return Get(*training_, id); });
+               [id = request->id()](const TrainingParts& training) { return Get(training, id); });
 }
 
 grpc::ServerUnaryReactor* TrainingService::ListJobs(grpc::CallbackServerContext* context,
                                                     const v1::ListJobsRequest* request,
                                                     v1::ListJobsResponse* response) {
-  return Start("ListJobs", *context, store_, response,
-               [this, request = *request] { return List(*training_, request); });
+  return Start(
+      "ListJobs", *context, store_, response,
+      [request = *request](const TrainingParts& training) { return List(training, request); });
 }
 
 grpc::ServerUnaryReactor* TrainingService::CancelJob(grpc::CallbackServerContext* context,
                                                      const v1::CancelJobRequest* request,
                                                      v1::Job* response) {
   return Start("CancelJob", *context, store_, response,
-               [this, request = *request] { return Cancel(*training_, request, absl::Now()); });
+               [request = *request](const TrainingParts& training) {
+                 return Cancel(training, request, absl::Now());
+               });
 }
 
 grpc::ServerUnaryReactor* TrainingService::ResumeJob(grpc::CallbackServerContext* context,
                                                      const v1::ResumeJobRequest* request,
                                                      v1::Job* response) {
-  return Start("ResumeJob", *context, store_, response, [this, request = *request] {
-    MutexLock lock(submitting_);
-    return Resume(*training_, request, absl::Now());
-  });
+  return Start("ResumeJob", *context, store_, response,
+               [this, request = *request](const TrainingParts& training) {
+                 MutexLock lock(submitting_);
+                 return Resume(training, request, absl::Now());
+               });
 }
 
 grpc::ServerUnaryReactor* TrainingService::DeleteJob(grpc::CallbackServerContext* context,
                                                      const v1::DeleteJobRequest* request,
                                                      v1::DeleteJobResponse* response) {
   return Start("DeleteJob", *context, store_, response,
-               [this, request = *request]() -> absl::StatusOr<v1::DeleteJobResponse> {
-                 const absl::StatusOr<std::string> left = Delete(*training_, request);
+               [this, request = *request](
+                   const TrainingParts& training) -> absl::StatusOr<v1::DeleteJobResponse> {
+                 const absl::StatusOr<std::string> left = Delete(training, request);
                  if (!left.ok()) return left.status();
                  spdlog::info("job {} was deleted", request.id());
                  files_.Post([folder = *left] { RemoveFolder(folder); }, TaskOrder::kLong);
@@ -103,43 +109,49 @@ grpc::ServerUnaryReactor* TrainingService::DeleteJob(grpc::CallbackServerContext
 grpc::ServerUnaryReactor* TrainingService::ListCheckpoints(
     grpc::CallbackServerContext* context, const v1::ListCheckpointsRequest* request,
     v1::ListCheckpointsResponse* response) {
-  return Start("ListCheckpoints", *context, files_, response,
-               [this, request = *request] { return List(*training_, request); });
+  return Start(
+      "ListCheckpoints", *context, files_, response,
+      [request = *request](const TrainingParts& training) { return List(training, request); });
 }
 
 grpc::ServerUnaryReactor* TrainingService::ListDatasets(grpc::CallbackServerContext* context,
                                                         const v1::ListDatasetsRequest* request,
                                                         v1::ListDatasetsResponse* response) {
-  return Start("ListDatasets", *context, files_, response,
-               [this, request = *request] { return List(*training_, request); });
+  return Start(
+      "ListDatasets", *context, files_, response,
+      [request = *request](const TrainingParts& training) { return List(training, request); });
 }
 
 grpc::ServerWriteReactor<v1::JobEvent>* TrainingService::WatchJob(
     grpc::CallbackServerContext* context, const v1::WatchJobRequest* request) {
-  if (!training_.ok())
-    return new Refused<grpc::ServerWriteReactor<v1::JobEvent>>(parts_.calls, training_.status());
-  return std::make_shared<WatchCall>(parts_, *training_, store_, *context, *request)->Open();
+  const absl::StatusOr<const TrainingParts*> training = training_();
+  if (!training.ok())
+    return new Refused<grpc::ServerWriteReactor<v1::JobEvent>>(parts_.calls, training.status());
+  return std::make_shared<WatchCall>(parts_, **training, store_, *context, *request)->Open();
 }
 
 grpc::ServerWriteReactor<v1::LogChunk>* TrainingService::StreamLogs(
     grpc::CallbackServerContext* context, const v1::StreamLogsRequest* request) {
-  if (!training_.ok())
-    return new Refused<grpc::ServerWriteReactor<v1::LogChunk>>(parts_.calls, training_.status());
-  return std::make_shared<LogCall>(parts_, *training_, files_, *context, *request)->Open();
+  const absl::StatusOr<const TrainingParts*> training = training_();
+  if (!training.ok())
+    return new Refused<grpc::ServerWriteReactor<v1::LogChunk>>(parts_.calls, training.status());
+  return std::make_shared<LogCall>(parts_, **training, files_, *context, *request)->Open();
 }
 
 grpc::ServerWriteReactor<v1::ArtifactChunk>* TrainingService::DownloadArtifact(
     grpc::CallbackServerContext* context, const v1::DownloadArtifactRequest* request) {
-  if (!training_.ok())
+  const absl::StatusOr<const TrainingParts*> training = training_();
+  if (!training.ok())
     return new Refused<grpc::ServerWriteReactor<v1::ArtifactChunk>>(parts_.calls,
-                                                                    training_.status());
-  return std::make_shared<DownloadCall>(parts_, *training_, files_, *context, *request)->Open();
+                                                                    training.status());
+  return std::make_shared<DownloadCall>(parts_, **training, files_, *context, *request)->Open();
 }
 
 BytesReader* TrainingService::UploadDataset(grpc::CallbackServerContext* context,
                                             grpc::ByteBuffer* response) {
-  if (!training_.ok()) return new Refused<BytesReader>(parts_.calls, training_.status());
-  return std::make_shared<UploadCall>(parts_, *training_, files_, *context, response)->Open();
+  const absl::StatusOr<const TrainingParts*> training = training_();
+  if (!training.ok()) return new Refused<BytesReader>(parts_.calls, training.status());
+  return std::make_shared<UploadCall>(parts_, **training, files_, *context, response)->Open();
 }
 
 }  // namespace deweather

@@ -10,7 +10,6 @@
 
 #include <utility>
 
-#include "absl/status/statusor.h"
 #include "deweather/v1/training.grpc.pb.h"
 #include "model/base/mutex.h"
 #include "model/base/server_options.h"
@@ -28,10 +27,9 @@ using BytesTrainingService =
 
 class TrainingService final : public BytesTrainingService {
  public:
-  // An error in place of `training` is every call's answer: why there are no jobs here. What it refers to
-  // must outlive the service; a call is in `calls` until its reply has been sent.
-  TrainingService(absl::StatusOr<TrainingParts> training, Occupancy& calls,
-                  const LimitOptions& limits)
+  // Each call asks `training`; an error is its answer. What that finds must outlive the service; a call is in
+  // `calls` until its reply has been sent.
+  TrainingService(FindTraining training, Occupancy& calls, const LimitOptions& limits)
       : training_(std::move(training)), parts_{calls, limits, {}} {}
 
   // Ends the streams that are open, and all calls that come later, with UNAVAILABLE: their callers can go on
@@ -76,7 +74,7 @@ class TrainingService final : public BytesTrainingService {
   grpc::ServerUnaryReactor* Start(const char* method, grpc::CallbackServerContext& context,
                                   WorkerPool& workers, Response* response, Task task);
 
-  const absl::StatusOr<TrainingParts> training_;
+  const FindTraining training_;
   CallParts parts_;
   Mutex submitting_;  // held by Submit and Resume
 

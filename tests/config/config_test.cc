@@ -44,7 +44,7 @@ TEST(ServerConfigTest, EveryFieldArrives) {
     drain { delay { nanos: 8 } timeout { seconds: 9 } }
     admission { max_bytes: 1048577 max_tiles: 10 max_caller_percent: 11 }
     batching { max_tiles: 12 max_delay { nanos: 13 } window_tiles: 14 }
-    training { max_running: 15 max_queued: 16 max_failures: 17 first_retry { seconds: 18 }
+    training { enabled: false max_running: 15 max_queued: 16 max_failures: 17 first_retry { seconds: 18 }
                stop_grace { seconds: 19 } launch: ["torchrun", "--nproc-per-node=2"] idle: false
                niceness: 1 threads: 20 gpu: "0,1" max_memory_bytes: 70000001
                max_time { seconds: 21 } max_log_bytes: 4097 max_disk_bytes: 1048577
@@ -66,7 +66,8 @@ TEST(ServerConfigTest, EveryFieldArrives) {
   expected.drain = {absl::Nanoseconds(8), absl::Seconds(9)};
   expected.admission = {1048577, 10, 11};
   expected.batching = {12, absl::Nanoseconds(13), 14};
-  expected.training = {.max_running = 15,
+  expected.training = {.enabled = false,
+                       .max_running = 15,
                        .max_queued = 16,
                        .max_failures = 17,
                        .first_retry = absl::Seconds(18),

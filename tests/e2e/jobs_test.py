@@ -7,8 +7,6 @@ import pathlib
 import re
 import signal
 import subprocess
-import tempfile
-import threading
 import unittest
 
 from harness import BIN, Server, TestCase, encode, main, noise, np, program, smooth, wait_until
@@ -87,11 +85,6 @@ class JobsTest(TestCase):
         path = self.folder / "job.textproto"
         path.write_text(CONFIG % {"steps": steps, "more": more})
         return path
-
-    def config_file(self, text):
-        path = self.folder / "server.textproto"
-        path.write_text(text)
-        return str(path)
 
     def client(self, server, *args, status=0, **options):
         return self.run_program("deweather", *args, "--server", server.address, status=status, **options)
@@ -324,32 +317,38 @@ class JobsTest(TestCase):
         with self.start_with_sets() as first, self.start_with_sets(drain_s=0) as second:
             self.assertEqual(self.refused(second, "jobs", "list"), ("FAILED_PRECONDITION", "JOBS_ELSEWHERE"))
             self.assertEqual(self.json(first, "jobs", "list")["jobs"], [])
+            self.assertEqual(second.metrics()["deweather_runs_jobs"], 0)
             with second.client() as caller:
                 caller.restore(encode(smooth(32, 32)))
+            first.process.kill()
+            wait_until(lambda: second.metrics()["deweather_runs_jobs"] == 1)
+            self.client(second, "jobs", "watch", self.submit(second, steps=2))
 
-    def test_a_server_waits_for_the_jobs_of_the_one_that_it_replaces(self):
+    def test_a_server_takes_the_jobs_of_the_one_that_it_replaces_and_serves_meanwhile(self):
         with self.start_with_sets() as old:
             job = self.submit(old, steps=100000)
             self.wait_for(old, job, "RUNNING")
-            threading.Timer(1, old.process.terminate).start()
             with self.start_with_sets() as new:
-                self.assertEqual(old.process.wait(30), 0)
+                with new.client() as caller:
+                    self.assertEqual(caller.health(), "SERVING")
+                    caller.restore(encode(smooth(32, 32)))
+                # The other may be one that drains: callers are to try again.
+                self.assertEqual(self.refused(new, "jobs", "list"), ("UNAVAILABLE", "JOBS_ELSEWHERE"))
+                watching = subprocess.Popen([program("deweather"), "jobs", "watch", job, "--server", new.address],
+                                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+                self.assertIn("UNAVAILABLE", watching.stderr.readline())
+                self.assertEqual(old.stop(), 0)
+                wait_until(lambda: new.metrics()["deweather_runs_jobs"] == 1)
                 self.wait_for(new, job, "RUNNING")
-                self.assertIn("waiting up to 30s for the jobs", new.errors())
+                self.json(new, "jobs", "cancel", job)
+                self.assertEqual(watching.wait(30), 1)
+                watching.stderr.close()
+                self.assertIn("runs the jobs of", new.errors())
 
     def test_a_server_that_waits_for_jobs_can_be_stopped(self):
-        with self.start_with_sets(), tempfile.TemporaryFile("w+") as log:
-            waiting = subprocess.Popen(
-                [program("deweather-server"), "--model", "identity", "--data-dir", str(self.data), "--listen",
-                 "127.0.0.1:0", "--metrics-listen", "", "--config", self.config_file("drain { delay {} }")],
-                stdout=subprocess.PIPE, stderr=log, text=True)
-            def said():
-                log.seek(0)
-                return log.read()
-            wait_until(lambda: "for the jobs" in said(), 30)
-            waiting.terminate()
-            waiting.communicate(timeout=10)
-            self.assertEqual(waiting.returncode, 0)
+        with self.start_with_sets(), self.start_with_sets() as waiting:
+            self.assertIn("no jobs yet", waiting.errors())
+            self.assertEqual(waiting.stop(timeout=10), 0)
 
     def test_a_full_disk_keeps_no_server_from_restoring(self):
         mount = ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o size=20k none "$0" && exec "$@"', str(self.data)]
@@ -360,6 +359,11 @@ class JobsTest(TestCase):
             self.assertIn("jobs.db", server.errors())
             with server.client() as caller:
                 caller.restore(encode(smooth(32, 32)))
+            # There is room again.
+            subprocess.run(["nsenter", "--target", str(server.process.pid), "--user", "--preserve-credentials", "--mount",
+                            "mount", "-o", "remount,size=4m", str(self.data)], check=True)
+            wait_until(lambda: server.metrics()["deweather_runs_jobs"] == 1)
+            self.assertEqual(self.json(server, "jobs", "list")["jobs"], [])
 
     def test_programs_are_waited_for_whatever_was_inherited(self):
         ignoring = ["sh", "-c", "trap '' CHLD; exec \"$@\"", "sh", program("deweather-server")]

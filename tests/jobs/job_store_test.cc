@@ -439,6 +439,18 @@ TEST_F(JobStoreTest, ListsByStateLabelsAndModelTheNewestFirst) {
   EXPECT_EQ(counts.at(JobState::kSucceeded), 0);
 }
 
+TEST_F(JobStoreTest, EndsAreCountedSinceItWasOpened) {
+  Open();
+  EXPECT_THAT(store_->EndedByState(), IsEmpty());
+  for (const JobState state : kJobStates) SubmitTo(state);
+  SubmitTo(JobState::kFailed);
+  using Ends = std::map<JobState, int64_t>;
+  EXPECT_EQ(store_->EndedByState(),
+            (Ends{{JobState::kSucceeded, 1}, {JobState::kFailed, 2}, {JobState::kCancelled, 1}}));
+  Open();
+  EXPECT_THAT(store_->EndedByState(), IsEmpty());
+}
+
 TEST_F(JobStoreTest, AThousandJobsByPagesWhileOthersAreAdded) {
   Open();
   std::vector<std::string> there;  // the newest first

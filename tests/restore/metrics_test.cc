@@ -5,9 +5,11 @@
 #include <prometheus/text_serializer.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 
 namespace deweather {
@@ -48,10 +50,16 @@ TEST(MetricsTest, SeriesExistFromTheStartAtZero) {
 
 TEST(MetricsTest, ProcessAndDiskAreReadAtAScrape) {
   const std::string text = Text(Metrics({}));
-  for (const char* name : {"\nprocess_resident_memory_bytes ", "\ndeweather_data_free_bytes "}) {
-    const size_t at = text.find(name);
+  for (const auto& [name, least] :
+       std::vector<std::pair<std::string, double>>{{"process_resident_memory_bytes", 1e5},
+                                                   {"process_start_time_seconds", 1.6e9},
+                                                   {"process_open_fds", 3},
+                                                   {"process_max_fds", 4},
+                                                   {"deweather_data_free_bytes", 1e5},
+                                                   {"deweather_data_size_bytes", 1e5}}) {
+    const size_t at = text.find(absl::StrCat("\n", name, " "));
     ASSERT_NE(at, std::string::npos) << name;
-    EXPECT_GT(std::stod(text.substr(at + std::string(name).size())), 1e5);
+    EXPECT_GE(std::stod(text.substr(at + name.size() + 2)), least) << name;
   }
   EXPECT_THAT(text, HasSubstr("# TYPE process_cpu_seconds_total counter"));
 }

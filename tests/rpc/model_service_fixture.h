@@ -46,6 +46,15 @@ struct ServiceSettings {
   int64_t min_free_bytes = 0;
 };
 
+// Finds `there`; null: there is none.
+template <typename There>
+std::function<absl::StatusOr<There*>()> OrNone(There* there) {
+  return [there]() -> absl::StatusOr<There*> {
+    if (there != nullptr) return there;
+    return WithReason(absl::FailedPreconditionError("no data folder"), "NO_DATA_FOLDER");
+  };
+}
+
 class ModelServiceTest : public testing::Test {
  protected:
   using Stub = v1::ModelService::Stub;
@@ -68,8 +77,8 @@ class ModelServiceTest : public testing::Test {
                           .calls = calls_,
                           .limits = settings.limits,
                           .store = settings.data_folder ? folder_ : "",
-                          .jobs = settings.jobs,
-                          .datasets = settings.datasets,
+                          .jobs = OrNone(settings.jobs),
+                          .datasets = OrNone(settings.datasets),
                           .promotion = settings.promotion,
                           .run_train = settings.run_train,
                           .min_free_bytes = settings.min_free_bytes});

@@ -51,7 +51,12 @@ class TrainingTest : public testing::Test {
           limits);
   }
   void Start(absl::StatusOr<TrainingParts> parts, const LimitOptions& limits) {
-    service_ = std::make_unique<TrainingService>(std::move(parts), calls_, limits);
+    parts_ = std::make_unique<absl::StatusOr<TrainingParts>>(std::move(parts));
+    const auto find = [&found = *parts_]() -> absl::StatusOr<const TrainingParts*> {
+      if (!found.ok()) return found.status();
+      return &*found;
+    };
+    service_ = std::make_unique<TrainingService>(find, calls_, limits);
     auto server = StartRpcServer("127.0.0.1:0", limits,
                                  {{v1::TrainingService::service_full_name(), service_.get()}});
     ASSERT_TRUE(server.ok()) << server.status();
@@ -133,6 +138,7 @@ class TrainingTest : public testing::Test {
   std::unique_ptr<Datasets> datasets_;
   std::atomic<int> wakes_ = 0;
   Occupancy calls_;
+  std::unique_ptr<absl::StatusOr<TrainingParts>> parts_;
   std::unique_ptr<TrainingService> service_;
   RpcServer server_;
   std::unique_ptr<Stub> stub_;

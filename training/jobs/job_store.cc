@@ -636,8 +636,20 @@ absl::StatusOr<Job> JobStore::Apply(const std::string& id, const JobChange& chan
     DW_ASSIGN_OR_RETURN(job, Changed(std::move(job), change, now));
     return database.Save(job, now);
   });
-  if (applied.ok()) Tell(id);
+  if (!applied.ok()) return applied;
+  if (IsTerminal(applied->state)) CountEnd(applied->state);
+  Tell(id);
   return applied;
+}
+
+void JobStore::CountEnd(JobState state) {
+  MutexLock lock(mutex_);
+  ++ended_[state];
+}
+
+std::map<JobState, int64_t> JobStore::EndedByState() const {
+  MutexLock lock(mutex_);
+  return ended_;
 }
 
 absl::StatusOr<std::optional<Job>> JobStore::NextDue(absl::Time now) const {

@@ -86,6 +86,8 @@ class JobStore {
   absl::StatusOr<std::vector<Job>> List(const JobQuery& query) const;
   // Of every state, 0 if there is none.
   absl::StatusOr<std::map<JobState, int64_t>> CountByState() const;
+  // How many have ended so since the store was opened; those of a state that none has reached are left out.
+  std::map<JobState, int64_t> EndedByState() const;
 
   // The job as it is then. kStart counts an attempt. No start or end is earlier than what came before it,
   // whatever the clock says.
@@ -127,8 +129,10 @@ class JobStore {
   template <typename Body>
   auto Write(Body body);
   void Tell(const std::string& id) const;
+  void CountEnd(JobState state);
 
   mutable Mutex mutex_;
+  std::map<JobState, int64_t> ended_ ABSL_GUARDED_BY(mutex_);
   const std::unique_ptr<Database> database_ ABSL_PT_GUARDED_BY(mutex_);
   std::function<void(const std::string&)> on_change_;  // constant once shared
 };

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "model/base/status_macros.h"
 #include "training/jobs/job_folder.h"
 
@@ -74,6 +75,15 @@ int64_t BytesOf(const ChildProcess& child, const std::string& id) {
 }
 
 }  // namespace
+
+absl::Status CheckProgram(const TrainingServiceOptions& training) {
+  const std::string program = training.launch.empty() ? TrainPath() : training.launch.front();
+  if (IsProgram(program)) return absl::OkStatus();
+  return absl::NotFoundError(
+      absl::StrFormat("'%s', which runs jobs, is not there or cannot be started; a server without "
+                      "it needs --no-jobs",
+                      program));
+}
 
 ChildOptions TrainProgram(const std::string& id, const std::string& jobs,
                           const TrainingServiceOptions& training) {

@@ -34,6 +34,9 @@ struct RunningProgram {
   std::function<bool()> left = {};
 };
 
+// OK, or NOT_FOUND: what starts jobs is not there, training.launch or the deweather-train beside this program.
+absl::Status CheckProgram(const TrainingServiceOptions& training);
+
 // The deweather-train beside this program, without arguments, with the marks of job `id` and the limits of
 // `training`.
 ChildOptions TrainProgram(const std::string& id, const std::string& jobs,
