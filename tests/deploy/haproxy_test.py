@@ -149,10 +149,11 @@ class RunningTest(TestCase):
         self.assertEqual(self.service.stats.rows("jobs")["jobs"]["hrsp_2xx"], "12")
 
     def test_each_caller_has_its_own_connection_to_a_server(self):
-        with self.service.client() as one, self.service.client() as other:
-            for client in (one, other) * 6:
-                client.restore(encode(smooth(64, 64)))
-            wait_until(lambda: self.service.connections("a") == 2)  # a check of health comes and goes
+        with contextlib.ExitStack() as connected:
+            callers = [connected.enter_context(self.service.client()) for _ in range(4)]
+            for caller in callers * 6:
+                caller.restore(encode(smooth(64, 64)))
+            wait_until(lambda: self.service.connections("a") == 4)  # and a check of health, which comes and goes
 
     def test_cancelled_call_is_cancelled_on_the_server(self):
         cancelled = 'deweather_restore_requests_total{code="CANCELLED"}'
