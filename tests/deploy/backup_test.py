@@ -5,6 +5,7 @@ import os
 import pathlib
 import random
 import re
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import unittest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
 
 from harness import BIN, ROOT, Server, TestCase, encode, main, smooth, wait_until  # noqa: E402
-from jobs_test import CONFIG, SERVER, picture  # noqa: E402
+from jobs_test import CONFIG, SERVER, picture, runs  # noqa: E402
 
 BACKUP = ROOT / "deploy/backup"
 
@@ -73,6 +74,7 @@ class ServerTest(BackupTest):
             self.client(old, "jobs", "watch", done)
             self.json(old, "models", "promote", "--job", done)
             running = self.submit(old, 100000)
+            self.addCleanup(self.end_programs, running)
             self.wait_for_step(old, running, 30)
             self.backup(self.data, self.archive)
             self.backup("--restore", self.archive, self.copy)
@@ -83,6 +85,11 @@ class ServerTest(BackupTest):
             # That server took no program of the other one for its own.
             job = self.json(old, "jobs", "get", running)
             self.assertEqual((job["state"], job["attempts"]), ("RUNNING", 1))
+
+    def end_programs(self, job):
+        """They outlive servers that are killed."""
+        for program in runs(job):
+            os.kill(program, signal.SIGKILL)
 
     def newest_checkpoint(self, job):
         """Its step."""
