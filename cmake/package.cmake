@@ -25,8 +25,8 @@ set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
 set(debian ${PROJECT_SOURCE_DIR}/deploy/debian)
 set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA ${debian}/conffiles ${debian}/postinst ${debian}/prerm ${debian}/postrm)
 set(CPACK_PRE_BUILD_SCRIPTS ${PROJECT_SOURCE_DIR}/cmake/package_files.cmake)
-# For systemd-sysusers; where there is no systemd the small one of the two.
-set(CPACK_DEBIAN_PACKAGE_DEPENDS "systemd-standalone-sysusers | systemd")
+# For systemd-sysusers, where there is no systemd the small one of the two; and for share/deweather/backup.
+set(CPACK_DEBIAN_PACKAGE_DEPENDS "systemd-standalone-sysusers | systemd, python3")
 set(CPACK_DEBIAN_PACKAGE_SUGGESTS "prometheus")
 if(DEWEATHER_CUDA)
   set(CPACK_DEBIAN_PACKAGE_NAME deweather-cuda)
