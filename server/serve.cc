@@ -75,17 +75,14 @@ void LogOfGrpc(gpr_log_func_args* args) {
 }
 
 // Where NAME.safetensors is looked for: the caller's own first, then what is installed beside the
-// program, then the source tree that it was built from.
+// program or, where nothing is installed, the source tree that it was built from.
 std::vector<std::string> ModelFolders(const std::string& data_dir) {
   std::vector<std::string> folders;
   if (!data_dir.empty()) folders.push_back(ModelsFolder(data_dir));
   std::error_code error;
-  const fs::path program = fs::read_symlink("/proc/self/exe", error);
-  if (!error) {
-    const fs::path prefix = program.parent_path().parent_path();
-    folders.push_back((prefix / "share/deweather/models").string());
-  }
-  folders.emplace_back(DW_MODEL_DIR);
+  const fs::path prefix = fs::read_symlink("/proc/self/exe", error).parent_path().parent_path();
+  const fs::path installed = prefix / "share/deweather/models";
+  folders.push_back(fs::is_directory(installed, error) ? installed.string() : DW_MODEL_DIR);
   return folders;
 }
 
