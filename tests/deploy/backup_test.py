@@ -1,14 +1,18 @@
 """deploy/backup: with what it copies beside a server that works, a new server goes on; what is torn is no archive."""
 
+import io
 import json
 import os
 import pathlib
 import random
 import re
+import shutil
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
+import tarfile
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
@@ -17,6 +21,7 @@ from harness import BIN, ROOT, Server, TestCase, encode, main, smooth, wait_unti
 from jobs_test import CONFIG, SERVER, picture, runs  # noqa: E402
 
 BACKUP = ROOT / "deploy/backup"
+SETPRIV = shutil.which("setpriv")
 
 
 class BackupTest(TestCase):
@@ -27,9 +32,9 @@ class BackupTest(TestCase):
         self.copy.mkdir()
         self.archive = self.folder / "archive.tar"
 
-    def backup(self, *args, status=0, **options):
-        done = subprocess.run([sys.executable, "-B", str(BACKUP), *map(str, args)], capture_output=True, timeout=60,
-                              check=False, **options)
+    def backup(self, *args, status=0, prefix=(), **options):
+        done = subprocess.run([*prefix, sys.executable, "-B", str(BACKUP), *map(str, args)], capture_output=True,
+                              timeout=60, check=False, **options)
         self.assertEqual(done.returncode, status, done.stderr.decode())
         return done
 
@@ -154,6 +159,8 @@ class ArchiveTest(BackupTest):
         self.assertEqual(self.files(self.copy), expected)
         for name in expected - {"jobs/jobs.db"}:
             self.assertEqual((self.copy / name).read_bytes(), (self.data / name).read_bytes())
+            seconds = (self.copy / name).stat().st_mtime - (self.data / name).stat().st_mtime
+            self.assertLess(abs(seconds), 60)
         restored = sqlite3.connect(self.copy / "jobs/jobs.db")
         self.addCleanup(restored.close)
         self.assertEqual(restored.execute("SELECT id FROM jobs").fetchall(), [("abc",)])
@@ -205,6 +212,63 @@ class ArchiveTest(BackupTest):
         self.write("jobs/jobs.db", b"no database" * 1000)
         self.backup(self.data, self.archive, status=1)
         self.assertFalse(self.archive.exists())
+
+    def test_no_data_folder_is_no_backup(self):
+        """Such as a volume that a mistyped name has made."""
+        line = self.backup(self.copy, "-", status=1).stderr.decode()
+        self.assertIn("it has none of jobs, models, datasets", line)
+
+    @unittest.skipIf(os.geteuid() == 0 and not SETPRIV, "no setpriv here")
+    def test_what_cannot_be_read_is_no_backup(self):
+        # Root without the leave to read everything, which any other user lacks anyway.
+        prefix = [SETPRIV, "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+        for folder in ("jobs", "jobs/abc/run", "models", "models/tiny", "datasets", "datasets/rain"):
+            (self.data / folder).chmod(0)
+            line = self.backup(self.data, self.archive, status=1, prefix=prefix).stderr.decode()
+            (self.data / folder).chmod(0o755)
+            self.assertRegex(line, rf"\Abackup: '{self.data}/{folder}\S*': Permission denied\n\Z")
+            self.assertFalse(self.archive.exists())
+
+    def test_links_are_copied_or_named(self):
+        (self.data / "datasets/rain/2.png").symlink_to("0.png")
+        (self.data / "datasets/rain/round").symlink_to(".")
+        (self.data / "datasets/rain/lost.png").symlink_to("nowhere")
+        said = self.backup(self.data, self.archive).stderr.decode().splitlines()
+        for name in ("lost.png", "round"):
+            self.assertIn(f"backup: '{self.data}/datasets/rain/{name}' is not in the archive", said)
+        self.backup("--restore", self.archive, self.copy)
+        self.assertEqual({path.name for path in (self.copy / "datasets/rain").iterdir()}, {"0.png", "1.png", "2.png"})
+
+    def test_strangers_cannot_read_it(self):
+        self.backup(self.data, self.archive, umask=0)
+        self.assertEqual(stat.filemode(self.archive.stat().st_mode), "-rw-------")
+        self.backup("--restore", self.archive, self.copy, umask=0)
+        for path in [self.copy / "jobs", self.copy / "datasets/rain", self.copy / "jobs/jobs.db",
+                     self.copy / "models/tiny/live.json"]:
+            self.assertRegex(stat.filemode(path.stat().st_mode), r"\A.rw.r..---\Z", path)
+
+    def test_leaves_nothing_behind_when_it_is_ended(self):
+        os.mkfifo(self.folder / "fifo")
+        (self.data / "models/zzz.safetensors").symlink_to(self.folder / "fifo")  # where it waits
+        before = set(self.folder.iterdir())
+        process = subprocess.Popen([sys.executable, "-B", BACKUP, self.data, self.archive])
+        self.addCleanup(process.kill)
+        wait_until(lambda: any(path.stat().st_size for path in set(self.folder.iterdir()) - before), 60)
+        process.terminate()
+        self.assertEqual(process.wait(60), 128 + signal.SIGTERM)
+        self.assertEqual(set(self.folder.iterdir()), before)
+
+    def test_an_error_names_its_file(self):
+        for content in (b"", b"no tar" * 1000):
+            self.archive.write_bytes(content)
+            self.assertIn(f"backup: '{self.archive}': ", self.refused(self.archive))
+        with tarfile.open(self.archive, "w") as tar:
+            sums = tarfile.TarInfo("SUMS")
+            sums.size = 5
+            tar.addfile(sums, io.BytesIO(b"a b c"))
+        self.assertIn("SUMS is no list of checksums", self.refused(self.archive))
+        line = self.backup("--check", "/no/such/file", status=1).stderr.decode()
+        self.assertEqual(line, "backup: '/no/such/file': No such file or directory\n")
 
 
 if __name__ == "__main__":
