@@ -61,11 +61,12 @@ class UnitTest(unittest.TestCase):
         done = subprocess.run([ANALYZE, "security", "--offline=true", "--no-pager", UNIT],
                               capture_output=True, text=True, check=True)
         exposure = re.search(r"exposure level for deweather.service: ([\d.]+)", done.stdout)
-        self.assertLessEqual(float(exposure[1]), 2.0, done.stdout)
+        self.assertLessEqual(float(exposure[1]), 1.4, done.stdout)
 
     def test_is_given_the_time_that_it_takes_to_stop(self):
         longest = seconds("drain", "delay") + seconds("drain", "timeout") + seconds("training", "stop_grace")
         self.assertGreater(int(self.unit["TimeoutStopSec"]), longest)
+        self.assertEqual(self.unit["KillMode"], "mixed")
 
     def test_names_what_is_installed(self):
         with tempfile.TemporaryDirectory() as folder:
