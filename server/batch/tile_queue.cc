@@ -96,14 +96,15 @@ std::vector<Tile> TileQueue::RemoveAll() {
 
 QueueDepth TileQueue::Depth(absl::Time now) const {
   QueueDepth depth{.tiles = static_cast<int64_t>(size_), .oldest = absl::ZeroDuration()};
-  if (!empty()) depth.oldest = std::max(depth.oldest, now - Oldest());
+  depth.oldest = std::max(depth.oldest, now - OldestNormal());
   return depth;
 }
 
-// When the tile came that has waited longest; InfiniteFuture if none waits.
-absl::Time TileQueue::Oldest() const {
+// When the kNormal tile came that has waited longest; InfiniteFuture if none waits.
+absl::Time TileQueue::OldestNormal() const {
   absl::Time oldest = absl::InfiniteFuture();
   for (const auto& [call, turn] : turn_of_) {
+    if (call->priority != Priority::kNormal) continue;
     oldest = std::min(oldest, turn->tiles.front().enqueued);
   }
   return oldest;

@@ -48,7 +48,7 @@ inline constexpr int kBackgroundEvery = 8;
 
 struct QueueDepth {
   int64_t tiles = 0;
-  absl::Duration oldest;  // wait of the tile that has waited longest
+  absl::Duration oldest;  // longest wait of a kNormal tile: kBackground waits by design
 };
 
 class TileQueue {
@@ -143,7 +143,7 @@ class TileQueue {
   void Deal(Line& line, const Kind& kind, int size, std::vector<Tile>* batch);
   Tile TakeTile(Calls::iterator call);
   std::deque<Tile> Erase(Calls::iterator call);
-  absl::Time Oldest() const;
+  absl::Time OldestNormal() const;
   absl::Time GoesAt(absl::Time oldest, absl::Time deadline) const;
 
   const std::vector<int> batch_sizes_;

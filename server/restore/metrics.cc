@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <iterator>
@@ -11,6 +12,7 @@
 #include <system_error>
 #include <utility>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "model/base/control_group.h"
@@ -124,6 +126,14 @@ std::array<Histogram*, 5> StageHistograms(Registry& registry) {
   return histograms;
 }
 
+std::array<Histogram*, 2> RestoreHistograms(Registry& registry) {
+  Family<Histogram>& family =
+      HistogramFamily(registry, "deweather_restore_seconds",
+                      "Time of a successful request, from its bytes to its reply, by priority.");
+  return {&family.Add({{"priority", "normal"}}, LatencyBuckets()),
+          &family.Add({{"priority", "background"}}, LatencyBuckets())};
+}
+
 // Codes that a request can end with once it has a model, and the last for all others.
 constexpr std::array<absl::StatusCode, 9> kModelCodes = {absl::StatusCode::kOk,
                                                          absl::StatusCode::kCancelled,
@@ -174,9 +184,6 @@ Metrics::Metrics(MetricsOptions options)
     : registry(std::make_shared<Registry>()),
       padding_tiles(OneCounter(*registry, "deweather_batch_padding_tiles_total",
                                "Tiles without a picture that filled up a batch.")),
-      restore_seconds(OneHistogram(*registry, "deweather_restore_seconds",
-                                   "Time of a successful request, from its bytes to its reply.",
-                                   LatencyBuckets())),
       refusal_seconds(OneHistogram(*registry, "deweather_refusal_seconds",
                                    "Time of a refused request, from its bytes to its reply.",
                                    PromptBuckets())),
@@ -189,6 +196,7 @@ Metrics::Metrics(MetricsOptions options)
       requests_(RequestCounters(*registry)),
       refused_(RefusalCounters(*registry)),
       tiles_dropped_(DropCounters(*registry)),
+      restore_seconds_(RestoreHistograms(*registry)),
       stage_seconds_(StageHistograms(*registry)),
       cpu_seconds_(OneCounter(*registry, "process_cpu_seconds_total",
                               "User and system time of the process.")),
@@ -202,7 +210,7 @@ Metrics::Metrics(MetricsOptions options)
           OneGauge(*registry, "deweather_data_size_bytes", "Size of that file system.")),
       queue_tiles_(OneGauge(*registry, "deweather_queue_tiles", "Tiles that wait for a batch.")),
       queue_oldest_seconds_(OneGauge(*registry, "deweather_queue_oldest_seconds",
-                                     "Wait of the tile that has waited longest.")),
+                                     "Longest wait of a tile of normal priority.")),
       inflight_requests_(
           OneGauge(*registry, "deweather_inflight_requests", "Requests that were let in.")),
       inflight_bytes_(OneGauge(*registry, "deweather_inflight_bytes",
@@ -344,9 +352,9 @@ void Metrics::RefreshProcess() const {
   resident_bytes_.Set(ResidentBytes());
   open_files_.Set(OpenFiles());
   max_files_.Set(MaxFiles());
-  const DiskSpace space = SpaceOf(options_.data_dir).value_or(DiskSpace{});
-  data_free_bytes_.Set(static_cast<double>(space.free_bytes));
-  data_size_bytes_.Set(static_cast<double>(space.size_bytes));
+  const absl::StatusOr<DiskSpace> space = SpaceOf(options_.data_dir);
+  data_free_bytes_.Set(space.ok() ? static_cast<double>(space->free_bytes) : std::nan(""));
+  data_size_bytes_.Set(space.ok() ? static_cast<double>(space->size_bytes) : std::nan(""));
   if (gpu_memory_bytes_ != nullptr) {
     gpu_memory_bytes_->Set(static_cast<double>(options_.gpu_memory_bytes()));
   }

@@ -32,6 +32,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "model/base/mutex.h"
+#include "server/batch/call.h"
 #include "server/batch/tile_queue.h"
 
 namespace deweather {
@@ -86,6 +87,9 @@ class Metrics final : public prometheus::Collectable {
   prometheus::Counter& tiles_dropped(TileDrop reason) const {
     return *tiles_dropped_[static_cast<size_t>(reason)];
   }
+  prometheus::Histogram& restore_seconds(Priority priority) const {
+    return *restore_seconds_[static_cast<size_t>(priority)];
+  }
   prometheus::Histogram& stage_seconds(Stage stage) const {
     return *stage_seconds_[static_cast<size_t>(stage)];
   }
@@ -109,7 +113,6 @@ class Metrics final : public prometheus::Collectable {
   // Other folders add their families here.
   const std::shared_ptr<prometheus::Registry> registry;
   prometheus::Counter& padding_tiles;
-  prometheus::Histogram& restore_seconds;
   prometheus::Histogram& refusal_seconds;
   prometheus::Histogram& cancel_seconds;
   prometheus::Histogram& batch_tiles;
@@ -134,6 +137,7 @@ class Metrics final : public prometheus::Collectable {
   std::array<prometheus::Counter*, 17> requests_;  // by absl::StatusCode
   std::array<prometheus::Counter*, 6> refused_;    // by Refusal
   std::array<prometheus::Counter*, 3> tiles_dropped_;
+  std::array<prometheus::Histogram*, 2> restore_seconds_;  // by Priority
   std::array<prometheus::Histogram*, 5> stage_seconds_;
   prometheus::Counter& cpu_seconds_;
   prometheus::Gauge& resident_bytes_;

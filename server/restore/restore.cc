@@ -467,7 +467,7 @@ void RestorePipeline::Restoration::Finish(absl::StatusOr<RestoreResult> result) 
     parts_.metrics.CountOfModel(given->name, given->version, status.code(), elapsed);
   }
   if (status.ok()) {
-    parts_.metrics.restore_seconds.Observe(absl::ToDoubleSeconds(elapsed));
+    parts_.metrics.restore_seconds(call_->priority).Observe(absl::ToDoubleSeconds(elapsed));
   } else {
     parts_.batcher.Drop(*call_, status);
     const std::optional<Refusal> refusal = RefusalReason(status);

@@ -242,7 +242,7 @@ TEST_F(TileQueueTest, RemoveAllEmptiesIt) {
   EXPECT_THAT(queue.PopBatch(At(0)).batch, IsEmpty());
 }
 
-TEST_F(TileQueueTest, DepthCountsTilesAndTheLongestWait) {
+TEST_F(TileQueueTest, DepthCountsTilesAndTheLongestWaitOfNormalOnes) {
   TileQueue queue(1);
   EXPECT_EQ(queue.Depth(At(9)).tiles, 0);
   EXPECT_EQ(queue.Depth(At(9)).oldest, absl::ZeroDuration());
@@ -252,6 +252,12 @@ TEST_F(TileQueueTest, DepthCountsTilesAndTheLongestWait) {
   EXPECT_EQ(queue.Depth(At(9)).oldest, absl::Seconds(8));
   queue.PopBatch(At(9));
   EXPECT_EQ(queue.Depth(At(9)).oldest, absl::Seconds(5));
+  Push(queue, MakeCallOf("b", Priority::kBackground), model_, 20, 1, At(0));
+  EXPECT_EQ(queue.Depth(At(9)).tiles, 2);
+  EXPECT_EQ(queue.Depth(At(9)).oldest, absl::Seconds(5));
+  queue.PopBatch(At(9));
+  EXPECT_EQ(queue.Depth(At(9)).tiles, 1);
+  EXPECT_EQ(queue.Depth(At(9)).oldest, absl::ZeroDuration());
 }
 
 TEST_F(TileQueueTest, CallersTakeTurnsWithinABatch) {

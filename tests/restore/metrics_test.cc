@@ -39,7 +39,8 @@ TEST(MetricsTest, SeriesExistFromTheStartAtZero) {
         "deweather_restore_refused_total{reason=\"byte_budget\"} 0\n",
         "deweather_restore_refused_total{reason=\"draining\"} 0\n",
         "deweather_tiles_dropped_total{reason=\"cancelled\"} 0\n",
-        "deweather_batch_padding_tiles_total 0\n", "deweather_restore_seconds_count 0\n",
+        "deweather_batch_padding_tiles_total 0\n",
+        "deweather_restore_seconds_count{priority=\"normal\"} 0\n",
         "deweather_stage_seconds_count{stage=\"decode\"} 0\n",
         "deweather_stage_seconds_count{stage=\"encode\"} 0\n", "deweather_batch_tiles_count 0\n",
         "deweather_queue_tiles 0\n", "deweather_queue_oldest_seconds 0\n",
@@ -62,6 +63,12 @@ TEST(MetricsTest, ProcessAndDiskAreReadAtAScrape) {
     EXPECT_GE(std::stod(text.substr(at + name.size() + 2)), least) << name;
   }
   EXPECT_THAT(text, HasSubstr("# TYPE process_cpu_seconds_total counter"));
+}
+
+TEST(MetricsTest, ADiskThatCannotBeReadIsNotAFullOne) {
+  const std::string text = Text(Metrics({.data_dir = "/nonexistent"}));
+  EXPECT_THAT(text, HasSubstr("deweather_data_free_bytes Nan\n"));
+  EXPECT_THAT(text, HasSubstr("deweather_data_size_bytes Nan\n"));
 }
 
 TEST(MetricsTest, CpuSecondsNeverFall) {

@@ -240,7 +240,7 @@ TEST_F(RestoreTest, CountsAndTimesGoToTheMetrics) {
   ASSERT_TRUE(result.ok()) << result.status();
   pipeline_.reset();
   EXPECT_EQ(Series("deweather_restore_requests_total{code=\"OK\"}"), 1);
-  EXPECT_EQ(Series("deweather_restore_seconds_count"), 1);
+  EXPECT_EQ(Series("deweather_restore_seconds_count{priority=\"normal\"}"), 1);
   EXPECT_EQ(Series("deweather_stage_seconds_count{stage=\"decode\"}"), 1);
   EXPECT_EQ(Series("deweather_stage_seconds_count{stage=\"encode\"}"), 1);
   EXPECT_EQ(Series("deweather_stage_seconds_count{stage=\"queue\"}"), result->timings.tiles);
@@ -249,6 +249,13 @@ TEST_F(RestoreTest, CountsAndTimesGoToTheMetrics) {
   EXPECT_EQ(Series("deweather_batch_tiles_sum"), result->timings.tiles);
   EXPECT_EQ(Series("deweather_queue_tiles"), 0);
   EXPECT_EQ(Series("deweather_batch_padding_tiles_total"), 0);
+}
+
+TEST_F(RestoreTest, TimesOfBackgroundRequestsAreCountedApart) {
+  SetUpPipeline(FakeModel{});
+  ASSERT_TRUE(Restore(Png(PlainImage(40, 40, 200)), {.priority = Priority::kBackground}).ok());
+  EXPECT_EQ(Series("deweather_restore_seconds_count{priority=\"normal\"}"), 0);
+  EXPECT_EQ(Series("deweather_restore_seconds_count{priority=\"background\"}"), 1);
 }
 
 TEST_F(RestoreTest, BatchSizesAreTheQuantisedOnes) {
