@@ -14,7 +14,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
 
 import harness  # noqa: E402, F401  goes on in the Python that has the packages
 import yaml  # noqa: E402
-from prerequisites import DEPLOY  # noqa: E402
+from prerequisites import DEPLOY, ROOT  # noqa: E402
 
 GRAFANA = DEPLOY / "grafana"
 FILES = sorted((GRAFANA / "dashboards").glob("*.json"))
@@ -28,6 +28,17 @@ UNITS = {"none", "short", "s", "dtdurations", "bytes", "percentunit", "reqps", "
 KINDS = {"timeseries", "stat", "heatmap", "table", "state-timeline", "row"}
 # Of Grafana 11.2; a colour of its themes would do as well.
 COLOUR_MODES = {"fixed", "thresholds", "palette-classic", "continuous-blues"}
+CALCS = {"lastNotNull", "max", "min", "sum"}
+PROPERTIES = {"color", "unit", "custom.align", "custom.axisPlacement", "custom.cellOptions", "custom.fillOpacity",
+              "custom.lineStyle", "custom.width"}
+# https://grafana.com/docs/grafana/v11.2/panels-visualizations/query-transform-data/transform-data/
+TRANSFORMATIONS = {
+    "filterFieldsByName": {"include"},
+    "groupingToMatrix": {"columnField", "rowField", "valueField"},
+    "organize": {"excludeByName", "includeByName", "indexByName", "renameByName"},
+    "sortBy": {"fields", "sort"},
+}
+RED = "#D55E00"
 # No red beside green.
 COLOURS = {"#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#999999"}
 
@@ -43,6 +54,20 @@ def everywhere(value, key):
         value = list(value.values())
     for inner in value if isinstance(value, list) else []:
         yield from everywhere(inner, key)
+
+
+def limits(panel):
+    """Values at which a panel turns red, or ceases to be."""
+    steps = panel["fieldConfig"]["defaults"].get("thresholds", {"steps": []})["steps"]
+    red = [i for i, step in enumerate(steps) if step["color"] == RED]
+    return {steps[max(i, 1)]["value"] for i in red}
+
+
+def numbers(expression):
+    """Those of an alert's expression; 0 also as the bound between no event and one."""
+    found = {float(factor) * (2 ** 30 if unit else 1)
+             for factor, unit in re.findall(r"(?<=[<>=] )(\d[\d.]*)( \* 2\^30)?", expression)}
+    return found | ({0.5, 1.0} if 0.0 in found else set())
 
 
 def overlap(a, b):
@@ -114,7 +139,7 @@ class DashboardsTest(unittest.TestCase):
                     self.assertRegex(variable["definition"], r"^label_values\(.+, \w+\)$")
                     self.assertEqual(variable["includeAll"], variable["multi"])
                 used = set(re.findall(r"\$(\w+)", json.dumps(board["panels"])))
-                names = {v["name"] for v in found} | {"__rate_interval", "__range", "1"}  # $1 of label_replace
+                names = {v["name"] for v in found} | {"__interval", "__rate_interval", "__range", "1"}  # of label_replace
                 self.assertEqual(used - names, set())
 
     def test_panels_have_ids_and_places_of_their_own(self):
@@ -153,6 +178,58 @@ class DashboardsTest(unittest.TestCase):
                     self.assertEqual(bool(target.get("instant")), not target["range"])
                     # A window of fixed length misses what a wide time range steps over.
                     self.assertNotRegex(target["expr"], r"\[\d")
+                    # A range query would read all of the range at each step of it.
+                    self.assertLessEqual("$__range" in target["expr"], bool(target.get("instant")))
+
+    def test_sums_add_up_steps_that_do_not_overlap(self):
+        for name, panel in PANELS:
+            if "sum" in panel["options"].get("legend", {}).get("calcs", []):
+                with self.subTest(name):
+                    self.assertEqual(panel["interval"], "1m")
+                    for target in panel["targets"]:
+                        self.assertIn("offset $__interval", target["expr"])
+                        self.assertNotIn("$__rate_interval", target["expr"])
+
+    def test_transformations_and_calculations_are_grafanas(self):
+        for name, panel in PANELS:
+            with self.subTest(name):
+                for step in panel.get("transformations", []):
+                    self.assertEqual(set(step["options"]), TRANSFORMATIONS[step["id"]])
+                for calcs in everywhere(panel["options"], "calcs"):
+                    self.assertLessEqual(set(calcs), CALCS)
+                for override in panel["fieldConfig"]["overrides"]:
+                    self.assertIn(override["matcher"]["id"], ("byName", "byRegexp"))
+                    self.assertLessEqual({p["id"] for p in override["properties"]}, PROPERTIES)
+
+    def test_coloured_cells_have_a_scale(self):
+        for name, panel in PANELS:
+            defaults = panel["fieldConfig"]["defaults"]
+            if defaults.get("custom", {}).get("cellOptions", {}).get("type") == "color-background":
+                with self.subTest(name):
+                    self.assertRegex(defaults["color"]["mode"], "^continuous-")
+                    self.assertLess(defaults["min"], defaults["max"])
+
+    def test_red_begins_where_the_alert_does(self):
+        groups = yaml.safe_load((DEPLOY / "alerts.yml").read_text())["groups"]
+        bounds = {rule["alert"]: numbers(rule["expr"]) for group in groups for rule in group["rules"] if "alert" in rule}
+        for name, panel in PANELS:
+            with self.subTest(name):
+                alerts = re.findall(r"\bDeweather[A-Z]\w+", panel["description"])
+                self.assertLessEqual(set(alerts), set(bounds))
+                if alerts:
+                    self.assertLessEqual(limits(panel), set().union(*(bounds[alert] for alert in alerts)))
+
+    def test_panels_of_the_guide_are_there(self):
+        guide = (ROOT / "docs/operations.md").read_text()
+        alerts = re.search(r"^## Alerts\n(.*?)(?=^## |\Z)", guide, re.M | re.S)[1]
+        found = re.findall(r"\*(?:(\w+) / )?([A-Z][^*]+)\*", " ".join(alerts.split()))
+        self.assertGreater(len(found), 20)
+        for board, title in found:
+            with self.subTest(f"{board} / {title}"):
+                panels = [name.split(": ", 1) for name, _ in PANELS]
+                variables = [v["label"] for b in BOARDS.values() for v in b["templating"]["list"]]
+                self.assertTrue(title in variables or any(
+                    panel.startswith(title) and board in ("", uid.removeprefix("deweather-")) for uid, panel in panels))
 
     def test_colours_can_be_told_apart(self):
         for name, board in BOARDS.items():
