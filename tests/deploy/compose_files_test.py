@@ -1,5 +1,6 @@
 """deploy/compose.yaml and what it mounts, as files: what a slip of the pen would break."""
 
+import os
 import pathlib
 import re
 import shutil
@@ -27,9 +28,23 @@ def seconds(duration):
     return 60 * int(minutes or 0) + int(rest or 0)
 
 
+def docker_compose():
+    """The command of Docker Compose 2.20 or newer; None without."""
+    for command in (["docker", "compose"], ["docker-compose"]):
+        if shutil.which(command[0]):
+            told = subprocess.run([*command, "version", "--short"], capture_output=True, text=True, check=False).stdout
+            found = re.match(r"v?(\d+)\.(\d+)", told)
+            if found and tuple(map(int, found.groups())) >= (2, 20):
+                return command
+    return None
+
+
 def mounts(service):
     """(source, target, options) of each volume."""
     for volume in service.get("volumes", []):
+        if isinstance(volume, dict):
+            yield default(volume["source"]), volume["target"], ["ro"] if volume.get("read_only") else []
+            continue
         source, target, *options = default(volume).split(":")
         yield source, target, options
 
@@ -100,6 +115,18 @@ class ComposeFilesTest(unittest.TestCase):
         for service in SERVICES.values():
             self.assertNotIn("PASSWORD", " ".join(service.get("environment", {})))
 
+    def test_a_mistyped_configuration_is_no_new_folder(self):
+        for name in ("server", "server-gpu"):
+            [mount] = [volume for volume in SERVICES[name]["volumes"] if isinstance(volume, dict)]
+            self.assertEqual(default(mount["source"]), "./server.textproto")
+            self.assertIs(mount["bind"]["create_host_path"], False)
+
+    def test_health_is_asked_where_the_service_listens(self):
+        for name in ("prometheus", "grafana"):
+            with self.subTest(name):
+                [port] = SERVICES[name]["ports"]
+                self.assertIn(f"//127.0.0.1:{port.rsplit(':', 1)[1]}/", SERVICES[name]["healthcheck"]["test"][-1])
+
     def test_prometheus_finds_every_server_by_name(self):
         jobs = {job["job_name"]: job for job in yaml.safe_load(
             (DEPLOY / "prometheus.yml").read_text())["scrape_configs"]}
@@ -117,13 +144,23 @@ class ComposeFilesTest(unittest.TestCase):
         self.assertIn("alerts.yml", done.stdout)
 
     def test_docker_compose_takes_it(self):
-        compose = shutil.which("docker-compose")
+        compose = docker_compose()
         if compose is None:
-            self.skipTest("no docker-compose here")
+            self.skipTest("no Docker Compose 2.20 or newer here")
         for flags, server in (([], "server"), (["--profile", "gpu"], "server-gpu")):
-            out = subprocess.run([compose, "-f", DEPLOY / "compose.yaml", *flags, "config", "--services"],
+            out = subprocess.run([*compose, "-f", DEPLOY / "compose.yaml", *flags, "config", "--services"],
                                  capture_output=True, text=True, check=True).stdout
             self.assertEqual(set(out.split()), {server, "prometheus", "grafana"})
+
+    def test_a_configuration_may_be_named_without_a_folder(self):
+        compose = docker_compose()
+        if compose is None:
+            self.skipTest("no Docker Compose 2.20 or newer here")
+        done = subprocess.run([*compose, "-f", DEPLOY / "compose.yaml", "config"], capture_output=True, text=True,
+                              check=True, env={**os.environ, "DEWEATHER_CONFIG": "mine.textproto"})
+        [mount] = [volume for volume in yaml.safe_load(done.stdout)["services"]["server"]["volumes"]
+                   if volume["target"].endswith(".textproto")]
+        self.assertEqual(mount["source"], str(DEPLOY / "mine.textproto"))
 
 
 if __name__ == "__main__":
