@@ -1,4 +1,5 @@
-"""Every query of every dashboard finds data in a real Prometheus that has watched a real server at work."""
+"""Every query of every dashboard finds data in a real Prometheus that has watched a real server at work, and what a
+panel names (labels, columns, series that it colours) is in that data."""
 
 import concurrent.futures
 import json
@@ -30,7 +31,7 @@ training { first_retry {} }
 
 def substituted(query, seconds, **variables):
     """As Grafana sends it. A value of $instance is escaped, twice, because it goes into a regular expression."""
-    values = {"__rate_interval": WINDOW, "__range": f"{seconds}s", **variables}
+    values = {"__rate_interval": WINDOW, "__interval": "1s", "__range": f"{seconds}s", **variables}
     return re.sub(r"\$(\w+)", lambda m: values.get(m[1], m[0]), query)
 
 
@@ -39,6 +40,38 @@ def targets(board):
     for panel in board["panels"]:
         for target in panel.get("targets", []):
             yield panel["title"], target["expr"], target.get("instant", False)
+
+
+def legends(target, series):
+    """What Grafana calls the series; raises KeyError on a label that they have not."""
+    return {re.sub(r"\{\{(\w+)\}\}", lambda m: labels[m[1]], target["legendFormat"]) for labels in series}
+
+
+def columns(panel, series):
+    """Names of a table's columns; raises KeyError where a transformation names one that is not there."""
+    names = dict.fromkeys(["Time", "Value", *(label for labels in series for label in labels)])
+    for step in panel.get("transformations", []):
+        options = step["options"]
+        if step["id"] == "sortBy":
+            [names[by["field"]] for by in options["sort"]]
+        elif step["id"] == "groupingToMatrix":
+            row, column, value = (options[key] for key in ("rowField", "columnField", "valueField"))
+            [names[name] for name in (row, column, value)]
+            names = dict.fromkeys([f"{row}\\{column}", *(labels[column] for labels in series)])
+        elif step["id"] == "filterFieldsByName":
+            names = {name: names[name] for name in options["include"]["names"]}
+        else:
+            [names[name] for name in options["indexByName"]]
+            renamed = {name: new for name, new in options["renameByName"].items() if names[name] is None}
+            names = dict.fromkeys(renamed.get(name, name) for name in names)
+    return set(names)
+
+
+def uncoloured(panel, names):
+    """Overrides that meet no series of these names."""
+    matchers = [override["matcher"] for override in panel["fieldConfig"]["overrides"]]
+    return [m["options"] for m in matchers
+            if not any(re.fullmatch(m["options"], n) if m["id"] == "byRegexp" else m["options"] == n for n in names)]
 
 
 program("deweather-server")
@@ -116,6 +149,23 @@ class DashboardsTest(TestCase):
         subprocess.run([program("deweather"), *map(str, args), "--server", cls.server.address], check=True,
                        capture_output=True, timeout=60)
 
+    def asked(self, query, instance=".*"):
+        query = query.replace(" or vector(0)", "")
+        return substituted(query, self.seconds, instance=instance, model=".*", layer="0")
+
+    def names(self, panel):
+        """What the series or columns of a panel are called; of what is not on this machine, a stand-in."""
+        names = set()
+        for target in panel["targets"]:
+            if metric_names(target["expr"]) & OPTIONAL - exported(self.server):
+                names.add(re.sub(r"\{\{\w+\}\}", "-", target["legendFormat"]))
+                continue
+            window = {} if target.get("instant") else {"start": self.start, "end": self.start + self.seconds}
+            every = target["expr"].removesuffix(" > 0")  # those at 0, too
+            series = self.prometheus.series(self.asked(every), **window)
+            names |= columns(panel, series) if panel["type"] == "table" else legends(target, series)
+        return names
+
     def missing(self, query, instant=False, instance=".*"):
         """What is wrong with a query of a panel; empty if it finds data."""
         gone = metric_names(query) - self.prometheus.names()
@@ -123,7 +173,7 @@ class DashboardsTest(TestCase):
             return ""  # no GPU, or no limit of memory, here
         if gone:
             return f"no metric {', '.join(sorted(gone))}"
-        query = substituted(query.replace(" or vector(0)", ""), self.seconds, instance=instance, model=".*", layer="0")
+        query = self.asked(query, instance)
         window = {} if instant else {"start": self.start, "end": self.start + self.seconds}
         return "" if self.prometheus.values(query, **window) else "no data"
 
@@ -143,6 +193,24 @@ class DashboardsTest(TestCase):
                 if "$instance" in query and metric_names(query) <= self.prometheus.names():
                     with self.subTest(f"{board['title']}: {title}", query=query):
                         self.assertEqual(self.missing(query, instant, "elsewhere"), "no data")
+
+    def test_every_name_in_a_panel_is_one_of_its_data(self):
+        for board in BOARDS:
+            for panel in board["panels"]:
+                with self.subTest(f"{board['title']}: {panel['title']}"):
+                    self.assertEqual(uncoloured(panel, self.names(panel)) if panel["type"] != "row" else [], [])
+
+    def test_a_misspelt_name_is_found(self):
+        found = [{"layer": "0", "expert": "1"}]
+        self.assertEqual(legends({"legendFormat": "layer {{layer}}"}, found), {"layer 0"})
+        with self.assertRaises(KeyError):
+            legends({"legendFormat": "layer {{layr}}"}, found)
+        [matrix] = [p for board in BOARDS for p in board["panels"] if p["title"].startswith("Load: tokens")]
+        self.assertEqual(columns(matrix, found), {"layer\\expert", "1"})
+        with self.assertRaises(KeyError):
+            columns(matrix, [{"layr": "0", "expert": "1"}])
+        self.assertEqual(uncoloured(matrix, {"layer\\expert"}), [])
+        self.assertEqual(uncoloured(matrix, {"layer"}), ["layer\\expert"])
 
     def test_every_variable_has_values(self):
         for board in BOARDS:

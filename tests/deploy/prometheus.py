@@ -76,15 +76,20 @@ class Prometheus:
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{parameters}: {json.load(error)['error']}") from error
 
-    def values(self, query, start=None, end=None, step=1):
-        """Every sample that is a number, of a query over a time, or without one at this moment."""
+    def found(self, query, start=None, end=None):
+        """Series of a query over a time, or without one at this moment."""
         if start is None:
-            series = [[s["value"]] for s in self.get("query", query=query)["result"]]
-        else:
-            found = self.get("query_range", query=query, start=start, end=end, step=step)["result"]
-            series = [s["values"] for s in found]
-        return [float(value) for samples in series for _, value in samples
-                if value not in ("NaN", "+Inf", "-Inf")]
+            return self.get("query", query=query)["result"]
+        return self.get("query_range", query=query, start=start, end=end, step=1)["result"]
+
+    def values(self, query, **window):
+        """Every sample that is a number."""
+        return [float(value) for series in self.found(query, **window)
+                for _, value in series.get("values") or [series["value"]] if value not in ("NaN", "+Inf", "-Inf")]
+
+    def series(self, query, **window):
+        """The labels of each series."""
+        return [series["metric"] for series in self.found(query, **window)]
 
     def names(self):
         """Names of all metrics that it has, records among them."""
