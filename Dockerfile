@@ -1,6 +1,6 @@
 # The image of deweather: the server, and with it deweather-train and the client. No shell, no package manager, user
 # 65532, at ease with a read-only root. deploy/image/build builds it with what is there: docker, podman or buildah.
-# By hand:
+# By hand (Docker before 23 wants DOCKER_BUILDKIT=1):
 #
 #   docker build -t deweather:0.1.0 .
 #   docker build -t deweather:0.1.0-cuda --build-arg CUDA=1 .
@@ -12,9 +12,11 @@
 #
 # pip trusts CERTIFICATES and reads PIP.CONF, apt asks where IMAGE says. None of it gets into a layer.
 
+# LibTorch and the Python packages have their versions in scripts/setup; Debian's are those of the day, with its security
+# updates. A build that is to be repeated takes an image whose sources are of a day: --build-arg DEBIAN=IMAGE.
 ARG DEBIAN=docker.io/library/debian:bookworm-slim
 
-# What deweather is built with, by the versions in scripts/setup. A change of the sources leaves it as it is.
+# What deweather is built with. A change of the sources leaves it as it is.
 FROM ${DEBIAN} AS dependencies
 ARG CUDA=0
 ENV DEWEATHER_CUDA=${CUDA} DEWEATHER_DEPS=/opt/deweather PIP_NO_CACHE_DIR=1

@@ -18,6 +18,11 @@ if(DEWEATHER_CUDA)
   # Opened by name while the program runs.
   file(GLOB opened ${DEWEATHER_TORCH_LIB_DIR}/libtorch_cuda_linalg.so ${DEWEATHER_TORCH_LIB_DIR}/libcaffe2_nvrtc.so
     ${wheels}/nvidia/cu13/lib/libnvrtc*.so.* ${wheels}/nvidia/cudnn/lib/libcudnn*.so.*)
+  foreach(name libnvrtc libcudnn)
+    if(NOT opened MATCHES ${name})
+      message(FATAL_ERROR "no ${name} in ${wheels}: have the wheels moved it?")
+    endif()
+  endforeach()
   install(FILES ${opened} DESTINATION lib/deweather)
 endif()
 # `--strip` means the programs alone to CMake; LibTorch's symbol tables are a fifth of it.

@@ -43,6 +43,12 @@ class InstallTest(unittest.TestCase):
                 for path in re.findall(r"=> (/\S+)", line):
                     self.assertTrue(path.startswith(SYSTEM) or str(self.prefix) in path, path)
 
+    def test_the_server_looks_for_models_beside_itself_alone(self):
+        done = subprocess.run([self.prefix / "bin/deweather-server", "--listen", "127.0.0.1:0", "--metrics-listen", "",
+                               "--model", "nosuch"], capture_output=True, text=True, check=False, env={}, timeout=60)
+        self.assertEqual(done.stderr.splitlines()[-1],
+                         f"deweather-server: no model 'nosuch' in {self.prefix}/share/deweather/models")
+
     def test_they_compute(self):
         """What LibTorch opens while it runs is there, too."""
         with tempfile.TemporaryDirectory() as folder:
