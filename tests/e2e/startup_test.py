@@ -76,7 +76,7 @@ class StartupTest(TestCase):
         torn = self.folder / "torn.safetensors"
         torn.write_bytes(SHIPPED.read_bytes()[:100000])
         for model, words in [("./none.safetensors", ["'./none.safetensors'", "No such file"]),
-                             ("nobody", ["no model 'nobody' in ", "share/deweather/models"]),
+                             ("nobody", ["no model 'nobody' in ", "/model/weights"]),
                              (torn, [str(torn), "the data is"]),
                              (f"{self.folder}/", ["it is a folder"])]:
             with self.subTest(model=model):
