@@ -99,6 +99,60 @@ def ports(objects):
                 yield f"{name(workload)}: {probe} does not ask the port grpc"
 
 
+def everybody(peer):
+    """Whether a peer of a NetworkPolicy is more than this namespace, or others that a label names."""
+    return not peer or "ipBlock" in peer or peer.get("namespaceSelector") == {}
+
+
+def network(objects):
+    """Each port of a pod is open to some, and it reaches the DNS alone."""
+    policies = of_kind(objects, "NetworkPolicy")
+    for policy in policies:
+        for rule in policy["spec"].get("ingress", []):
+            if not rule.get("ports") or not rule.get("from") or any(map(everybody, rule["from"])):
+                yield f"{name(policy)} lets everybody in"
+        for rule in policy["spec"].get("egress", []):
+            if not rule.get("to") or [port["port"] for port in rule.get("ports", [])] != [53, 53]:
+                yield f"{name(policy)} lets out more than questions to the DNS"
+    for workload, template in pods(objects):
+        mine = [p["spec"] for p in policies if selects(labels_wanted(p), template["metadata"]["labels"])]
+        if {kind for spec in mine for kind in spec["policyTypes"]} != {"Ingress", "Egress"}:
+            yield f"{name(workload)} is open to or for everybody"
+        reached = {port["port"] for spec in mine for rule in spec.get("ingress", []) for port in rule.get("ports", [])}
+        if reached != {"grpc", "metrics"}:
+            yield f"{name(workload)} is reached at {reached}"
+
+
+def headless(objects):
+    """Callers that balance see every pod, others one address."""
+    for service in of_kind(objects, "Service"):
+        one_address = service["spec"].get("clusterIP") != "None"
+        if one_address != (service["metadata"]["name"] == "deweather"):
+            yield f"{name(service)} has {'one address' if one_address else 'no address of its own'}"
+
+
+def shared(objects):
+    """The claims of a Deployment are for many nodes at once; jobs.db is on a disk of its own."""
+    modes = {o["metadata"]["name"]: o["spec"]["accessModes"] for o in of_kind(objects, "PersistentVolumeClaim")}
+    for workload, template in pods(objects):
+        for volume in template["spec"]["volumes"] if workload["kind"] == "Deployment" else []:
+            claim = volume.get("persistentVolumeClaim", {}).get("claimName")
+            if claim in modes and modes[claim] != ["ReadWriteMany"]:
+                yield f"{name(workload)} shares {claim}, which is {modes[claim]}"
+        for claim in workload["spec"].get("volumeClaimTemplates", []):
+            if claim["spec"]["accessModes"] != ["ReadWriteOnce"]:
+                yield f"{name(workload)} has its jobs on a disk that is {claim['spec']['accessModes']}"
+
+
+def autoscaling(objects):
+    """More pods come long before callers, who wait 30 s by default, have given up."""
+    for scaler in of_kind(objects, "HorizontalPodAutoscaler"):
+        for metric in scaler["spec"]["metrics"]:
+            value = metric["pods"]["target"]["averageValue"]
+            if not 0 < float(value) <= 5:
+                yield f"{name(scaler)} lets tiles wait {value} s"
+
+
 def claims(objects):
     """Names of the volume claims, those that StatefulSets make too."""
     made = [f"{t['metadata']['name']}-{o['metadata']['name']}-{i}" for o in of_kind(objects, "StatefulSet")

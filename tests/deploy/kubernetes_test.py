@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
@@ -48,7 +49,8 @@ TREES = build()
 CHECKS = {
     **{check.__name__: check for check in (
         checks.selectors, checks.ports, checks.references, checks.mounts, checks.restricted, checks.no_token,
-        checks.one_runs_jobs, checks.listening, checks.budgets)},
+        checks.one_runs_jobs, checks.listening, checks.budgets, checks.network, checks.headless, checks.shared,
+        checks.autoscaling)},
     "timing": lambda objects: checks.timing(objects, DEFAULTS),
     "memory": lambda objects: checks.memory(objects, DEFAULTS),
     "images": lambda objects: checks.images(objects, VERSION),
@@ -105,12 +107,24 @@ def server(objects, kind="Deployment"):
     return pod(objects, kind)["spec"]["containers"][0]
 
 
+def disk(objects):
+    return only(objects, "StatefulSet")["spec"]["volumeClaimTemplates"][0]
+
+
+def waiting(objects):
+    return only(objects, "HorizontalPodAutoscaler")["spec"]["metrics"][0]["pods"]["target"]
+
+
 def spread(objects):
     return pod(objects)["spec"]["topologySpreadConstraints"][0]
 
 
 def only(objects, kind, name=None):
     return next(o for o in objects if o["kind"] == kind and name in (None, o["metadata"]["name"]))
+
+
+def policy(objects, name="deweather"):
+    return only(objects, "NetworkPolicy", name)["spec"]
 
 
 def config(objects, old, new):
@@ -124,12 +138,12 @@ SLIPS = [
     ("schema", lambda o: only(o, "Service")["spec"]["ports"][0].update(port="grpc")),
     ("selectors", lambda o: only(o, "Service", "deweather")["spec"].update(selector={"a": "b"})),
     ("selectors", lambda o: only(o, "PodDisruptionBudget")["spec"]["selector"].update(matchLabels={"a": "b"})),
-    ("selectors", lambda o: only(o, "NetworkPolicy")["spec"]["podSelector"].update(matchLabels={"a": "b"})),
+    ("selectors", lambda o: policy(o)["podSelector"].update(matchLabels={"a": "b"})),
     ("selectors", lambda o: only(o, "PodMonitor")["spec"]["selector"].update(matchLabels={"a": "b"})),
     ("selectors", lambda o: pod(o)["metadata"]["labels"].update({"app.kubernetes.io/component": "jobs"})),
     ("selectors", lambda o: spread(o)["labelSelector"].update(matchLabels={"a": "b"})),
     ("ports", lambda o: only(o, "Service")["spec"]["ports"][0].update(targetPort="http")),
-    ("ports", lambda o: only(o, "NetworkPolicy")["spec"]["ingress"][1]["ports"][0].update(port="prometheus")),
+    ("ports", lambda o: policy(o)["ingress"][0]["ports"][0].update(port="prometheus")),
     ("ports", lambda o: only(o, "PodMonitor")["spec"]["podMetricsEndpoints"][0].update(port="prometheus")),
     ("ports", lambda o: server(o)["readinessProbe"]["grpc"].update(port=50052)),
     ("ports", lambda o: server(o).pop("livenessProbe")),
@@ -156,6 +170,19 @@ SLIPS = [
     ("listening", lambda o: config(o, "0.0.0.0:9464", "127.0.0.1:9464")),
     ("budgets", lambda o: only(o, "PodDisruptionBudget", "deweather-serve")["spec"].update(minAvailable=3)),
     ("budgets", lambda o: only(o, "PodDisruptionBudget", "deweather")["spec"].update(maxUnavailable=0)),
+    ("network", lambda o: policy(o, "deweather-callers")["ingress"][0]["from"].append({"namespaceSelector": {}})),
+    ("network", lambda o: policy(o, "deweather-callers")["ingress"][0].pop("from")),
+    ("network", lambda o: policy(o, "deweather-callers").update(ingress=[{}])),
+    ("network", lambda o: policy(o)["ingress"].clear()),
+    ("network", lambda o: policy(o).update(egress=[{}])),
+    ("network", lambda o: policy(o)["egress"][0]["ports"].append({"port": 443})),
+    ("network", lambda o: policy(o)["policyTypes"].remove("Egress")),
+    ("network", lambda o: o.remove(only(o, "NetworkPolicy", "deweather-admins"))),
+    ("headless", lambda o: only(o, "Service", "deweather-headless")["spec"].pop("clusterIP")),
+    ("headless", lambda o: only(o, "Service", "deweather")["spec"].update(clusterIP="None")),
+    ("shared", lambda o: only(o, "PersistentVolumeClaim")["spec"].update(accessModes=["ReadWriteOnce"])),
+    ("shared", lambda o: disk(o)["spec"].update(accessModes=["ReadWriteMany"])),
+    ("autoscaling", lambda o: waiting(o).update(averageValue="1000")),
     ("timing", lambda o: pod(o)["spec"].update(terminationGracePeriodSeconds=65)),
     ("timing", lambda o: config(o, "training {", "drain { timeout { seconds: 60 } }\ntraining {")),
     ("timing", lambda o: config(o, "  threads: 2\n", "  stop_grace { seconds: 90 }\n")),
@@ -193,9 +220,12 @@ class OverlaysTest(unittest.TestCase):
     def test_patches_do_what_they_are_for(self):
         """kustomize says nothing of a patch whose target is not there."""
         scale = TREES["overlays/scale"]
-        component = "app.kubernetes.io/component"
-        for name, wanted in (("deweather", "serve"), ("deweather-headless", "serve"), ("deweather-jobs", "jobs")):
-            self.assertEqual(only(scale, "Service", name)["spec"]["selector"][component], wanted)
+        about = (("Service", "deweather", "serve"), ("Service", "deweather-headless", "serve"),
+                 ("Service", "deweather-jobs", "jobs"), ("NetworkPolicy", "deweather-callers", "serve"),
+                 ("NetworkPolicy", "deweather-admins", "jobs"))
+        for kind, name, wanted in about:
+            labels = checks.labels_wanted(only(scale, kind, name))
+            self.assertEqual(labels.get("app.kubernetes.io/component"), wanted, name)
         mounted = {m["mountPath"]: m["name"] for m in server(scale, "StatefulSet")["volumeMounts"]}
         self.assertEqual(mounted["/var/lib/deweather/models"], "models")
         self.assertEqual(mounted["/var/lib/deweather"], "data")
@@ -209,6 +239,8 @@ class OverlaysTest(unittest.TestCase):
                 self.assertEqual(container["resources"]["limits"]["nvidia.com/gpu"], 1)
             for _, template in checks.pods(TREES[tree]):
                 self.assertEqual(template["spec"]["tolerations"][0]["key"], "nvidia.com/gpu")
+        rollout = only(TREES["documented"], "Deployment")["spec"]["strategy"]["rollingUpdate"]
+        self.assertEqual(rollout, {"maxSurge": 0, "maxUnavailable": 1})  # needs no GPU that is free
 
     def test_the_documented_overlay_says_what_it_is_asked(self):
         objects = TREES["documented"]
@@ -217,6 +249,11 @@ class OverlaysTest(unittest.TestCase):
         template = only(objects, "StatefulSet")["spec"]["volumeClaimTemplates"][0]
         self.assertEqual(template["spec"]["storageClassName"], "fast-ssd")
         self.assertEqual(only(objects, "Deployment")["metadata"]["namespace"], "deweather")
+
+    def test_the_first_steps_wait_for_every_pod(self):
+        steps = DOCS.partition("\n## Objects")[0]
+        for workload, _ in checks.pods(TREES["documented"]):
+            self.assertIn(f"rollout status {workload['kind'].lower()}/{workload['metadata']['name']}\n", steps)
 
     def test_the_copy_of_models(self):
         job = yaml.safe_load((KUBERNETES / "overlays/scale/copy-models.yaml").read_text())
@@ -233,6 +270,70 @@ class OverlaysTest(unittest.TestCase):
         table = re.search(r"## Objects\n(.*?)\n## ", DOCS, re.S)[1]
         for name in re.findall(r"`((?:data-)?deweather-?[\w-]*)`", table):
             self.assertIn(name, objects)
+
+
+class CallersTest(unittest.TestCase):
+    """A caller with the service config of docs/kubernetes.md, while one of two servers goes down."""
+
+    CONFIG = re.search(r'^    (\{"healthCheckConfig".*\})$', DOCS, re.M)[1]
+
+    def setUp(self):
+        config = "drain { delay { seconds: 2 } timeout { seconds: 20 } }"
+        self.servers = [self.enterContext(harness.Server("--model", "identity", config=config)) for _ in range(2)]
+        self.goes = self.enterContext(self.servers[0].client())
+        self.request = self.goes.request(harness.encode(harness.smooth(64, 64)))
+        self.failures, self.done, self.end = [], 0, threading.Event()
+
+    def hold(self):
+        """A call that keeps the server, and its connections, for as long as it drains."""
+        def half_a_picture():
+            yield self.goes.message("deweather.v1.RestoreLargeRequest")(start={"image_bytes": 1000})
+            self.end.wait()
+
+        held = self.goes.method(harness.SERVICE, "RestoreLarge")(half_a_picture())
+        self.addCleanup(held.cancel)
+        harness.wait_until(lambda: self.servers[0].metrics()["deweather_inflight_bytes"] > 0)
+
+    def call(self, restore):
+        try:
+            restore(self.request, timeout=30)
+            self.done += 1
+        except harness.grpc.RpcError as error:
+            self.failures.append(f"{error.code().name}: {error.details()}")
+
+    def refused(self):
+        try:
+            self.goes.method(harness.SERVICE, "Restore")(self.request, timeout=30)
+        except harness.grpc.RpcError as error:
+            return error.code().name == "UNAVAILABLE"
+        return False
+
+    def test_none_of_its_calls_is_lost(self):
+        channel = self.enterContext(harness.grpc.insecure_channel(
+            "ipv4:" + ",".join(server.address for server in self.servers),
+            options=[("grpc.service_config", self.CONFIG)]))
+        name = f"/{harness.SERVICE}/Restore"
+        reply = self.goes.message("deweather.v1.RestoreResponse")
+        restore = channel.unary_unary(name, type(self.request).SerializeToString, reply.FromString)
+        self.hold()
+
+        def go_on():
+            while not self.end.is_set():
+                self.call(restore)
+
+        callers = [threading.Thread(target=go_on) for _ in range(4)]
+        for caller in callers:
+            caller.start()
+        self.addCleanup(lambda: [caller.join() for caller in callers])
+        self.addCleanup(self.end.set)
+        for server in self.servers:
+            harness.wait_until(lambda s=server: s.metrics()['deweather_restore_requests_total{code="OK"}'] > 20)
+        self.servers[0].process.terminate()
+        harness.wait_until(self.refused)
+        before = self.done
+        harness.wait_until(lambda: self.done > before + 20)
+        self.assertIsNone(self.servers[0].process.poll())
+        self.assertEqual(self.failures, [])
 
 
 class MetricsTest(unittest.TestCase):
