@@ -26,13 +26,6 @@ constexpr int kLongestReconnectMs = 2'000;
 constexpr int kKeepaliveMs = 360'000;
 constexpr int kKeepaliveAnswerMs = 20'000;
 
-// A server that drains, or is gone, is UNAVAILABLE, and has done nothing that a second call would do twice.
-constexpr char kRetryRestore[] = R"({"methodConfig": [{
-  "name": [{"service": "deweather.v1.RestorationService", "method": "Restore"}],
-  "retryPolicy": {"maxAttempts": 3, "initialBackoff": "0.1s", "maxBackoff": "1s",
-                  "backoffMultiplier": 3, "retryableStatusCodes": ["UNAVAILABLE"]}}]})";
-constexpr int kRetriedBytes = 64 << 20;  // of one request; gRPC's own limit is 256 KiB
-
 // Of the character that the text begins with; 0 if that is none.
 size_t CharacterBytes(std::string_view text) {
   constexpr std::array<uint32_t, 5> kLeast = {0, 0, 0x80, 0x800, 0x10000};
@@ -102,10 +95,6 @@ std::shared_ptr<grpc::Channel> OpenChannel(const ServerFlags& flags,
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);  // no limit
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, options.own_connection ? 1 : 0);
   if (options.all_servers) arguments.SetLoadBalancingPolicyName("round_robin");
-  if (options.retry_restore) {
-    arguments.SetServiceConfigJSON(kRetryRestore);
-    arguments.SetInt(GRPC_ARG_PER_RPC_RETRY_BUFFER_SIZE, kRetriedBytes);
-  }
   return grpc::CreateCustomChannel(flags.server, grpc::InsecureChannelCredentials(), arguments);
 }
 

@@ -28,11 +28,10 @@ absl::Status CheckAddress(std::string_view address);
 bool IsUtf8(std::string_view text);
 
 struct ChannelOptions {
-  bool own_connection = false;  // gRPC shares one among a program's channels to a server
-  bool all_servers =
-      false;  // calls go to all addresses of its name in turn, not to the first that answers
-  bool retry_restore =
-      false;  // a Restore that finds its server UNAVAILABLE is sent again, twice at most
+  // gRPC shares one connection among a program's channels to a server.
+  bool own_connection = false;
+  // Calls go to all addresses of its name in turn, not to the first that answers.
+  bool all_servers = false;
 };
 
 // Connects lazily. Replies of up to 1 GiB are taken: gRPC's own limit of 4 MiB is less than a photo.

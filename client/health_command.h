@@ -10,7 +10,7 @@
 namespace deweather {
 
 struct HealthFlags {
-  ServerFlags server = {.timeout = absl::Seconds(3)};  // less than whoever looks at it often waits
+  ServerFlags server = {.timeout = absl::Seconds(3)};  // below the usual time-outs of health checks
   std::string service;                                 // full name; empty: the server as a whole
   bool json = false;
 };

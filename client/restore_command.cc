@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdio>
 #include <filesystem>
+#include <functional>
 #include <iostream>
 #include <iterator>
 #include <nlohmann/json.hpp>
@@ -35,6 +36,11 @@ using Stub = v1::RestorationService::Stub;
 
 // Keeps a server busy while files are read and written; each has the whole --timeout.
 constexpr size_t kInFlight = 2;
+// A picture that a draining server refused goes to the next one. One that was lost with its server is sent once
+// more and not again: it may be what the server died of.
+constexpr int kMostRefused = 5;
+constexpr int kMostLost = 1;
+constexpr absl::Duration kRetryPause = absl::Milliseconds(200);
 // What is larger goes in chunks.
 constexpr size_t kMaxMessageBytes = size_t{32} << 20;
 
@@ -164,23 +170,40 @@ bool IsTooLargeForAMessage(const grpc::Status& status) {
          (reason.empty() || reason == "REPLY_SIZE");
 }
 
-// Fills `response`. In one message, or in chunks if that is large or the server takes no such message;
-// both together have the whole --timeout.
-grpc::Status Restore(Stub& stub, const RestoreFlags& flags, const PlannedFile& file,
-                     std::string image, Progress& progress, v1::RestoreResponse* response) {
+using Tell = std::function<void(int done, int tiles)>;
+
+// In one message, or in chunks if that is large or the server takes no such message.
+grpc::Status RestoreOnce(Stub& stub, absl::Time deadline, const v1::RestoreRequest& request,
+                         const Tell& tell, v1::RestoreResponse* response) {
   grpc::ClientContext context, again;
-  SetDeadline(flags.server, context);
-  again.set_deadline(context.deadline());
-  const auto tell = [&](int done, int tiles) { progress.Tiles(file, done, tiles); };
-  if (image.size() > kMaxMessageBytes) {
-    return RestoreLarge(stub, context, OptionsOf(flags, file), image, tell, response);
+  context.set_deadline(absl::ToChronoTime(deadline));
+  again.set_deadline(absl::ToChronoTime(deadline));
+  response->Clear();
+  if (request.image().size() > kMaxMessageBytes) {
+    return RestoreLarge(stub, context, request.options(), request.image(), tell, response);
   }
-  v1::RestoreRequest request;
-  request.set_image(std::move(image));
-  *request.mutable_options() = OptionsOf(flags, file);
   const grpc::Status status = stub.Restore(&context, request, response);
   if (!IsTooLargeForAMessage(status)) return status;
   return RestoreLarge(stub, again, request.options(), request.image(), tell, response);
+}
+
+// Fills `response`; all tries together have the whole --timeout.
+grpc::Status Restore(Stub& stub, const RestoreFlags& flags, const PlannedFile& file,
+                     std::string image, Progress& progress, v1::RestoreResponse* response) {
+  v1::RestoreRequest request;
+  request.set_image(std::move(image));
+  *request.mutable_options() = OptionsOf(flags, file);
+  const absl::Time deadline = absl::Now() + flags.server.timeout;
+  const auto tell = [&](int done, int tiles) { progress.Tiles(file, done, tiles); };
+  for (int refused = 0, lost = 0;;) {
+    grpc::Status status = RestoreOnce(stub, deadline, request, tell, response);
+    if (status.error_code() != grpc::StatusCode::UNAVAILABLE) return status;
+    const std::string reason = ReasonOf(status);
+    const bool again =
+        reason == "DRAINING" ? ++refused <= kMostRefused : reason.empty() && ++lost <= kMostLost;
+    if (!again) return status;
+    absl::SleepFor(kRetryPause);
+  }
 }
 
 // Fills all of `outcome` but its file and time.
@@ -203,8 +226,8 @@ void RestoreFile(Stub& stub, const RestoreFlags& flags, Progress& progress, Outc
 }
 
 std::vector<Outcome> RestoreAll(const RestoreFlags& flags, std::vector<PlannedFile> files) {
-  const std::unique_ptr<Stub> stub = v1::RestorationService::NewStub(
-      OpenChannel(flags.server, {.all_servers = true, .retry_restore = true}));
+  const std::unique_ptr<Stub> stub =
+      v1::RestorationService::NewStub(OpenChannel(flags.server, {.all_servers = true}));
   std::vector<Outcome> outcomes(files.size());
   Progress progress(files.size(), flags.json);
   std::atomic<size_t> next = 0;

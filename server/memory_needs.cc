@@ -21,7 +21,8 @@ std::string Size(int64_t bytes) {
 }  // namespace
 
 absl::Status CheckStartMemory(const ServerOptions& options, std::optional<int64_t> limit_bytes) {
-  const int tiles = options.model.empty() ? std::min(options.batching.max_tiles, kMostTiles) : 0;
+  const int tiles =
+      options.model == "identity" ? 0 : std::min(options.batching.max_tiles, kMostTiles);
   const int64_t need = kStartBytes + tiles * kTileBytes;
   if (!limit_bytes.has_value() || *limit_bytes >= need) return absl::OkStatus();
   return absl::ResourceExhaustedError(

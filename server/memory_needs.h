@@ -15,8 +15,8 @@
 
 namespace deweather {
 
-// RESOURCE_EXHAUSTED: less than what any server takes to start, or one with the shipped model where that is the
-// default model. nullopt: there is no limit.
+// RESOURCE_EXHAUSTED: less than what a server with a model of the size of the shipped one takes to start.
+// nullopt: there is no limit.
 absl::Status CheckStartMemory(const ServerOptions& options, std::optional<int64_t> limit_bytes);
 
 // What is to be said where the budgets of requests and jobs, beside the `resident_bytes` that the server holds

@@ -17,7 +17,10 @@ void Notify(std::string_view state) {
   const char* const socket_path = std::getenv("NOTIFY_SOCKET");
   const std::string_view path = socket_path == nullptr ? "" : socket_path;
   sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = {}};
-  if (path.empty() || path.size() >= sizeof(address.sun_path)) return;
+  if (path.empty()) return;
+  if (path.size() >= sizeof(address.sun_path)) {
+    return spdlog::warn("NOTIFY_SOCKET is '{}': too long for a socket", socket_path);
+  }
   std::copy(path.begin(), path.end(), address.sun_path);
   if (path.front() == '@') address.sun_path[0] = '\0';  // an abstract one, of no file
   const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size());

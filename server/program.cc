@@ -58,6 +58,17 @@ void Declare(CLI::App& app, CommandLine& line) {
   app.footer("Flags override --config. Exit status: 0, 1 for a failure, 2 for wrong usage.");
 }
 
+// What cannot be reached may be one: it is looked at again when the server starts.
+absl::Status CheckIsFolder(const std::string& data_dir) {
+  using std::filesystem::file_type;
+  std::error_code unreachable;
+  const file_type type = std::filesystem::status(data_dir, unreachable).type();
+  if (type == file_type::directory || type == file_type::none) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrFormat(
+      "data_dir is '%s'; %s", data_dir,
+      type == file_type::not_found ? "there is no such folder" : "it is no folder"));
+}
+
 // The configuration file with the flags on top.
 absl::StatusOr<ServerOptions> OptionsOf(const CommandLine& line) {
   ServerOptions options;
@@ -74,13 +85,9 @@ absl::StatusOr<ServerOptions> OptionsOf(const CommandLine& line) {
     DW_ASSIGN_OR_RETURN(options.precision, ParsePrecision(*line.precision));
   }
   DW_RETURN_IF_ERROR(Validate(options));
-  std::error_code ignored;
-  if (!options.data_dir.empty() && !std::filesystem::is_directory(options.data_dir, ignored)) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("data_dir is '%s'; there is no such folder", options.data_dir));
-  }
+  if (!options.data_dir.empty()) DW_RETURN_IF_ERROR(CheckIsFolder(options.data_dir));
   const std::vector<std::string>& launch = options.training.launch;
-  if (!launch.empty() && !IsProgram(launch[0])) {
+  if (options.training.enabled && !launch.empty() && !IsProgram(launch[0])) {
     return absl::InvalidArgumentError(
         absl::StrFormat("training.launch begins with '%s'; there is no such program", launch[0]));
   }

@@ -6,13 +6,15 @@
 
 namespace deweather {
 
-std::jthread Repeat(absl::Duration interval, std::function<bool(const std::stop_token&)> task) {
-  return std::jthread([interval, task = std::move(task)](const std::stop_token& stop) {
+std::jthread Repeat(std::function<absl::Duration(const std::stop_token&)> task) {
+  return std::jthread([task = std::move(task)](const std::stop_token& stop) {
     std::mutex mutex;
     std::condition_variable_any stopped;
     std::unique_lock lock(mutex);
-    while (!stop.stop_requested() && task(stop)) {
-      stopped.wait_for(lock, stop, absl::ToChronoNanoseconds(interval), [] { return false; });
+    while (!stop.stop_requested()) {
+      const absl::Duration pause = task(stop);
+      if (pause == absl::InfiniteDuration()) return;
+      stopped.wait_for(lock, stop, absl::ToChronoNanoseconds(pause), [] { return false; });
     }
   });
 }

@@ -11,8 +11,9 @@
 
 namespace deweather {
 
-// Calls `task` at once, and again so long after each end of it, until it returns false or is told to stop.
-std::jthread Repeat(absl::Duration interval, std::function<bool(const std::stop_token&)> task);
+// Calls `task` at once, and again after as long as it says each time, until it is told to stop or that is
+// InfiniteDuration.
+std::jthread Repeat(std::function<absl::Duration(const std::stop_token&)> task);
 
 }  // namespace deweather
 

@@ -115,10 +115,11 @@ absl::Status CheckMachine(const ServerOptions& options) {
   DW_RETURN_IF_ERROR(CheckDevice(options.device));
   DW_RETURN_IF_ERROR(CheckDataFolder(options));
   if (!options.data_dir.empty() && options.training.enabled) {
-    DW_RETURN_IF_ERROR(CheckProgram(options.training));
+    DW_RETURN_IF_ERROR(CheckTrainProgram());
   }
-  DW_RETURN_IF_ERROR(CheckCanListen(options.listen));
-  return options.metrics_listen.empty() ? absl::OkStatus() : CheckCanListen(options.metrics_listen);
+  std::vector<std::string> addresses = {options.listen};
+  if (!options.metrics_listen.empty()) addresses.push_back(options.metrics_listen);
+  return CheckCanListen(addresses);
 }
 
 void WarnOfMemory(const ServerOptions& options) {
@@ -143,8 +144,8 @@ absl::StatusOr<MetricsEndpoint> Expose(
     // that the library starts, and a short patience.
     endpoint.exposer = std::make_unique<prometheus::Exposer>(std::vector<std::string>{
         "listening_ports", listen, "num_threads", "8", "request_timeout_ms", "2000"});
-  } catch (const std::exception& error) {
-    return absl::UnavailableError(absl::StrFormat("cannot listen on %s: %s", listen, error.what()));
+  } catch (const std::exception&) {  // says nothing of use
+    return absl::UnavailableError(absl::StrFormat("cannot listen on %s", listen));
   }
   for (const std::shared_ptr<prometheus::Collectable>& collectable : metrics) {
     endpoint.exposer->RegisterCollectable(collectable);
@@ -207,7 +208,7 @@ void WaitForStop(Breakdown& breakdown) {
 }
 
 absl::StatusOr<const TrainingParts*> PartsOf(const TrainingStarter& starter) {
-  DW_ASSIGN_OR_RETURN(const Training* const training, starter.training());
+  DW_ASSIGN_OR_RETURN(const Training* const training, starter.training(absl::Now()));
   return &training->parts();
 }
 
@@ -309,13 +310,16 @@ absl::Status Serve(const ServerOptions& options, const DecorateRun& decorate_run
                                      pipeline.batch_sizes(), pipeline.executor()));
   spdlog::info("model {} version {} is live", model.name, model.version);
   WarnOfMemory(options);
-  const std::jthread follower = Repeat(kFollowInterval, [&](const std::stop_token& stop) {
+  const std::jthread follower = Repeat([&](const std::stop_token& stop) {
     models.Follow(pipeline.batch_sizes(), pipeline.executor(), stop);
-    return true;
+    return kFollowInterval;
   });
 
+  const auto open = [&](const std::stop_token& stop) {
+    return Training::Start(options, models, stop);
+  };
   DW_ASSIGN_OR_RETURN(const std::unique_ptr<TrainingStarter> training,
-                      TrainingStarter::Start(options, models));
+                      TrainingStarter::Start(options, open, absl::Now()));
   Occupancy calls;
   Services services(options, models, pipeline, *training, calls);
   DW_ASSIGN_OR_RETURN(RpcServer server,

@@ -113,7 +113,8 @@ JobRunnerOptions RunnerOptionsOf(const ServerOptions& options, const std::string
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Training>> Training::Start(const ServerOptions& options,
-                                                          LiveModels& models) {
+                                                          LiveModels& models,
+                                                          const std::stop_token& stop) {
   std::unique_ptr<Training> training(new Training);
   training->options_ = options.training;
   DW_ASSIGN_OR_RETURN(training->jobs_, MakeJobsFolder(options.data_dir));
@@ -121,10 +122,11 @@ absl::StatusOr<std::unique_ptr<Training>> Training::Start(const ServerOptions& o
   DW_ASSIGN_OR_RETURN(training->store_, JobStore::Open(JobStorePath(jobs)));
   // From here on the folder is ours alone: the store holds its lock.
   JobStore& store = *training->store_;
-  DW_RETURN_IF_ERROR(SweepDeleted(store, jobs));
+  DW_RETURN_IF_ERROR(SweepDeleted(store, jobs, stop));
   DatasetOptions sets = options.datasets;
   sets.max_image_pixels = options.limits.max_image_pixels;
   DW_ASSIGN_OR_RETURN(training->datasets_, Datasets::Open(DatasetsFolder(options.data_dir), sets));
+  if (stop.stop_requested()) return absl::CancelledError("the server stops");
   training->feed_ = std::make_unique<JobFeed>();
   store.OnChange([&feed = *training->feed_](const std::string& job) { feed.Notify(job); });
   training->rules_ = RulesOf(*training->datasets_, store, models, jobs, options.training.threads);

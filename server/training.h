@@ -7,6 +7,7 @@
 #define DEWEATHER_SERVER_TRAINING_H_
 
 #include <memory>
+#include <stop_token>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -23,9 +24,10 @@ namespace deweather {
 class Training {
  public:
   // Opens what lies in options.data_dir, and goes on with its jobs. `models` must outlive the result.
-  // JobStore::Open's errors.
+  // JobStore::Open's errors; CANCELLED where `stop` came before its jobs went on.
   static absl::StatusOr<std::unique_ptr<Training>> Start(const ServerOptions& options,
-                                                         LiveModels& models);
+                                                         LiveModels& models,
+                                                         const std::stop_token& stop);
 
   const TrainingParts& parts() const { return *parts_; }
   JobStore& store() { return *store_; }

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 
 namespace deweather {
@@ -100,7 +101,7 @@ class JobMetrics final : public prometheus::Collectable {
   explicit JobMetrics(const TrainingStarter& training) : training_(training) {}
 
   std::vector<MetricFamily> Collect() const override {
-    const absl::StatusOr<Training*> training = training_.training();
+    const absl::StatusOr<Training*> training = training_.training(absl::Now());
     std::vector<MetricFamily> families = {
         Single("deweather_runs_jobs", "Whether this server runs the jobs of its data folder",
                MetricType::Gauge, training.ok() ? 1 : 0)};

@@ -325,7 +325,7 @@ void RestorePipeline::Restoration::Begin() {
 }
 
 absl::Status RestorePipeline::Restoration::Admit() {
-  DW_RETURN_IF_ERROR(parts_.CheckServing());
+  if (request_.reservation == nullptr) DW_RETURN_IF_ERROR(parts_.CheckServing());
   const RestoreOptions& options = request_.options;
   DW_RETURN_IF_ERROR(Validate(options));
   DW_ASSIGN_OR_RETURN(model_, parts_.models.Pin(options.model));
@@ -633,7 +633,7 @@ absl::Status RestorePipeline::CheckOptions(const RestoreOptions& options) const 
 absl::StatusOr<Reservation> RestorePipeline::Reserve(const std::string& caller, int64_t bytes,
                                                      Reservation held) {
   const absl::Time start = absl::Now();
-  absl::Status status = parts_->CheckServing();
+  absl::Status status = held == nullptr ? parts_->CheckServing() : absl::OkStatus();
   if (status.ok()) {
     const Admission::Demand demand = {.caller = caller, .bytes = bytes};
     auto share = parts_->admission.Admit(demand, start, std::move(held));

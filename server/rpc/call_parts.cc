@@ -50,6 +50,13 @@ void LogError(const char* method, const std::string& caller, const absl::Status&
   spdlog::log(level, "{} for {}: {}", method, caller, error.ToString());
 }
 
+absl::Status ForCallers(const absl::Status& status) {
+  if (ErrorReason(status) != "READ_ONLY") return status;
+  return WithReason(absl::FailedPreconditionError(
+                        "this server has its models read-only: ask the one that runs jobs"),
+                    "READ_ONLY");
+}
+
 absl::Status Draining() {
   return WithReason(absl::UnavailableError("the server is draining"), "DRAINING");
 }

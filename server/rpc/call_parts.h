@@ -55,6 +55,9 @@ absl::Time DeadlineOf(const grpc::CallbackServerContext& context);
 // Logs the error of a call, or of a frame of one: as an error if the server is to blame.
 void LogError(const char* method, const std::string& caller, const absl::Status& error);
 
+// The same; a read-only data folder in words that tell a caller where to go.
+absl::Status ForCallers(const absl::Status& status);
+
 // UNAVAILABLE, with the reason DRAINING.
 absl::Status Draining();
 

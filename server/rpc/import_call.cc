@@ -82,7 +82,7 @@ absl::Status ImportCall::OnStart(v1::ImportModelRequest::Start start) {
   started_ = true;
   start_ = std::move(start);
   DW_RETURN_IF_ERROR(TakeRoom());
-  return OpenFile();
+  return ForCallers(OpenFile());
 }
 
 absl::Status ImportCall::TakeRoom() {

@@ -170,9 +170,9 @@ void LargeCall::OnHalfClose() {
                                   image_.size(), image_bytes_)));
 }
 
-// What has arrived is finished; what has not would be refused.
+// What has begun is finished.
 void LargeCall::OnDrain() {
-  if (phase_ == Phase::kOpen || phase_ == Phase::kUploading) End(Draining());
+  if (phase_ == Phase::kOpen) End(Draining());
 }
 
 void LargeCall::OnEnd(const absl::Status& status) {

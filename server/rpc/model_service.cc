@@ -170,15 +170,15 @@ grpc::ServerUnaryReactor* ModelService::RollbackModel(grpc::CallbackServerContex
 grpc::ServerUnaryReactor* ModelService::DeleteVersion(grpc::CallbackServerContext* context,
                                                       const v1::DeleteVersionRequest* request,
                                                       v1::DeleteVersionResponse* response) {
-  return StartCall(
-      "DeleteVersion", context->peer(), call_parts_, readers_, response,
-      [this, caller = context->peer(),
-       request = *request]() -> absl::StatusOr<v1::DeleteVersionResponse> {
-        DW_RETURN_IF_ERROR(parts_.models.DeleteVersion(request.name(), request.version()));
-        spdlog::info("DeleteVersion for {}: model {} version {} is deleted", caller, request.name(),
-                     request.version());
-        return v1::DeleteVersionResponse();
-      });
+  return StartCall("DeleteVersion", context->peer(), call_parts_, readers_, response,
+                   [this, caller = context->peer(),
+                    request = *request]() -> absl::StatusOr<v1::DeleteVersionResponse> {
+                     DW_RETURN_IF_ERROR(ForCallers(
+                         parts_.models.DeleteVersion(request.name(), request.version())));
+                     spdlog::info("DeleteVersion for {}: model {} version {} is deleted", caller,
+                                  request.name(), request.version());
+                     return v1::DeleteVersionResponse();
+                   });
 }
 
 BytesReader* ModelService::ImportModel(grpc::CallbackServerContext* context,
@@ -205,7 +205,7 @@ grpc::ServerUnaryReactor* ModelService::StartSwitch(Lane& lane, const char* meth
   lane.worker.Post([this, &lane, call, method, caller, change = std::move(change)] {
     const absl::StatusOr<LiveModelInfo> live = change();
     lane.busy = false;
-    if (!live.ok()) return call->Answer(live.status());
+    if (!live.ok()) return call->Answer(ForCallers(live.status()));
     absl::StatusOr<v1::Model> model = Describe(parts_.models, live->name);
     if (model.ok()) LogSwitch(method, caller, *model);
     call->Answer(std::move(model));

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/time/clock.h"
@@ -122,36 +123,33 @@ grpc::ServerUnaryReactor* TrainingService::ListDatasets(grpc::CallbackServerCont
       [request = *request](const TrainingParts& training) { return List(training, request); });
 }
 
+// A stream of kind Call, or its refusal.
+template <typename Call, typename Reactor, typename... Rest>
+Reactor* TrainingService::OpenStream(Rest&&... rest) {
+  const absl::StatusOr<const TrainingParts*> training = training_();
+  if (!training.ok()) return new Refused<Reactor>(parts_.calls, training.status());
+  return std::make_shared<Call>(parts_, **training, std::forward<Rest>(rest)...)->Open();
+}
+
 grpc::ServerWriteReactor<v1::JobEvent>* TrainingService::WatchJob(
     grpc::CallbackServerContext* context, const v1::WatchJobRequest* request) {
-  const absl::StatusOr<const TrainingParts*> training = training_();
-  if (!training.ok())
-    return new Refused<grpc::ServerWriteReactor<v1::JobEvent>>(parts_.calls, training.status());
-  return std::make_shared<WatchCall>(parts_, **training, store_, *context, *request)->Open();
+  return OpenStream<WatchCall, grpc::ServerWriteReactor<v1::JobEvent>>(store_, *context, *request);
 }
 
 grpc::ServerWriteReactor<v1::LogChunk>* TrainingService::StreamLogs(
     grpc::CallbackServerContext* context, const v1::StreamLogsRequest* request) {
-  const absl::StatusOr<const TrainingParts*> training = training_();
-  if (!training.ok())
-    return new Refused<grpc::ServerWriteReactor<v1::LogChunk>>(parts_.calls, training.status());
-  return std::make_shared<LogCall>(parts_, **training, files_, *context, *request)->Open();
+  return OpenStream<LogCall, grpc::ServerWriteReactor<v1::LogChunk>>(files_, *context, *request);
 }
 
 grpc::ServerWriteReactor<v1::ArtifactChunk>* TrainingService::DownloadArtifact(
     grpc::CallbackServerContext* context, const v1::DownloadArtifactRequest* request) {
-  const absl::StatusOr<const TrainingParts*> training = training_();
-  if (!training.ok())
-    return new Refused<grpc::ServerWriteReactor<v1::ArtifactChunk>>(parts_.calls,
-                                                                    training.status());
-  return std::make_shared<DownloadCall>(parts_, **training, files_, *context, *request)->Open();
+  return OpenStream<DownloadCall, grpc::ServerWriteReactor<v1::ArtifactChunk>>(files_, *context,
+                                                                               *request);
 }
 
 BytesReader* TrainingService::UploadDataset(grpc::CallbackServerContext* context,
                                             grpc::ByteBuffer* response) {
-  const absl::StatusOr<const TrainingParts*> training = training_();
-  if (!training.ok()) return new Refused<BytesReader>(parts_.calls, training.status());
-  return std::make_shared<UploadCall>(parts_, **training, files_, *context, response)->Open();
+  return OpenStream<UploadCall, BytesReader>(files_, *context, response);
 }
 
 }  // namespace deweather

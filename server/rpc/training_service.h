@@ -73,6 +73,8 @@ class TrainingService final : public BytesTrainingService {
   template <typename Response, typename Task>
   grpc::ServerUnaryReactor* Start(const char* method, grpc::CallbackServerContext& context,
                                   WorkerPool& workers, Response* response, Task task);
+  template <typename Call, typename Reactor, typename... Rest>
+  Reactor* OpenStream(Rest&&... rest);
 
   const FindTraining training_;
   CallParts parts_;

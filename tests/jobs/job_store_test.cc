@@ -643,6 +643,19 @@ TEST_F(CorruptJobStoreTest, APageOfGarbage) {
   }
 }
 
+TEST_F(JobStoreTest, AFileThatSomebodyReadsIsNotTakenForATornOne) {
+  Open();
+  const std::string id = Submit().id;
+  SQLite::Database backup(path_, SQLite::OPEN_READONLY);
+  SQLite::Statement read(backup, "SELECT id FROM jobs");
+  ASSERT_TRUE(read.executeStep());
+  for (int i = 0; i < 50; ++i) Submit({.model = "rain", .config = std::string(5000, 'c')});
+  store_.reset();  // the log stays, as after a kill
+  ASSERT_LT(fs::file_size(path_), 100'000);
+  Open();
+  EXPECT_TRUE(store_->Get(id).ok());
+}
+
 TEST_F(CorruptJobStoreTest, ADatabaseOfAnotherProgram) {
   SQLite::Database(path_, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE).exec("CREATE TABLE t(a)");
   ExpectDataLoss(ReadFile(path_).value());

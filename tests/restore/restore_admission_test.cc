@@ -156,9 +156,16 @@ TEST_F(RestoreAdmissionTest, AReservationHoldsRoomUntilItsRequestTakesIt) {
   EXPECT_TRUE(Start(Request(NoiseImage(200, 200, 1), "b")).Wait().ok());
 }
 
-TEST_F(RestoreAdmissionTest, ADrainingServerReservesNothing) {
+TEST_F(RestoreAdmissionTest, ADrainingServerReservesNothingButForWhatHasBegun) {
   SetUpPipeline(FakeModel{});
+  auto reserved = pipeline_->Reserve("a", 1);
+  ASSERT_TRUE(reserved.ok());
   pipeline_->BeginDrain();
+  RestoreRequest begun = Request(NoiseImage(9, 9, 1));
+  reserved = pipeline_->Reserve("a", 2, *std::move(reserved));
+  ASSERT_TRUE(reserved.ok()) << reserved.status();
+  begun.reservation = *std::move(reserved);
+  EXPECT_TRUE(Start(std::move(begun)).Wait().ok());
   EXPECT_EQ(ErrorReason(pipeline_->Reserve("a", 1).status()), "DRAINING");
   EXPECT_EQ(Series("deweather_restore_requests_total{code=\"UNAVAILABLE\"}"), 1);
 }

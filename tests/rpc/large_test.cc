@@ -570,24 +570,31 @@ TEST_F(LargeTest, RestoringIsNotIdle) {
   EXPECT_TRUE(busy.Finish().ok());
 }
 
-TEST_F(LargeTest, DrainEndsUploadsAndFinishesTheRest) {
+TEST_F(LargeTest, DrainFinishesWhatHasBegunAndRefusesTheRest) {
   ModelGate gate;
   const FakeModel fake = {.on_run = gate.OnRun()};
   Serve({}, &fake);
-  Upload arrived(*stub_), half(*stub_);
-  arrived.SendAll(Png(NoiseImage(32, 32)));
+  const std::string image = Png(NoiseImage(32, 32));
+  Upload arrived(*stub_), half(*stub_), silent(*stub_);
+  arrived.SendAll(image);
   gate.AwaitModel();
-  half.Start(1000);
+  const double reserved = ReservedBytes();
+  half.Start(static_cast<int64_t>(image.size()));
+  half.Send(0, image.substr(0, 10));
+  ASSERT_TRUE(HappensSoon([&] { return ReservedBytes() > reserved; }));
   service_->BeginDrain();
   pipeline_->BeginDrain();
-  EXPECT_EQ(ReasonOf(half.Finish()), "DRAINING");
+  EXPECT_EQ(ReasonOf(silent.Finish()), "DRAINING");
   Upload late(*stub_);
   const grpc::Status status = late.Finish();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
   EXPECT_EQ(ReasonOf(status), "DRAINING");
   gate.Open();
-  EXPECT_FALSE(ReadAll(arrived).image.empty());
-  EXPECT_TRUE(arrived.Finish().ok());
+  half.Send(10, image.substr(10));
+  for (Upload* const upload : {&arrived, &half}) {
+    EXPECT_FALSE(ReadAll(*upload).image.empty());
+    EXPECT_TRUE(upload->Finish().ok());
+  }
   EXPECT_TRUE(calls_.WaitUntilEmptyFor(absl::Seconds(30)));
 }
 

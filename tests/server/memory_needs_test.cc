@@ -26,6 +26,9 @@ TEST(MemoryNeedsTest, TooLittleToStartNamesLimitAndNeed) {
   EXPECT_TRUE(CheckStartMemory(options, int64_t{300} << 20).ok());
   EXPECT_FALSE(CheckStartMemory(options, int64_t{100} << 20).ok());
   options.model = "north";
+  options.batching.max_tiles = 8;
+  EXPECT_FALSE(CheckStartMemory(options, int64_t{300} << 20).ok());
+  options.model = "identity";
   EXPECT_TRUE(CheckStartMemory(options, int64_t{100} << 20).ok());
   EXPECT_FALSE(CheckStartMemory(options, int64_t{90} << 20).ok());
 }

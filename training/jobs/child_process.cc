@@ -182,14 +182,14 @@ struct Pipe {
 
 std::string NameOf(const std::string& entry) { return entry.substr(0, entry.find('=') + 1); }
 
-// Ours, but for the names that are given anew.
+// Ours, but for the names that are given anew, and for systemd's socket, to which the server alone speaks.
 std::vector<std::string> EnvironmentFor(const ChildOptions& options) {
   std::vector<std::string> entries = options.environment;
   for (char** ours = environ; *ours != nullptr; ++ours) {
     const std::string name = NameOf(*ours);
     const bool given = std::any_of(options.environment.begin(), options.environment.end(),
                                    [&](const std::string& entry) { return NameOf(entry) == name; });
-    if (!given) entries.push_back(*ours);
+    if (!given && name != "NOTIFY_SOCKET=") entries.push_back(*ours);
   }
   return entries;
 }

@@ -421,11 +421,17 @@ absl::Status JobStore::Database::Prepare() {
 }
 
 // SQLite takes what a file lacks at its end for zeros. Only with the log folded in must all be there: a
-// kill may leave half a page behind, whose whole is in the log.
+// kill may leave half a page behind, whose whole is in the log. Nothing can be said while somebody who reads
+// the file, a backup say, holds the log open.
 absl::Status JobStore::Database::CheckSize() {
   const int64_t pages = connection.execAndGet("PRAGMA page_count").getInt64();
   const int64_t expected = pages * connection.execAndGet("PRAGMA page_size").getInt64();
-  connection.exec("PRAGMA wal_checkpoint(TRUNCATE)");
+  Statement folded(connection,
+                   "PRAGMA wal_checkpoint(PASSIVE)");  // busy, pages of the log, folded in
+  folded.executeStep();
+  const bool whole = folded.getColumn(0).getInt() == 0 &&
+                     folded.getColumn(1).getInt() == folded.getColumn(2).getInt();
+  if (!whole) return absl::OkStatus();
   std::error_code error;
   const auto size = static_cast<int64_t>(std::filesystem::file_size(path, error));
   if (size == expected) return absl::OkStatus();

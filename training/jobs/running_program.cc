@@ -76,8 +76,8 @@ int64_t BytesOf(const ChildProcess& child, const std::string& id) {
 
 }  // namespace
 
-absl::Status CheckProgram(const TrainingServiceOptions& training) {
-  const std::string program = training.launch.empty() ? TrainPath() : training.launch.front();
+absl::Status CheckTrainProgram() {
+  const std::string program = TrainPath();
   if (IsProgram(program)) return absl::OkStatus();
   return absl::NotFoundError(
       absl::StrFormat("'%s', which runs jobs, is not there or cannot be started; a server without "

@@ -34,8 +34,8 @@ struct RunningProgram {
   std::function<bool()> left = {};
 };
 
-// OK, or NOT_FOUND: what starts jobs is not there, training.launch or the deweather-train beside this program.
-absl::Status CheckProgram(const TrainingServiceOptions& training);
+// OK, or NOT_FOUND: the deweather-train beside this program is not there.
+absl::Status CheckTrainProgram();
 
 // The deweather-train beside this program, without arguments, with the marks of job `id` and the limits of
 // `training`.

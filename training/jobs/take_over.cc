@@ -163,7 +163,7 @@ void RemoveFolder(const std::string& path) {
   fs::remove_all(path, ignored);
 }
 
-absl::Status SweepDeleted(JobStore& store, const std::string& jobs) {
+absl::Status SweepDeleted(JobStore& store, const std::string& jobs, const std::stop_token& stop) {
   std::vector<std::string> ids;
   std::error_code error;
   fs::directory_iterator entry(jobs, error), end;
@@ -173,6 +173,7 @@ absl::Status SweepDeleted(JobStore& store, const std::string& jobs) {
   }
   DW_RETURN_IF_ERROR(ErrorOf(error, "list", jobs));
   for (const std::string& id : ids) {
+    if (stop.stop_requested()) return absl::OkStatus();
     const absl::Status status = DeleteRow(store, id, DeletedPath(jobs, id));
     if (!status.ok() && !absl::IsNotFound(status)) return status;
     RemoveFolder(DeletedPath(jobs, id));

@@ -16,6 +16,7 @@
 #ifndef DEWEATHER_TRAINING_JOBS_TAKE_OVER_H_
 #define DEWEATHER_TRAINING_JOBS_TAKE_OVER_H_
 
+#include <stop_token>
 #include <string>
 
 #include "absl/status/status.h"
@@ -38,8 +39,9 @@ absl::StatusOr<std::string> DeleteJob(JobStore& store, const std::string& jobs,
 // Removes a folder and all that lies in it, as far as that is possible.
 void RemoveFolder(const std::string& path);
 
-// Finishes deletions that a crash broke off. For the start, before anybody else uses the store.
-absl::Status SweepDeleted(JobStore& store, const std::string& jobs);
+// Finishes deletions that a crash broke off, until `stop`. For the start, before anybody else uses the store.
+absl::Status SweepDeleted(JobStore& store, const std::string& jobs,
+                          const std::stop_token& stop = {});
 
 }  // namespace deweather
 
