@@ -59,7 +59,8 @@ class AlertsTest(unittest.TestCase):
             there = exported(server) | records | OPTIONAL | {"up"}
         for rule in RULES:
             with self.subTest(rule.get("alert") or rule["record"]):
-                self.assertEqual(metric_names(rule["expr"]) - there, set())
+                asked = {name for name in metric_names(rule["expr"]) if not name.startswith("haproxy_")}
+                self.assertEqual(asked - there, set())  # haproxy_test.py has HAProxy's
 
 
 if __name__ == "__main__":

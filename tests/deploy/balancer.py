@@ -22,14 +22,16 @@ SMALL = """
 threads { model: 1 workers: 2 }
 batching { max_delay { nanos: 100000000 } }
 """
+# Configuration of a server that is slower than those: no batch of its is ever full.
+SLOW = SMALL.replace("nanos: 100000000", "seconds: 1").replace("batching {", "batching { max_tiles: 32")
 
 
 class Load:
     """Callers that each send the next picture when the last is answered; over one connection, or one each."""
 
-    def __init__(self, address, connections, size=128):
+    def __init__(self, address, connections, size=128, kind="PNG"):
         clients = [Client(address) for _ in range(connections)]
-        request = clients[0].request(encode(smooth(size, size)))
+        request = clients[0].request(encode(smooth(size, size), kind))
         self.failed = []  # (began, ended, error)
         self.answered = 0
         self.lock = threading.Lock()
