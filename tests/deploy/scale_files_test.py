@@ -1,5 +1,6 @@
 """deploy/scale as files, as compose_files_test.py looks at what is beside it."""
 
+import re
 import shutil
 import subprocess
 import unittest
@@ -34,6 +35,13 @@ class ScaleFilesTest(unittest.TestCase):
         self.assertEqual(SERVICES["jobs"]["command"], BESIDE["server"]["command"])
         self.assertEqual(SERVICES["server"]["command"], [*BESIDE["server"]["command"], "--no-jobs"])
         self.assertEqual(SERVICES["prometheus"]["image"], BESIDE["prometheus"]["image"])
+
+    def test_the_image_is_built_once(self):
+        self.assertEqual([name for name, service in SERVICES.items() if "build" in service], ["server"])
+
+    def test_haproxy_may_open_as_many_files_as_it_wants(self):
+        most = re.search(r"^    maxconn (\d+)$", (SCALE / "haproxy.cfg").read_text(), re.M)[1]
+        self.assertGreater(SERVICES["haproxy"]["ulimits"]["nofile"], 2 * int(most) + 100)
 
     def test_one_server_writes_the_data(self):
         options = {name: option for name, service in SERVICES.items() for source, _, option in mounts(service)

@@ -57,23 +57,30 @@ def libraries(program):
     return re.findall(r"(/\S+) \(0x", out)
 
 
-def provide_prometheus():
-    """An image of the name that compose.yaml wants, made of this machine's Prometheus, where none is."""
-    name = re.fullmatch(r"\$\{\w+:-(\S+)\}", SERVICES["prometheus"]["image"])[1]
-    if has_image(name):
-        return
-    program = need("prometheus")
+def image_of(service, program, containerfile, data=None):
+    """The image that `service` is of, where it is; else one of this machine's program, under a name that says so."""
+    wanted = re.fullmatch(r"\$\{\w+:-(\S+)\}", service["image"])[1]
+    if has_image(wanted):
+        return wanted
+    name = f"localhost/deweather-test-{pathlib.Path(program).name}"
     with tempfile.TemporaryDirectory() as folder:
         context = pathlib.Path(folder)
-        for source, target in [(program, "/bin/prometheus"), *((path, path) for path in libraries(program))]:
-            place = context / "root" / target[1:]
+        for path in (program, *libraries(program)):
+            place = context / "root" / path[1:]
             place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, place)
-        (context / "data/prometheus").mkdir(parents=True)
-        (context / "Containerfile").write_text(
-            'FROM scratch\nCOPY root /\nCOPY --chown=65534:65534 data /\nUSER 65534\nWORKDIR /prometheus\n'
-            'VOLUME /prometheus\nENTRYPOINT ["/bin/prometheus"]\n')
+            shutil.copy(path, place)
+        if data:
+            (context / "data" / data).mkdir(parents=True)
+        (context / "Containerfile").write_text(f"FROM scratch\nCOPY root /\n{containerfile}")
         podman("build", "-q", "-t", name, context)
+    return name
+
+
+@functools.cache
+def provide_prometheus():
+    program = need("prometheus")
+    return image_of(SERVICES["prometheus"], program, 'COPY --chown=65534:65534 data /\nUSER 65534\nWORKDIR /prometheus\n'
+                    f'VOLUME /prometheus\nENTRYPOINT ["{program}"]\n', data="prometheus")
 
 
 def free_port():
@@ -94,7 +101,8 @@ class Stack:
         self.image = image
         self.ports = {name: free_port() for name in (
             "DEWEATHER_GRPC_PORT", "DEWEATHER_METRICS_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT")}
-        self.variables = {"DEWEATHER_IMAGE": image, **{k: str(v) for k, v in self.ports.items()}, **variables}
+        self.variables = {"DEWEATHER_IMAGE": image, "PROMETHEUS_IMAGE": provide_prometheus(),
+                          **{k: str(v) for k, v in self.ports.items()}, **variables}
         self.folder = tempfile.TemporaryDirectory()
         self.files = ["-f", str(DEPLOY / "compose.yaml")]
         if restart is not None:
