@@ -10,7 +10,7 @@ void AddPictures(CLI::App& app, BenchFlags& flags) {
   app.add_option("--mix", flags.mix, "Sizes of pictures to make, and files [256x256]")
       ->type_name("WxH|FILE[=WEIGHT],...");
   app.add_option("--format", flags.format, "Of the pictures that are made")
-      ->check(CLI::IsMember({"png", "jpeg"}))
+      ->check(CLI::IsMember({"png", "jpeg", "bmp"}))
       ->capture_default_str();
   AddText(app, "--model", flags.model, "Name of a live model [the server's default]");
   AddText(app, "--task", flags.task, "Of a model with a gate for each task: one of them");

@@ -23,7 +23,7 @@ struct BenchFlags {
   ServerFlags server;               // its timeout is each request's deadline
   std::vector<std::string> inputs;  // files, each as often as the others; empty: `mix`
   std::string mix;                  // see ParseMix; empty: one size, 256x256
-  std::string format = "png";       // of pictures made here: png or jpeg
+  std::string format = "png";       // of pictures made here: png, jpeg or bmp
   std::string model;                // empty: the server's default
   std::string task;                 // of a model with a gate for each; empty: none
   std::string priority = "normal";  // or "background"

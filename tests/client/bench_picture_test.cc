@@ -32,8 +32,8 @@ TEST(MakePictureTest, IsNeitherFlatNorNoise) {
   EXPECT_LT(file.size(), 256u * 256 * 3 * 3 / 4);
 }
 
-TEST(LoadPicturesTest, MadeInBothFormats) {
-  for (const ImageFormat format : {ImageFormat::kPng, ImageFormat::kJpeg}) {
+TEST(LoadPicturesTest, MadeInEveryFormat) {
+  for (const ImageFormat format : {ImageFormat::kPng, ImageFormat::kJpeg, ImageFormat::kBmp}) {
     const std::vector<BenchPicture> pictures =
         LoadPictures(ParseMix("40x30=3,20x10").value(), format).value();
     ASSERT_EQ(pictures.size(), 8u);
