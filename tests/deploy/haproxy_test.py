@@ -220,9 +220,12 @@ class ChangingTest(TestCase):
         with service.load(connections, size=1000, kind="BMP") as load:
             wait_until(lambda: load.answered >= balancer.CALLERS)
             service.servers["b"].process.send_signal(signal.SIGSTOP)
-            wait_until(lambda: service.stats.state(hung).startswith("DOWN"))
-            after = load.answered
-            wait_until(lambda: load.answered >= after + 2 * balancer.CALLERS)
+            try:
+                wait_until(lambda: service.stats.state(hung).startswith("DOWN"))
+                after = load.answered
+                wait_until(lambda: load.answered >= after + 2 * balancer.CALLERS)
+            finally:
+                service.kill("b")  # or the callers, too, would wait
         codes = [error.code().name for _, _, error in load.failed]
         self.assertEqual(codes.count("UNAVAILABLE") + codes.count("UNKNOWN"), len(codes))
         unanswered = service.stats.unanswered()
