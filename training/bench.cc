@@ -12,12 +12,14 @@
 
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "model/base/file.h"
 #include "model/base/processors.h"
 #include "model/base/status_macros.h"
 #include "model/checkpoint.h"
 #include "model/device.h"
 #include "model/parameters.h"
 #include "model/restorer.h"
+#include "model/safetensors.h"
 #include "model/torch_errors.h"
 #include "training/dataset.h"
 #include "training/learn.h"
@@ -69,13 +71,25 @@ struct Timed {
   std::string precision;
 };
 
+absl::Status Save(const std::string& path, const Parameters& weights, const at::Tensor& tiles,
+                  const at::Tensor& restored) {
+  Safetensors content;
+  for (const auto& [name, tensor] : weights) content.tensors[name] = ToView(tensor);
+  content.tensors["tiles"] = ToView(tiles);
+  content.tensors["restored"] = ToView(restored);
+  return WriteFileAtomically(path, SerializeSafetensors(content));
+}
+
 absl::StatusOr<Timed> Inference(const BenchOptions& options, const Checkpoint& checkpoint) {
   DW_ASSIGN_OR_RETURN(const Restorer restorer, MakeRestorer(checkpoint, options.load));
   ForwardOptions forward;
   if (!checkpoint.config.tasks.empty()) forward.tasks.resize(options.batch);  // the first gate
-  return Timed{[restorer, forward, tiles = RandomTiles(options)] {
-                 return restorer.forward(tiles, forward).status();
-               },
+  const at::Tensor tiles = RandomTiles(options);
+  if (!options.save.empty()) {
+    DW_ASSIGN_OR_RETURN(const Restored restored, restorer.forward(tiles, forward));
+    DW_RETURN_IF_ERROR(Save(options.save, checkpoint.parameters, tiles, restored.tiles));
+  }
+  return Timed{[restorer, forward, tiles] { return restorer.forward(tiles, forward).status(); },
                restorer.spec.device, restorer.spec.precision};
 }
 

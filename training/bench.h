@@ -28,6 +28,9 @@ struct BenchOptions {
   LoadOptions load;                                // precision auto of a step: the run's
   int threads = 0;                                 // of Torch; 0: the run's, or one per processor
   RankPlace place = {};                            // of a step's: gradients are averaged over ranks
+  // Of inference: file to write before timing, safetensors: every weight under its name, `tiles`, and
+  // `restored`, what becomes of them [B,3,H,W]. For other programs to compute the same from.
+  std::string save = "";
 };
 
 struct BenchResult {

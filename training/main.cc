@@ -708,7 +708,13 @@ void AddBench(CLI::App& app, int& exit_code) {
   command->add_option("--threads", flags->bench.threads, "0: the config's, or one per processor")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
-  command->add_flag("--train", flags->bench.train, "Time a training step");
+  auto* train = command->add_flag("--train", flags->bench.train, "Time a training step");
+  command
+      ->add_option(
+          "--save", flags->bench.save,
+          "File to write first, safetensors: the weights, the tiles, and what becomes of them")
+      ->excludes(train)
+      ->excludes(run);
   auto* loading =
       command
           ->add_option("--loading", flags->loading_rounds,

@@ -25,6 +25,8 @@ class Config:
     mlp_ratio: int = 4
     experts: int = 16
     kept: int = 4
+    kind: str = "fme"
+    residual: bool = True
 
 
 class ResBlock(nn.Module):
@@ -90,7 +92,7 @@ class Block(nn.Module):
 
     def route(self, x):
         """Logits [N,E] in f32, the K kept experts [N,K] and their softmax."""
-        with torch.autocast("cpu", enabled=False):
+        with torch.autocast(x.device.type, enabled=False):
             logits = self.router(x.float())
         largest, kept = logits.topk(self.kept, -1)
         return logits, kept, largest.softmax(-1)
@@ -114,8 +116,11 @@ class Block(nn.Module):
 
 
 class Network(nn.Module):
-    def __init__(self, config):
+    block = Block
+
+    def __init__(self, config, memory_format=torch.channels_last):
         super().__init__()
+        self.memory_format, self.residual = memory_format, config.residual
         self.patch, self.tail_channels = config.patch, config.channels * config.tail_scale
         width, wide = config.channels, self.tail_channels
         self.head = nn.ModuleDict({"conv": nn.Conv2d(3, width, 3, padding=1),
@@ -123,26 +128,27 @@ class Network(nn.Module):
         self.embed = nn.ModuleDict({
             "conv": nn.Conv2d(width, config.embed_dim, config.patch, config.patch),
             "norm": nn.LayerNorm(config.embed_dim)})
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(self.block(config) for _ in range(config.depth))
         self.expand = nn.Linear(config.embed_dim, wide * config.patch ** 2)
         self.tail = nn.ModuleDict({
             "block0": ResBlock(wide), "conv0": nn.Conv2d(wide, wide // 2, 3, padding=1),
             "block1": ResBlock(wide // 2), "conv1": nn.Conv2d(wide // 2, 3, 3, padding=1)})
 
     def forward(self, pictures):
-        """The restored pictures, and (logits, kept) of every block."""
-        x = (pictures * 2 - 1).contiguous(memory_format=torch.channels_last)
+        """The restored pictures, and (logits, kept) of every block that routes."""
+        x = (pictures * 2 - 1).contiguous(memory_format=self.memory_format)
         x = self.head["block1"](self.head["block0"](self.head["conv"](x)))
         x = self.embed["conv"](x)
         rows, columns = x.shape[2:]
         x = self.embed["norm"](x.flatten(2).transpose(1, 2))
         gates = []
         for block in self.blocks:
-            x, gate = block(x)
-            gates.append(gate)
+            x, *gate = block(x)
+            gates += gate
         p = self.patch
         x = self.expand(x).view(-1, rows, columns, p, p, self.tail_channels)
         x = x.transpose(2, 3).reshape(-1, rows * p, columns * p, self.tail_channels)
-        x = self.tail["block0"](x.permute(0, 3, 1, 2))  # channels-last as it is
+        x = x.permute(0, 3, 1, 2).contiguous(memory_format=self.memory_format)  # no copy: channels-last
+        x = self.tail["block0"](x)
         x = self.tail["conv1"](self.tail["block1"](self.tail["conv0"](x)))
-        return pictures + x.float(), gates
+        return pictures + x.float() if self.residual else x.float().sigmoid(), gates

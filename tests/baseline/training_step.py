@@ -26,6 +26,7 @@ import time
 
 import torch
 from network import Config, Network
+from safetensors_file import read_safetensors
 from torch.nn import functional as F
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -74,19 +75,6 @@ class Trainer:
 
 
 # --- the same numbers? ---
-
-def read_safetensors(path):
-    data = pathlib.Path(path).read_bytes()
-    size = struct.unpack("<Q", data[:8])[0]
-    header = json.loads(data[8:8 + size])
-    header.pop("__metadata__", None)
-    tensors = {}
-    for name, entry in header.items():
-        begin, end = (8 + size + offset for offset in entry["data_offsets"])
-        values = torch.frombuffer(bytearray(data[begin:end]), dtype=torch.float32)
-        tensors[name] = values.view(entry["shape"])
-    return tensors
-
 
 def write_bmp(path, pixels):  # [H,W,3] of 0..255, W a multiple of 4
     height, width = len(pixels), len(pixels[0])

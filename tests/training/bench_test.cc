@@ -1,11 +1,18 @@
 #include "training/bench.h"
 
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/allclose.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <string>
 
+#include "model/base/file.h"
+#include "model/checkpoint.h"
+#include "model/network.h"
 #include "model/parameters.h"
+#include "model/safetensors.h"
 #include "tests/model/tiny.h"
 #include "tests/training/tiny_run.h"
 #include "tests/training/two_ranks.h"
@@ -37,6 +44,25 @@ TEST(BenchTest, SaysWhatItMeasured) {
     EXPECT_EQ(result->precision, "f32");
     EXPECT_EQ(result->threads, 1);
   }
+}
+
+TEST(BenchTest, SavesWhatAnotherProgramNeedsToComputeTheSame) {
+  BenchOptions options = Options();
+  options.save = (std::filesystem::path(NewFolder()) / "saved.safetensors").string();
+  ASSERT_TRUE(RunBench(options).ok()) << RunBench(options).status();
+  const std::string file = *ReadFile(options.save);
+  const auto saved = ParseSafetensors(file);
+  ASSERT_TRUE(saved.ok()) << saved.status();
+  Parameters parameters;
+  for (const ParameterSpec& spec : ListParameters(options.config)) {
+    parameters[spec.name] = *ToTensor(spec.name, saved->tensors.at(spec.name));
+  }
+  const at::Tensor tiles = *ToTensor("tiles", saved->tensors.at("tiles"));
+  const at::Tensor restored = *ToTensor("restored", saved->tensors.at("restored"));
+  EXPECT_EQ(tiles.sizes(), at::IntArrayRef({2, 3, 32, 32}));
+  const at::Tensor again =
+      Forward(BindNetwork(options.config, CastParameters(parameters, at::kFloat)), tiles).pictures;
+  EXPECT_TRUE(at::allclose(restored, again.clamp(0, 1), 1e-5, 1e-5));
 }
 
 TEST(BenchTest, ANetworkWithAGateForEachTask) {
