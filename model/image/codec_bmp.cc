@@ -14,6 +14,7 @@
 #include "absl/strings/str_format.h"
 #include "model/base/status_macros.h"
 #include "model/image/codec_formats.h"
+#include "model/image/rgb_rows.h"
 
 namespace deweather {
 namespace {
@@ -224,12 +225,7 @@ class BmpReader {
   bool ReadRow(size_t at, uint8_t* out) const {
     if (layout_.indexed()) return ReadIndices(bmp_.data(at), out);
     if (layout_.bits == 24) {
-      const uint8_t* bgr = bmp_.data(at);
-      for (int x = 0; x < image_.width; ++x, bgr += 3, out += 3) {
-        out[0] = bgr[2];
-        out[1] = bgr[1];
-        out[2] = bgr[0];
-      }
+      SwapRedAndBlue(bmp_.data(at), static_cast<size_t>(image_.width), out);
       return true;
     }
     const size_t pixel_bytes = layout_.bits / 8;
@@ -332,17 +328,19 @@ void AppendV5(const BmpPlan& plan, size_t profile_bytes, std::string& file) {
   Append32(file, 0);
 }
 
-void AppendPixels(const uint8_t* row, const PixelRows& rows, std::string& file) {
-  const int channels = rows.channels();
-  if (channels == 1) {
-    file.append(reinterpret_cast<const char*>(row), static_cast<size_t>(rows.width()));
-    return;
-  }
-  for (int x = 0; x < rows.width(); ++x, row += channels) {
-    file += static_cast<char>(row[2]);
-    file += static_cast<char>(row[1]);
-    file += static_cast<char>(row[0]);
-    if (channels == 4) file += static_cast<char>(row[3]);
+void WritePixels(const uint8_t* row, const PixelRows& rows, uint8_t* out) {
+  const auto width = static_cast<size_t>(rows.width());
+  if (rows.channels() == 1) {
+    std::copy_n(row, width, out);
+  } else if (rows.channels() == 3) {
+    SwapRedAndBlue(row, width, out);
+  } else {
+    for (size_t x = 0; x < width; ++x, row += 4, out += 4) {
+      out[0] = row[2];
+      out[1] = row[1];
+      out[2] = row[0];
+      out[3] = row[3];
+    }
   }
 }
 
@@ -384,10 +382,10 @@ absl::StatusOr<std::string> EncodeBmp(const EncodeSource& source) {
   AppendHeaders(plan, rows, file);
   if (plan.header_bytes == kV5HeaderBytes) AppendV5(plan, source.icc_profile.size(), file);
   for (uint32_t i = 0; i < plan.palette_colours; ++i) Append32(file, i * 0x010101);
-  for (int y = rows.height() - 1; y >= 0; --y) {
-    const size_t end = file.size() + plan.row_bytes;
-    AppendPixels(rows.Row(y), rows, file);
-    file.resize(end);
+  file.resize(plan.profile_at);
+  auto* out = reinterpret_cast<uint8_t*>(file.data()) + plan.pixels_at;
+  for (int y = rows.height() - 1; y >= 0; --y, out += plan.row_bytes) {
+    WritePixels(rows.Row(y), rows, out);
   }
   file += source.icc_profile;
   return file;

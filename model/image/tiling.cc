@@ -10,6 +10,7 @@
 #include "absl/strings/str_format.h"
 #include "model/base/status_macros.h"
 #include "model/image/colour.h"
+#include "model/image/rgb_rows.h"
 
 namespace deweather {
 namespace {
@@ -68,6 +69,9 @@ std::vector<std::vector<float>> AxisWeights(const std::vector<int>& edges, int t
 float MaxSample(const Image& image) { return image.bytes_per_sample == 1 ? 255.0f : 65535.0f; }
 
 int ColourChannels(const Image& image) { return image.channels <= 2 ? 1 : 3; }
+
+// The samples of most pictures: for these there are loops of their own.
+bool IsRgb8(const Image& image) { return image.channels == 3 && image.bytes_per_sample == 1; }
 
 // One sample of a row; the index counts samples.
 template <typename Sample>
@@ -129,10 +133,6 @@ void StoreColours(std::span<const float> colours, Image& image, int y) {
   }
 }
 
-bool AllFinite(const float* values, size_t count) {
-  return std::all_of(values, values + count, [](float value) { return std::isfinite(value); });
-}
-
 // What the network was shown of one picture and what came back, [width][3], made comparable: a
 // colour that came back as it went is taken as unchanged, whatever a profile makes of a last bit.
 void SnapUnchanged(std::span<const float> shown, std::span<float> restored) {
@@ -163,6 +163,13 @@ TileSource& TileSource::operator=(TileSource&&) noexcept = default;
 void TileSource::Gather(const TileRect& rect, float* out) const {
   const size_t width = static_cast<size_t>(rect.width);
   const size_t plane = width * static_cast<size_t>(rect.height);
+  if (colour_ == nullptr && IsRgb8(*image_) && rect.x + rect.width <= image_->width) {
+    for (int y = 0; y < rect.height; ++y, out += width) {
+      const uint8_t* row = image_->row(Reflect(rect.y + y, image_->height));
+      SplitRgb(row + 3 * rect.x, width, out, out + plane, out + 2 * plane);
+    }
+    return;
+  }
   size_t colours = static_cast<size_t>(ColourChannels(*image_));
   std::vector<float> own(width * colours);  // [width][colours]
   std::vector<float> srgb(colour_ == nullptr ? 0 : width * 3);
@@ -286,6 +293,9 @@ void TileBlender::FinishFromTile(const float* tile) {
 }
 
 void TileBlender::FinishRow(int y, const float* red, const float* green, const float* blue) {
+  if (colour_ == nullptr && IsRgb8(*image_)) {
+    return MixRgb(red, green, blue, strength_, Width(), image_->row(y));
+  }
   const size_t colours = static_cast<size_t>(ColourChannels(*image_));
   own_.resize(Width() * colours);
   restored_.resize(Width() * colours);

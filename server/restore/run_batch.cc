@@ -4,7 +4,6 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 
-#include <bit>
 #include <cstdint>
 #include <vector>
 
@@ -12,6 +11,7 @@
 #include "absl/time/clock.h"
 #include "model/base/error_reason.h"
 #include "model/base/status_macros.h"
+#include "model/image/rgb_rows.h"
 #include "model/restorer.h"
 #include "model/torch_errors.h"
 
@@ -98,16 +98,6 @@ absl::StatusOr<Restored> RunModel(const Restorer& model, absl::Span<const Tile> 
   });
 }
 
-// Looks at exponents, so that the compiler makes vectors of it.
-bool AllFinite(const std::vector<float>& values) {
-  constexpr uint32_t kExponent = 0x7f800000;
-  uint32_t bad = 0;
-  for (const float value : values) {
-    bad |= static_cast<uint32_t>((std::bit_cast<uint32_t>(value) & kExponent) == kExponent);
-  }
-  return bad == 0;
-}
-
 // Row `index` of a [B,...] tensor; empty if it is undefined.
 template <typename T>
 std::vector<T> Row(const at::Tensor& tensor, int64_t index) {
@@ -135,7 +125,7 @@ void TakeUncertainty(const at::Tensor& maps, int64_t index, RestoredTile& result
 absl::StatusOr<RestoredTile> TakeTile(const Restorer& model, const Restored& restored,
                                       const Tile& tile, int64_t index) {
   RestoredTile result{.pixels = Row<float>(restored.tiles, index)};
-  if (!AllFinite(result.pixels)) {
+  if (!AllFinite(result.pixels.data(), result.pixels.size())) {
     return absl::InternalError(absl::StrFormat("%s gave a non-finite pixel in the tile at (%d, %d)",
                                                model.spec.name, tile.rect.x, tile.rect.y));
   }
@@ -148,7 +138,7 @@ absl::StatusOr<RestoredTile> TakeTile(const Restorer& model, const Restored& res
   }
   if (!tile.uncertainty) return result;
   TakeUncertainty(restored.uncertainty, index, result);
-  if (AllFinite(result.uncertainty_map)) return result;
+  if (AllFinite(result.uncertainty_map.data(), result.uncertainty_map.size())) return result;
   return absl::InternalError(
       absl::StrFormat("%s gave a non-finite uncertainty in the tile at (%d, %d)", model.spec.name,
                       tile.rect.x, tile.rect.y));
