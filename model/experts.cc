@@ -73,13 +73,14 @@ at::Tensor ApplyStem(const ModelConfig& config, const ExpertLayer& layer, const 
 at::Tensor Modulation(const ModelConfig& config, const ExpertLayer& layer, const at::Tensor& s,
                       const TokenOrder& order) {
   const at::Tensor rows = s.index_select(0, order.token);  // [R,D]
+  const std::vector<int64_t> begin = RowsBegin(order);
   if (config.first_expert == FirstExpert::kModulate) {
-    return GroupedLinear(layer.modulate, rows, order.begin);
+    return GroupedLinear(layer.modulate, rows, begin);
   }
   // The released expert 0 is GELU(s): gamma = 0, beta = GELU(s).
-  const at::Tensor first = at::gelu(rows.narrow(0, 0, order.begin[1]));  // [R_0,D]
+  const at::Tensor first = at::gelu(rows.narrow(0, 0, begin[1]));  // [R_0,D]
   return at::cat({at::cat({at::zeros_like(first), first}, 1),
-                  GroupedLinear(layer.modulate, rows, order.begin, /*first=*/1)});
+                  GroupedLinear(layer.modulate, rows, begin, /*first=*/1)});
 }
 
 at::Tensor ApplyFme(const ModelConfig& config, const ExpertLayer& layer, const at::Tensor& x,
@@ -100,10 +101,11 @@ at::Tensor NormaliseRows(const Norm& norm, const at::Tensor& rows,
 
 at::Tensor ApplyFfn(const ExpertLayer& layer, const at::Tensor& x, const Gates& gates) {
   const TokenOrder order = Sort(gates);
+  const std::vector<int64_t> begin = RowsBegin(order);
   const at::Tensor expert = gates.kept.flatten().index_select(0, order.source);  // [R]
   at::Tensor rows = NormaliseRows(layer.expert_norms, x.index_select(0, order.token), expert);
-  rows = at::gelu(GroupedLinear(layer.up, rows, order.begin));                       // [R,4D]
-  rows = GroupedLinear(layer.down, rows, order.begin);                               // [R,D]
+  rows = at::gelu(GroupedLinear(layer.up, rows, begin));                             // [R,4D]
+  rows = GroupedLinear(layer.down, rows, begin);                                     // [R,D]
   const at::Tensor weights = gates.weights.flatten().index_select(0, order.source);  // [R]
   rows = rows.to(weights.scalar_type()) * weights.unsqueeze(1);
   return at::zeros(x.sizes(), rows.options()).index_add(0, order.token, rows).to(x.scalar_type());

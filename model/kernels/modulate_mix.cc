@@ -134,16 +134,30 @@ void UnmixOnCpu(const at::Tensor& g, const at::Tensor& s, const at::Tensor& modu
 }
 
 #ifdef DEWEATHER_CUDA
+cuda::MixInput InputOf(const at::Tensor& s, const at::Tensor& modulation, const at::Tensor& weights,
+                       const at::Tensor& slot) {
+  return {s.const_data_ptr(), modulation.const_data_ptr(), weights.const_data_ptr<float>(),
+          slot.const_data_ptr<int64_t>(), s.scalar_type() == at::kBFloat16};
+}
+
 void MixOnCuda(const at::Tensor& s, const at::Tensor& modulation, const at::Tensor& weights,
                const at::Tensor& slot, at::Tensor& mixed) {
-  const bool bf16 = s.scalar_type() == at::kBFloat16;
   const c10::DeviceGuard guard(s.device());  // a launch goes to the current device
-  const cuda::ModulateMixShape shape{s.size(0), s.size(1), slot.size(1)};
   const cudaError_t error = cuda::ModulateAndMix(
-      s.const_data_ptr(), modulation.const_data_ptr(), weights.const_data_ptr<float>(),
-      slot.const_data_ptr<int64_t>(), mixed.mutable_data_ptr(), bf16, shape,
-      c10::cuda::getCurrentCUDAStream(s.device().index()));
+      InputOf(s, modulation, weights, slot), mixed.mutable_data_ptr(),
+      {s.size(0), s.size(1), slot.size(1)}, c10::cuda::getCurrentCUDAStream(s.device().index()));
   TORCH_CHECK(error == cudaSuccess, "ModulateAndMix: ", cudaGetErrorString(error));
+}
+
+void UnmixOnCuda(const at::Tensor& g, const at::Tensor& s, const at::Tensor& modulation,
+                 const at::Tensor& weights, const at::Tensor& slot, MixGradients& out) {
+  const c10::DeviceGuard guard(s.device());
+  const cudaError_t error = cuda::Unmix(
+      g.const_data_ptr(), InputOf(s, modulation, weights, slot),
+      {out.s.mutable_data_ptr(), out.modulation.mutable_data_ptr(),
+       out.weights.mutable_data_ptr<float>()},
+      {s.size(0), s.size(1), slot.size(1)}, c10::cuda::getCurrentCUDAStream(s.device().index()));
+  TORCH_CHECK(error == cudaSuccess, "Unmix: ", cudaGetErrorString(error));
 }
 #endif
 
@@ -162,7 +176,20 @@ at::Tensor Mix(const at::Tensor& s, const at::Tensor& modulation, const at::Tens
   return mixed;
 }
 
-// How Torch differentiates the kernel on the CPU.
+void Unmix(const at::Tensor& g, const at::Tensor& s, const at::Tensor& modulation,
+           const at::Tensor& weights, const at::Tensor& slot, MixGradients& out) {
+#ifdef DEWEATHER_CUDA
+  if (s.is_cuda()) {
+    UnmixOnCuda(g, s, modulation, weights, slot, out);
+    return;
+  }
+#endif
+  AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, s.scalar_type(), "ModulateAndMix", [&] {
+    UnmixOnCpu<scalar_t>(g, s, modulation, weights, slot, out);
+  });
+}
+
+// How Torch differentiates the kernels.
 struct MixFunction : torch::autograd::Function<MixFunction> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& s,
                             const at::Tensor& modulation, const at::Tensor& weights,
@@ -175,10 +202,7 @@ struct MixFunction : torch::autograd::Function<MixFunction> {
     const auto saved = context->get_saved_variables();
     const at::Tensor &s = saved[0], &modulation = saved[1], &weights = saved[2], &slot = saved[3];
     MixGradients out{at::empty_like(s), at::empty_like(modulation), at::empty_like(weights)};
-    const at::Tensor g = slopes[0].contiguous();
-    AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, s.scalar_type(), "ModulateAndMix", [&] {
-      UnmixOnCpu<scalar_t>(g, s, modulation, weights, slot, out);
-    });
+    Unmix(slopes[0].contiguous(), s, modulation, weights, slot, out);
     return {out.s, out.modulation, out.weights, at::Tensor()};
   }
 };
@@ -187,11 +211,13 @@ struct MixFunction : torch::autograd::Function<MixFunction> {
 
 at::Tensor ModulateAndMix(const at::Tensor& s, const at::Tensor& modulation,
                           const at::Tensor& weights, const TokenOrder& order) {
+  TORCH_CHECK(
+      s.scalar_type() == modulation.scalar_type() && (s.is_cpu() || s.scalar_type() != at::kDouble),
+      "cannot mix ", s.scalar_type(), " by ", modulation.scalar_type(), " on ", s.device());
   const at::Tensor s_rows = s.contiguous();
   const at::Tensor modulation_rows = modulation.contiguous();
   const at::Tensor weight_rows = weights.to(at::toOpMathType(s.scalar_type())).contiguous();
   if (!at::GradMode::is_enabled()) return Mix(s_rows, modulation_rows, weight_rows, order.slot);
-  if (!s.is_cpu()) return ModulateAndMixReference(s, modulation, weights, order);
   return MixFunction::apply(s_rows, modulation_rows, weight_rows, order.slot);
 }
 

@@ -3,50 +3,50 @@
 #include <algorithm>
 
 #include "model/kernels/modulate_mix_cuda.h"
+#include "model/kernels/modulate_mix_kernels.h"
 
 namespace deweather::cuda {
 namespace {
 
-__device__ float ToFloat(float value) { return value; }
-__device__ float ToFloat(__nv_bfloat16 value) { return __bfloat162float(value); }
-__device__ void Store(float* out, float value) { *out = value; }
-__device__ void Store(__nv_bfloat16* out, float value) { *out = __float2bfloat16(value); }
+int Threads(const ModulateMixShape& shape) {
+  return static_cast<int>(std::min<int64_t>(256, (shape.width + kLanes - 1) / kLanes * kLanes));
+}
 
-// One block per token, threads stride over the width: neighbouring threads read neighbouring
-// elements of every row, so all traffic is coalesced.
+bool Empty(const ModulateMixShape& shape) { return shape.tokens == 0 || shape.width == 0; }
+
 template <typename T>
-__global__ void ModulateMixKernel(const T* s, const T* modulation, const float* weights,
-                                  const int64_t* slot, T* mixed, int64_t width, int64_t kept) {
-  const int64_t n = blockIdx.x;
-  for (int64_t d = threadIdx.x; d < width; d += blockDim.x) {
-    const float token = ToFloat(s[n * width + d]);
-    float sum = 0.0f;
-    for (int64_t k = 0; k < kept; ++k) {
-      const T* row = modulation + slot[n * kept + k] * 2 * width;  // gamma | beta
-      sum += weights[n * kept + k] * (ToFloat(row[d]) * token + ToFloat(row[width + d]));
-    }
-    Store(mixed + n * width + d, sum);
-  }
+cudaError_t LaunchMix(const MixInput& in, void* mixed, ModulateMixShape shape,
+                      cudaStream_t stream) {
+  if (Empty(shape)) return cudaSuccess;
+  MixKernel<T><<<static_cast<unsigned>(shape.tokens), Threads(shape), 0, stream>>>(
+      static_cast<const T*>(in.s), static_cast<const T*>(in.modulation), in.weights, in.slot,
+      static_cast<T*>(mixed), shape.width, shape.kept);
+  return cudaGetLastError();
 }
 
 template <typename T>
-cudaError_t Launch(const void* s, const void* modulation, const float* weights, const int64_t* slot,
-                   void* mixed, ModulateMixShape shape, cudaStream_t stream) {
-  if (shape.tokens == 0) return cudaSuccess;
-  const int threads = static_cast<int>(std::min<int64_t>(256, (shape.width + 31) / 32 * 32));
-  ModulateMixKernel<T><<<static_cast<unsigned>(shape.tokens), threads, 0, stream>>>(
-      static_cast<const T*>(s), static_cast<const T*>(modulation), weights, slot,
-      static_cast<T*>(mixed), shape.width, shape.kept);
+cudaError_t LaunchUnmix(const void* g, const MixInput& in, MixSlopes out, ModulateMixShape shape,
+                        cudaStream_t stream) {
+  if (Empty(shape)) return cudaSuccess;
+  UnmixKernel<T><<<static_cast<unsigned>(shape.tokens), Threads(shape), 0, stream>>>(
+      static_cast<const T*>(g), static_cast<const T*>(in.s), static_cast<const T*>(in.modulation),
+      in.weights, in.slot, static_cast<T*>(out.s), static_cast<T*>(out.modulation), out.weights,
+      shape.width, shape.kept);
   return cudaGetLastError();
 }
 
 }  // namespace
 
-cudaError_t ModulateAndMix(const void* s, const void* modulation, const float* weights,
-                           const int64_t* slot, void* mixed, bool bf16, ModulateMixShape shape,
+cudaError_t ModulateAndMix(const MixInput& in, void* mixed, ModulateMixShape shape,
                            cudaStream_t stream) {
-  if (bf16) return Launch<__nv_bfloat16>(s, modulation, weights, slot, mixed, shape, stream);
-  return Launch<float>(s, modulation, weights, slot, mixed, shape, stream);
+  return in.bf16 ? LaunchMix<__nv_bfloat16>(in, mixed, shape, stream)
+                 : LaunchMix<float>(in, mixed, shape, stream);
+}
+
+cudaError_t Unmix(const void* g, const MixInput& in, MixSlopes out, ModulateMixShape shape,
+                  cudaStream_t stream) {
+  return in.bf16 ? LaunchUnmix<__nv_bfloat16>(g, in, out, shape, stream)
+                 : LaunchUnmix<float>(g, in, out, shape, stream);
 }
 
 }  // namespace deweather::cuda

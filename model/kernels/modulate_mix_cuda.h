@@ -15,12 +15,30 @@ struct ModulateMixShape {
   int64_t kept;    // K
 };
 
-// Math and shapes as ModulateAndMix in modulate_mix.h; all pointers are device memory, rows dense.
-// s, modulation and mixed hold bf16 if `bf16`, else f32. Enqueues on `stream` and does not wait;
-// returns the launch's error.
-cudaError_t ModulateAndMix(const void* s, const void* modulation, const float* weights,
-                           const int64_t* slot, void* mixed, bool bf16, ModulateMixShape shape,
+// What the mixture is made of; s and modulation hold bf16 if `bf16`, else f32.
+struct MixInput {
+  const void* s;           // [N,D]
+  const void* modulation;  // [R,2D]
+  const float* weights;    // [N,K]
+  const int64_t* slot;     // [N,K]
+  bool bf16;
+};
+
+// Of the types and shapes of what they are the gradients of.
+struct MixSlopes {
+  void* s;
+  void* modulation;
+  float* weights;
+};
+
+// Math and shapes as ModulateAndMix in modulate_mix.h, mixed [N,D] as s; all pointers are device memory,
+// rows dense. Enqueues on `stream` and does not wait; returns the launch's error.
+cudaError_t ModulateAndMix(const MixInput& in, void* mixed, ModulateMixShape shape,
                            cudaStream_t stream);
+
+// Its gradients, from g [N,D] as s. The same.
+cudaError_t Unmix(const void* g, const MixInput& in, MixSlopes out, ModulateMixShape shape,
+                  cudaStream_t stream);
 
 }  // namespace deweather::cuda
 

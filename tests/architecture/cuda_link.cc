@@ -3,10 +3,12 @@
 #include <cuda_runtime_api.h>
 
 #include "model/kernels/modulate_mix_cuda.h"
+#include "model/kernels/token_sort_cuda.h"
 
 int main() {
-  const deweather::cuda::ModulateMixShape none = {.tokens = 0, .width = 8, .kept = 1};
-  const cudaError_t error = deweather::cuda::ModulateAndMix(nullptr, nullptr, nullptr, nullptr,
-                                                            nullptr, false, none, nullptr);
-  return error == cudaSuccess ? 0 : 1;
+  namespace cuda = deweather::cuda;
+  const cuda::ModulateMixShape none = {.tokens = 0, .width = 8, .kept = 1};
+  cudaError_t error = cuda::ModulateAndMix({}, nullptr, none, nullptr);
+  if (error == cudaSuccess) error = cuda::Unmix(nullptr, {}, {}, none, nullptr);
+  return error == cudaSuccess && cuda::SortScratch(0, 1, 8) == 0 ? 0 : 1;
 }
