@@ -6,6 +6,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "model/kernels/conv3x3.h"
+
 namespace deweather {
 
 struct Linear {
@@ -14,8 +16,9 @@ struct Linear {
 };
 
 struct Conv {
-  at::Tensor weight;  // [out,in,h,w]
-  at::Tensor bias;    // [out]
+  at::Tensor weight;          // [out,in,h,w]
+  at::Tensor bias;            // [out]
+  PackedConv3x3 packed = {};  // the same for inference, once Pack() was called; 3x3 only
 };
 
 struct Norm {
@@ -27,10 +30,15 @@ struct ResBlock {
   Conv conv0, conv1;
 };
 
-at::Tensor Apply(const Linear& linear, const at::Tensor& x);   // [...,in] -> [...,out]
-at::Tensor Apply(const Norm& norm, const at::Tensor& x);       // over the last dimension, eps 1e-5
-at::Tensor Apply(const Conv& conv, const at::Tensor& x);       // 3x3, stride 1, same size
-at::Tensor Apply(const ResBlock& block, const at::Tensor& x);  // x + conv1(ReLU(conv0(x)))
+at::Tensor Apply(const Linear& linear, const at::Tensor& x);  // [...,in] -> [...,out]
+at::Tensor Apply(const Norm& norm, const at::Tensor& x);      // over the last dimension, eps 1e-5
+at::Tensor Apply(const Conv& conv, const at::Tensor& x);      // 3x3, stride 1, same size
+at::Tensor Apply(const ResBlock& block, at::Tensor x);        // x + conv1(ReLU(conv0(x)))
+
+// Readies a 3x3 convolution for inference where this processor has a kernel for it: Apply then computes
+// by that, without gradients, and of a ResBlock in x's own memory.
+void Pack(Conv& conv);
+void Pack(ResBlock& block);
 
 }  // namespace deweather
 

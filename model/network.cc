@@ -167,6 +167,14 @@ Network BindNetwork(const ModelConfig& config, const Parameters& parameters) {
   return network;
 }
 
+void Pack(Network& network) {
+  for (Conv* conv : {&network.head_conv, &network.tail_conv0, &network.tail_conv1}) Pack(*conv);
+  for (ResBlock* block : {&network.head_block0, &network.head_block1, &network.tail_block0,
+                          &network.tail_block1}) {
+    Pack(*block);
+  }
+}
+
 NetworkOutput Forward(const Network& network, const at::Tensor& pictures,
                       const PassOptions& options) {
   const ModelConfig& config = network.config;

@@ -60,6 +60,9 @@ Parameters CastParameters(const Parameters& parameters, at::ScalarType dtype);
 // The network whose weights these tensors are (shared, not copied). All of them must be there.
 Network BindNetwork(const ModelConfig& config, const Parameters& parameters);
 
+// Readies a bound network for inference: head and tail get their kernels' weights (layers.h).
+void Pack(Network& network);
+
 struct NetworkOutput {
   at::Tensor pictures;       // [B,3,H,W] in the given pictures' dtype; with `residual` not clamped
   std::vector<Gates> gates;  // one per block; none for dense

@@ -181,8 +181,10 @@ std::shared_ptr<const LoadedNetwork> Ready(const Checkpoint& checkpoint, at::Dev
   const c10::InferenceMode inference;
   Parameters parameters = CastParameters(checkpoint.parameters, dtype);
   for (auto& [name, tensor] : parameters) tensor = tensor.to(device);
+  Network network = BindNetwork(checkpoint.config, parameters);
+  Pack(network);
   return std::make_shared<const LoadedNetwork>(
-      LoadedNetwork{BindNetwork(checkpoint.config, parameters), device, checkpoint.config.experts});
+      LoadedNetwork{std::move(network), device, checkpoint.config.experts});
 }
 
 }  // namespace

@@ -1,0 +1,44 @@
+// 3x3 convolutions on the CPU, for inference: Winograd's minimal filtering F(4x4, 3x3).
+//
+// Math     y = conv(x) with zeros around x; for each 4x4 outputs, of 6x6 inputs d and filters g,
+//          y = A^T [sum over channels (G g G^T) * (B^T d B)] A                 [Lavin & Gray 2015, Eq. 12]
+// Shapes   x [B,in,H,W], y [B,out,H,W], both channels-last, both f32 or both bf16; any H, W, in, out
+// Company  an output's bits depend on its inputs alone, not on batch, place or threads; sums are in f32,
+//          of bf16 as well
+// Cost     36 products where a plain convolution has 144; reads x once, writes y once
+
+#ifndef DEWEATHER_MODEL_KERNELS_CONV3X3_H_
+#define DEWEATHER_MODEL_KERNELS_CONV3X3_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+namespace deweather {
+
+// Whether this processor runs Conv3x3: AVX-512 with bf16.
+bool HasConv3x3();
+
+struct PackedConv3x3 {
+  at::Tensor points;  // G g G^T as the kernel reads it: [out/panel,36,in,panel] f32
+  at::Tensor bias;    // f32, with zeros up to a whole panel
+  int64_t in = 0;
+  int64_t out = 0;
+
+  bool defined() const { return points.defined(); }
+};
+
+// weight [out,in,3,3], bias [out], on the CPU
+PackedConv3x3 PackConv3x3(const at::Tensor& weight, const at::Tensor& bias);
+
+enum class ConvEnd {
+  kNone,  // y = conv(x)
+  kRelu,  // y = max(conv(x), 0)
+  kAdd,   // y += conv(x); y is not x
+};
+
+void Conv3x3(const PackedConv3x3& conv, const at::Tensor& x, ConvEnd end, at::Tensor& y);
+
+}  // namespace deweather
+
+#endif  // DEWEATHER_MODEL_KERNELS_CONV3X3_H_
