@@ -8,6 +8,7 @@
 #include <ATen/ops/split_with_sizes.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
+#include <ATen/record_function.h>
 
 #include <vector>
 
@@ -18,6 +19,7 @@ namespace deweather {
 namespace {
 
 at::Tensor Apply(const FeedForward& ffn, const at::Tensor& x) {
+  RECORD_USER_SCOPE("ffn");
   return deweather::Apply(ffn.down, at::gelu(deweather::Apply(ffn.up, x)));
 }
 
@@ -65,6 +67,7 @@ at::Tensor GroupedLinear(const StackedLinear& layer, const at::Tensor& rows,
 
 // s = GELU(A z) * (B z), or z itself.
 at::Tensor ApplyStem(const ModelConfig& config, const ExpertLayer& layer, const at::Tensor& z) {
+  RECORD_USER_SCOPE("stem");
   if (config.stem == Stem::kNone) return z;
   return at::gelu(Apply(layer.stem_a, z)) * Apply(layer.stem_b, z);
 }
@@ -115,6 +118,7 @@ at::Tensor ApplyFfn(const ExpertLayer& layer, const at::Tensor& x, const Gates& 
 
 at::Tensor ApplyExperts(const ModelConfig& config, const ExpertLayer& layer, const at::Tensor& x,
                         const Gates& gates) {
+  RECORD_USER_SCOPE("experts");
   switch (config.kind) {
     case ExpertKind::kDense:
       return ApplyDense(layer, x);

@@ -9,11 +9,13 @@
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/record_function.h>
 
 #include <cmath>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "model/packed_transformer.h"
 #include "model/parameters.h"
 
 namespace deweather {
@@ -65,6 +67,7 @@ class Binder {
 
 // x [B,n,D] -> [B,n,D]
 at::Tensor Attend(const ModelConfig& config, const Attention& layer, const at::Tensor& x) {
+  RECORD_USER_SCOPE("attention");
   const int64_t batch = x.size(0);
   const int64_t tokens = x.size(1);
   const at::Tensor qkv = Apply(layer.qkv, Apply(layer.norm, x))
@@ -87,6 +90,7 @@ at::Tensor ApplyBlock(const ModelConfig& config, const Block& block, int layer, 
   const at::Tensor tokens = x.flatten(0, 1);   // [N,D]
   Gates routed;
   if (config.routed()) {
+    RECORD_USER_SCOPE("router");
     routed = Route(config, block.experts.router, tokens, layer, options);
     gates.push_back(routed);
   }
@@ -94,6 +98,7 @@ at::Tensor ApplyBlock(const ModelConfig& config, const Block& block, int layer, 
 }
 
 at::Tensor ApplyHead(const Network& network, const at::Tensor& pictures) {
+  RECORD_USER_SCOPE("head");
   const at::Tensor scaled = (pictures * 2 - 1)
                                 .to(network.head_conv.weight.scalar_type())
                                 .contiguous(at::MemoryFormat::ChannelsLast);
@@ -103,6 +108,7 @@ at::Tensor ApplyHead(const Network& network, const at::Tensor& pictures) {
 
 // Pictures to tokens, [B,Ch,H,W] -> [B,n,D], row-major.
 at::Tensor Embed(const Network& network, const at::Tensor& features) {
+  RECORD_USER_SCOPE("embed");
   const at::Tensor patches = at::conv2d(features, network.embed_conv.weight,
                                         network.embed_conv.bias, network.config.patch);
   return Apply(network.embed_norm, patches.permute({0, 2, 3, 1}).flatten(1, 2));
@@ -111,6 +117,7 @@ at::Tensor Embed(const Network& network, const at::Tensor& features) {
 // Tokens to pictures: channel (p1,p2,c) of token (h,w) is channel c of pixel (h p + p1, w p + p2).
 // The result is channels-last without a copy more than the one that interleaves the patches.
 at::Tensor Expand(const Network& network, const at::Tensor& x, int64_t rows, int64_t columns) {
+  RECORD_USER_SCOPE("expand");
   const int64_t p = network.config.patch;
   const int64_t channels = network.config.channels * network.config.tail_scale;  // Ct
   return Apply(network.expand, x)
@@ -120,7 +127,19 @@ at::Tensor Expand(const Network& network, const at::Tensor& x, int64_t rows, int
       .permute({0, 3, 1, 2});  // [B,Ct,H,W]
 }
 
+// All between head and tail: [B,Ch,H,W] -> [B,Ct,H,W].
+at::Tensor ApplyBlocks(const Network& network, const at::Tensor& features,
+                       const PassOptions& options, std::vector<Gates>& gates) {
+  const ModelConfig& config = network.config;
+  at::Tensor x = Embed(network, features);  // [B,n,D]
+  for (int layer = 0; layer < config.depth; ++layer) {
+    x = ApplyBlock(config, network.blocks[layer], layer, x, options, gates);
+  }
+  return Expand(network, x, features.size(2) / config.patch, features.size(3) / config.patch);
+}
+
 at::Tensor ApplyTail(const Network& network, const at::Tensor& features) {
+  RECORD_USER_SCOPE("tail");
   const at::Tensor narrowed =
       Apply(network.tail_conv0, Apply(network.tail_block0, features));  // [B,Ct/2,H,W]
   return Apply(network.tail_conv1, Apply(network.tail_block1, narrowed));
@@ -169,10 +188,15 @@ Network BindNetwork(const ModelConfig& config, const Parameters& parameters) {
 
 void Pack(Network& network) {
   for (Conv* conv : {&network.head_conv, &network.tail_conv0, &network.tail_conv1}) Pack(*conv);
-  for (ResBlock* block : {&network.head_block0, &network.head_block1, &network.tail_block0,
-                          &network.tail_block1}) {
+  for (ResBlock* block :
+       {&network.head_block0, &network.head_block1, &network.tail_block0, &network.tail_block1}) {
     Pack(*block);
   }
+  if (!CanPack(network)) return;
+  network.transformer = std::make_shared<const PackedTransformer>(PackTransformer(network));
+  network.blocks.clear();
+  network.expand = {};
+  network.embed_conv = {};
 }
 
 NetworkOutput Forward(const Network& network, const at::Tensor& pictures,
@@ -181,12 +205,11 @@ NetworkOutput Forward(const Network& network, const at::Tensor& pictures,
   CheckOneAPicture(options.keys, pictures, "keys");
   CheckOneAPicture(options.tasks, pictures, "tasks");
   NetworkOutput output;
-  at::Tensor x = Embed(network, ApplyHead(network, pictures));  // [B,n,D]
-  for (int layer = 0; layer < config.depth; ++layer) {
-    x = ApplyBlock(config, network.blocks[layer], layer, x, options, output.gates);
-  }
+  const at::Tensor seen = ApplyHead(network, pictures);  // [B,Ch,H,W]
   const at::Tensor features =
-      Expand(network, x, pictures.size(2) / config.patch, pictures.size(3) / config.patch);
+      network.transformer == nullptr
+          ? ApplyBlocks(network, seen, options, output.gates)
+          : ApplyTransformer(config, *network.transformer, seen, options, output.gates);
   const at::Tensor tail = ApplyTail(network, features).to(pictures.scalar_type());  // [B,3,H,W]
   output.pictures = config.residual ? pictures + tail : at::sigmoid(tail);
   return output;
