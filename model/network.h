@@ -13,7 +13,6 @@
 #include <ATen/core/Tensor.h>
 
 #include <map>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -38,8 +37,6 @@ struct Block {
   ExpertLayer experts;
 };
 
-struct PackedTransformer;
-
 struct Network {
   ModelConfig config;
   Conv head_conv;
@@ -52,8 +49,6 @@ struct Network {
   Conv tail_conv0;
   ResBlock tail_block1;
   Conv tail_conv1;
-  // What computes all between head and tail once Pack() was called and there are kernels for it.
-  std::shared_ptr<const PackedTransformer> transformer = nullptr;
 };
 
 // Draws every parameter as PyTorch's layers do; a function of (config, seed). f32, on the CPU.
@@ -66,8 +61,7 @@ Parameters CastParameters(const Parameters& parameters, at::ScalarType dtype);
 // The network whose weights these tensors are (shared, not copied). All of them must be there.
 Network BindNetwork(const ModelConfig& config, const Parameters& parameters);
 
-// Readies a bound network for inference: its layers get their kernels' weights (layers.h,
-// packed_transformer.h). Plain weights that are no longer needed are let go of.
+// Readies a bound network for inference: head and tail get their kernels' weights (layers.h).
 void Pack(Network& network);
 
 struct NetworkOutput {
