@@ -12,6 +12,7 @@
 
 #include <vector>
 
+#include "model/kernels/gpu_layers.h"
 #include "model/kernels/modulate_mix.h"
 #include "model/kernels/token_sort.h"
 
@@ -65,6 +66,15 @@ at::Tensor GroupedLinear(const StackedLinear& layer, const at::Tensor& rows,
   return at::cat(blocks);
 }
 
+// In one product where a GPU has such, else expert by expert.
+at::Tensor LinearByExpert(const StackedLinear& layer, const at::Tensor& rows,
+                          const TokenOrder& order) {
+  if (HasGpuGroupedLinear(rows, layer.weight)) {
+    return GpuGroupedLinear(rows, layer.weight, layer.bias, order);
+  }
+  return GroupedLinear(layer, rows, RowsBegin(order));
+}
+
 // s = GELU(A z) * (B z), or z itself.
 at::Tensor ApplyStem(const ModelConfig& config, const ExpertLayer& layer, const at::Tensor& z) {
   RECORD_USER_SCOPE("stem");
@@ -76,10 +86,10 @@ at::Tensor ApplyStem(const ModelConfig& config, const ExpertLayer& layer, const 
 at::Tensor Modulation(const ModelConfig& config, const ExpertLayer& layer, const at::Tensor& s,
                       const TokenOrder& order) {
   const at::Tensor rows = s.index_select(0, order.token);  // [R,D]
-  const std::vector<int64_t> begin = RowsBegin(order);
   if (config.first_expert == FirstExpert::kModulate) {
-    return GroupedLinear(layer.modulate, rows, begin);
+    return LinearByExpert(layer.modulate, rows, order);
   }
+  const std::vector<int64_t> begin = RowsBegin(order);
   // The released expert 0 is GELU(s): gamma = 0, beta = GELU(s).
   const at::Tensor first = at::gelu(rows.narrow(0, 0, begin[1]));  // [R_0,D]
   return at::cat({at::cat({at::zeros_like(first), first}, 1),
@@ -104,11 +114,10 @@ at::Tensor NormaliseRows(const Norm& norm, const at::Tensor& rows,
 
 at::Tensor ApplyFfn(const ExpertLayer& layer, const at::Tensor& x, const Gates& gates) {
   const TokenOrder order = Sort(gates);
-  const std::vector<int64_t> begin = RowsBegin(order);
   const at::Tensor expert = gates.kept.flatten().index_select(0, order.source);  // [R]
   at::Tensor rows = NormaliseRows(layer.expert_norms, x.index_select(0, order.token), expert);
-  rows = at::gelu(GroupedLinear(layer.up, rows, begin));                             // [R,4D]
-  rows = GroupedLinear(layer.down, rows, begin);                                     // [R,D]
+  rows = at::gelu(LinearByExpert(layer.up, rows, order));                            // [R,4D]
+  rows = LinearByExpert(layer.down, rows, order);                                    // [R,D]
   const at::Tensor weights = gates.weights.flatten().index_select(0, order.source);  // [R]
   rows = rows.to(weights.scalar_type()) * weights.unsqueeze(1);
   return at::zeros(x.sizes(), rows.options()).index_add(0, order.token, rows).to(x.scalar_type());

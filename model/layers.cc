@@ -7,6 +7,8 @@
 #include <ATen/ops/linear.h>
 #include <ATen/ops/relu.h>
 
+#include "model/kernels/gpu_layers.h"
+
 namespace deweather {
 namespace {
 
@@ -39,6 +41,10 @@ at::Tensor Apply(const ResBlock& block, at::Tensor x) {
     Conv3x3(block.conv1.packed, ApplyPacked(block.conv0.packed, x, ConvEnd::kRelu), ConvEnd::kAdd,
             x);
     return x;
+  }
+  if (HasGpuResBlock(x)) {
+    return GpuResBlock(
+        x, {block.conv0.weight, block.conv0.bias, block.conv1.weight, block.conv1.bias});
   }
   at::Tensor inner = Apply(block.conv0, x);
   at::relu_(inner);  // in place: a fresh picture costs as much as the sum
