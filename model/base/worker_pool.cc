@@ -1,5 +1,7 @@
 #include "model/base/worker_pool.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -31,6 +33,7 @@ void WorkerPool::Post(std::function<void()> task, TaskOrder order) {
 // A worker leaves when nothing is left that it may start: the one that runs a task takes what the
 // task posts, and the one that runs a long task takes the next.
 void WorkerPool::Loop() {
+  pthread_setname_np(pthread_self(), "worker");  // for `top -H` and perf
   MutexLock lock(mutex_);
   for (;;) {
     std::deque<std::function<void()>>* const next = NextShort();

@@ -1,5 +1,7 @@
 #include "server/batch/batcher.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <exception>
 #include <iterator>
@@ -179,7 +181,9 @@ absl::Status Batcher::Refusal() const {
   return stopping_ ? absl::UnavailableError("the server stops") : absl::OkStatus();
 }
 
+// The name, which `top -H` and perf show, passes on to the threads that the model starts.
 void Batcher::Loop(Executor& executor) {
+  pthread_setname_np(pthread_self(), "model");
   for (;;) {
     Work work = WaitForWork(executor);
     if (work.stop) return;
