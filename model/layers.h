@@ -7,12 +7,14 @@
 #include <ATen/core/Tensor.h>
 
 #include "model/kernels/conv3x3.h"
+#include "model/kernels/packed_linear.h"
 
 namespace deweather {
 
 struct Linear {
-  at::Tensor weight;  // [out,in]
-  at::Tensor bias;    // [out], or undefined
+  at::Tensor weight;         // [out,in]
+  at::Tensor bias;           // [out], or undefined
+  PackedLinear packed = {};  // the same for inference, of routers alone
 };
 
 struct Conv {

@@ -15,6 +15,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "model/packed_transformer.h"
 #include "model/parameters.h"
 
 namespace deweather {
@@ -126,6 +127,17 @@ at::Tensor Expand(const Network& network, const at::Tensor& x, int64_t rows, int
       .permute({0, 3, 1, 2});  // [B,Ct,H,W]
 }
 
+// All between head and tail: [B,Ch,H,W] -> [B,Ct,H,W].
+at::Tensor ApplyBlocks(const Network& network, const at::Tensor& features,
+                       const PassOptions& options, std::vector<Gates>& gates) {
+  const ModelConfig& config = network.config;
+  at::Tensor x = Embed(network, features);  // [B,n,D]
+  for (int layer = 0; layer < config.depth; ++layer) {
+    x = ApplyBlock(config, network.blocks[layer], layer, x, options, gates);
+  }
+  return Expand(network, x, features.size(2) / config.patch, features.size(3) / config.patch);
+}
+
 at::Tensor ApplyTail(const Network& network, const at::Tensor& features) {
   RECORD_USER_SCOPE("tail");
   const at::Tensor narrowed =
@@ -176,10 +188,15 @@ Network BindNetwork(const ModelConfig& config, const Parameters& parameters) {
 
 void Pack(Network& network) {
   for (Conv* conv : {&network.head_conv, &network.tail_conv0, &network.tail_conv1}) Pack(*conv);
-  for (ResBlock* block : {&network.head_block0, &network.head_block1, &network.tail_block0,
-                          &network.tail_block1}) {
+  for (ResBlock* block :
+       {&network.head_block0, &network.head_block1, &network.tail_block0, &network.tail_block1}) {
     Pack(*block);
   }
+  if (!CanPack(network)) return;
+  network.transformer = std::make_shared<const PackedTransformer>(PackTransformer(network));
+  network.blocks.clear();
+  network.expand = {};
+  network.embed_conv = {};
 }
 
 NetworkOutput Forward(const Network& network, const at::Tensor& pictures,
@@ -188,12 +205,11 @@ NetworkOutput Forward(const Network& network, const at::Tensor& pictures,
   CheckOneAPicture(options.keys, pictures, "keys");
   CheckOneAPicture(options.tasks, pictures, "tasks");
   NetworkOutput output;
-  at::Tensor x = Embed(network, ApplyHead(network, pictures));  // [B,n,D]
-  for (int layer = 0; layer < config.depth; ++layer) {
-    x = ApplyBlock(config, network.blocks[layer], layer, x, options, output.gates);
-  }
+  const at::Tensor seen = ApplyHead(network, pictures);  // [B,Ch,H,W]
   const at::Tensor features =
-      Expand(network, x, pictures.size(2) / config.patch, pictures.size(3) / config.patch);
+      network.transformer == nullptr
+          ? ApplyBlocks(network, seen, options, output.gates)
+          : ApplyTransformer(config, *network.transformer, seen, options, output.gates);
   const at::Tensor tail = ApplyTail(network, features).to(pictures.scalar_type());  // [B,3,H,W]
   output.pictures = config.residual ? pictures + tail : at::sigmoid(tail);
   return output;

@@ -5,7 +5,7 @@
 //          residual: I + tail(expand(x)); otherwise sigmoid(tail(expand(x)))
 // Shapes   B pictures of H x W px, multiples of the patch p; n = (H/p)(W/p) tokens a picture, row-major;
 //          N = B n tokens in all
-// Stages   marked with RECORD_USER_SCOPE, for training/stages.h to time
+// Stages   marked with RECORD_USER_SCOPE, for training/stage_clock.h to time
 
 #ifndef DEWEATHER_MODEL_NETWORK_H_
 #define DEWEATHER_MODEL_NETWORK_H_
@@ -13,6 +13,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,8 @@ struct Block {
   ExpertLayer experts;
 };
 
+struct PackedTransformer;
+
 struct Network {
   ModelConfig config;
   Conv head_conv;
@@ -49,6 +52,8 @@ struct Network {
   Conv tail_conv0;
   ResBlock tail_block1;
   Conv tail_conv1;
+  // What computes all between head and tail once Pack() was called and there are kernels for it.
+  std::shared_ptr<const PackedTransformer> transformer = nullptr;
 };
 
 // Draws every parameter as PyTorch's layers do; a function of (config, seed). f32, on the CPU.
@@ -61,7 +66,8 @@ Parameters CastParameters(const Parameters& parameters, at::ScalarType dtype);
 // The network whose weights these tensors are (shared, not copied). All of them must be there.
 Network BindNetwork(const ModelConfig& config, const Parameters& parameters);
 
-// Readies a bound network for inference: head and tail get their kernels' weights (layers.h).
+// Readies a bound network for inference: its layers get their kernels' weights (layers.h,
+// packed_transformer.h). Plain weights that are no longer needed are let go of.
 void Pack(Network& network);
 
 struct NetworkOutput {

@@ -28,11 +28,13 @@ constexpr double kConfidenceEpsilon = 1e-3;
 // W x + b with each picture's task's W and b: [N,E]. All T tasks' logits are computed and one taken: a
 // row's sum then depends on no other row, and nothing waits for a device to say who has which task.
 at::Tensor Logits(const Linear& router, const at::Tensor& x, const at::Tensor& tasks) {
-  if (router.weight.dim() == 2) return at::linear(x, router.weight, router.bias);
+  const at::Tensor linear = router.packed.defined() ? Multiply(router.packed, x)
+                                                    : at::linear(x, router.weight.flatten(0, -2),
+                                                                 router.bias.flatten());  // [N,T E]
+  if (router.weight.dim() == 2) return linear;
   TORCH_CHECK(tasks.defined(), "the network has a gate for each task, and no tasks are given");
   const int64_t experts = router.weight.size(1);
-  const at::Tensor all = at::linear(x, router.weight.flatten(0, 1), router.bias.flatten())
-                             .view({tasks.size(0), -1, router.weight.size(0), experts});
+  const at::Tensor all = linear.view({tasks.size(0), -1, router.weight.size(0), experts});
   const at::Tensor index =
       tasks.view({-1, 1, 1, 1}).expand({-1, all.size(1), 1, experts});  // [B,n,1,E]
   return all.gather(2, index).view({x.size(0), experts});

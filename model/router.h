@@ -39,7 +39,7 @@ struct PassOptions {
 // Shapes   x [N,D] of any dtype, tokens of B pictures one after another; router weight [E,D], bias [E],
 //          or of T tasks [T,E,D], [T,E], of which each picture uses its own: f32 (f64 where gradients are
 //          checked). The router computes in their dtype: in bf16 near-ties would send a token to other
-//          experts than training did.
+//          experts than training did. `packed` is of all tasks' gates as one layer, [T E,D].
 Gates Route(const ModelConfig& config, const Linear& router, const at::Tensor& x, int layer,
             const PassOptions& options = {});
 
