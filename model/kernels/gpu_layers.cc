@@ -12,6 +12,7 @@
 #include <cstdint>
 
 #include "model/kernels/bias_cuda.h"
+#include "model/kernels/route_cuda.h"
 #endif
 
 namespace deweather {
@@ -94,6 +95,39 @@ at::Tensor GpuResBlock(const at::Tensor& u, const ResBlockWeights& weights) {
   return y;
 }
 
+bool HasGpuRoute(const at::Tensor& x, const at::Tensor& weight, int64_t kept) {
+  return x.is_cuda() && !at::GradMode::is_enabled() && weight.dim() == 2 &&
+         weight.scalar_type() == at::kFloat && (IsBf16(x) || x.scalar_type() == at::kFloat) &&
+         weight.size(0) <= 256 && kept <= 32;
+}
+
+GpuGates GpuRoute(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                  int64_t kept, bool over_all) {
+  const c10::DeviceGuard guard(x.device());
+  const int64_t tokens = x.size(0), experts = weight.size(0);
+  TORCH_CHECK(kept <= experts, "cannot keep ", kept, " of ", experts, " experts");
+  const at::Tensor rows = x.contiguous(), dense = weight.contiguous(), shift = bias.contiguous();
+  GpuGates gates{at::empty({tokens, experts}, weight.options()),
+                 at::empty({tokens, kept}, weight.options().dtype(at::kLong)),
+                 at::empty({tokens, kept}, weight.options())};
+  const cuda::RouteInput in{.x = rows.const_data_ptr(),
+                            .weight = dense.const_data_ptr<float>(),
+                            .bias = shift.const_data_ptr<float>(),
+                            .bf16 = IsBf16(rows),
+                            .tokens = tokens,
+                            .width = rows.size(1),
+                            .experts = static_cast<int>(experts),
+                            .kept = static_cast<int>(kept),
+                            .over_all = over_all};
+  const cudaError_t error =
+      cuda::Route(in,
+                  {gates.logits.mutable_data_ptr<float>(), gates.kept.mutable_data_ptr<int64_t>(),
+                   gates.weights.mutable_data_ptr<float>()},
+                  StreamOf(rows));
+  TORCH_CHECK(error == cudaSuccess, "Route: ", cudaGetErrorString(error));
+  return gates;
+}
+
 #else
 
 bool HasGpuGroupedLinear(const at::Tensor& /*rows*/, const at::Tensor& /*weight*/) { return false; }
@@ -106,6 +140,15 @@ at::Tensor GpuGroupedLinear(const at::Tensor& /*rows*/, const at::Tensor& /*weig
 bool HasGpuResBlock(const at::Tensor& /*u*/) { return false; }
 
 at::Tensor GpuResBlock(const at::Tensor& /*u*/, const ResBlockWeights& /*weights*/) {
+  TORCH_CHECK(false, "built without the CUDA kernels");
+}
+
+bool HasGpuRoute(const at::Tensor& /*x*/, const at::Tensor& /*weight*/, int64_t /*kept*/) {
+  return false;
+}
+
+GpuGates GpuRoute(const at::Tensor& /*x*/, const at::Tensor& /*weight*/, const at::Tensor& /*bias*/,
+                  int64_t /*kept*/, bool /*over_all*/) {
   TORCH_CHECK(false, "built without the CUDA kernels");
 }
 #endif

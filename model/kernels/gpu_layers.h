@@ -28,6 +28,16 @@ struct ResBlockWeights {
 bool HasGpuResBlock(const at::Tensor& u);
 at::Tensor GpuResBlock(const at::Tensor& u, const ResBlockWeights& weights);
 
+// W x + b in f32, its K largest and their weights: the softmax over the kept ones or, `over_all`, over all E.
+// Shapes   x [N,D] f32 or bf16, weight [E,D] and bias [E] f32, E <= 256, K <= 32 -> logits [N,E],
+//          kept [N,K] i64, heaviest first, weights [N,K]
+struct GpuGates {
+  at::Tensor logits, kept, weights;
+};
+bool HasGpuRoute(const at::Tensor& x, const at::Tensor& weight, int64_t kept);
+GpuGates GpuRoute(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                  int64_t kept, bool over_all);
+
 }  // namespace deweather
 
 #endif  // DEWEATHER_MODEL_KERNELS_GPU_LAYERS_H_

@@ -7,8 +7,11 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/equal.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/relu.h>
+#include <ATen/ops/softmax.h>
+#include <ATen/ops/topk.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -97,12 +100,47 @@ TEST(GpuResBlockTest, EqualsCpu) {
   }
 }
 
+struct RouteCase {
+  int64_t tokens, width, experts, kept;
+  at::ScalarType dtype;
+};
+
+class GpuRouteTest : public testing::TestWithParam<RouteCase> {};
+INSTANTIATE_TEST_SUITE_P(Cases, GpuRouteTest,
+                         testing::Values(RouteCase{0, 8, 4, 2, at::kFloat},
+                                         RouteCase{1, 1, 1, 1, at::kFloat},
+                                         RouteCase{1025, 384, 16, 4, at::kBFloat16},
+                                         RouteCase{2000, 192, 128, 8, at::kFloat},
+                                         RouteCase{300, 384, 256, 32, at::kBFloat16}));
+
+// Of what the kernel makes of the logits; which of two near-equal ones is kept hangs on their last bits.
+TEST_P(GpuRouteTest, EqualsCpu) {
+  if (!at::cuda::is_available()) GTEST_SKIP() << "no CUDA device";
+  const at::NoGradGuard no_grad;
+  const RouteCase& c = GetParam();
+  const at::Tensor x = Uniform({c.tokens, c.width}, 1, c.dtype, 1);
+  const at::Tensor weight = Uniform({c.experts, c.width}, 1, at::kFloat, 2);
+  const at::Tensor bias = Uniform({c.experts}, 1, at::kFloat, 3);
+  const at::Tensor logits = at::linear(x.to(at::kFloat), weight, bias);
+  ASSERT_TRUE(HasGpuRoute(x.cuda(), weight.cuda(), c.kept));
+  for (const bool over_all : {false, true}) {
+    const GpuGates gates = GpuRoute(x.cuda(), weight.cuda(), bias.cuda(), c.kept, over_all);
+    ExpectNear(gates.logits, logits, at::kFloat);
+    const auto [largest, index] = at::topk(gates.logits.cpu(), c.kept, -1);
+    EXPECT_TRUE(at::equal(gates.kept.cpu(), index));
+    const at::Tensor expected =
+        over_all ? at::softmax(gates.logits.cpu(), -1).gather(1, index) : at::softmax(largest, -1);
+    EXPECT_TRUE(gates.weights.cpu().allclose(expected, 1e-4, 1e-6));
+  }
+}
+
 TEST(GpuLayersTest, TrainingHasNone) {
   if (!at::cuda::is_available()) GTEST_SKIP() << "no CUDA device";
   const at::Tensor u = Uniform({1, 8, 8, 8}, 1, at::kBFloat16, 1).cuda();
   EXPECT_FALSE(HasGpuResBlock(u));
   const at::Tensor rows = Uniform({8, 8}, 1, at::kBFloat16, 1).cuda();
   EXPECT_FALSE(HasGpuGroupedLinear(rows, rows.unsqueeze(0)));
+  EXPECT_FALSE(HasGpuRoute(rows, rows.to(at::kFloat), 2));
 }
 
 }  // namespace
