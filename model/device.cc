@@ -1,5 +1,7 @@
 #include "model/device.h"
 
+#include <c10/core/CachingDeviceAllocator.h>
+
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
@@ -49,6 +51,14 @@ absl::StatusOr<at::Device> ResolveDevice(const std::string& name, int local) {
                               name));
   }
   return at::Device(at::kCUDA, static_cast<at::DeviceIndex>(index));
+}
+
+int64_t PeakBytesOf(at::Device device) {
+  if (!device.is_cuda()) return 0;
+  return c10::getDeviceAllocator(device.type())
+      ->getDeviceStats(device.index())
+      .reserved_bytes[0]
+      .peak;
 }
 
 void UseDevice([[maybe_unused]] at::Device device) {

@@ -2,7 +2,9 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <functional>
@@ -13,10 +15,12 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "model/base/file.h"
+#include "model/base/process_memory.h"
 #include "model/base/processors.h"
 #include "model/base/status_macros.h"
 #include "model/checkpoint.h"
 #include "model/device.h"
+#include "model/network.h"
 #include "model/parameters.h"
 #include "model/restorer.h"
 #include "model/safetensors.h"
@@ -25,6 +29,7 @@
 #include "training/learn.h"
 #include "training/loader.h"
 #include "training/ranks.h"
+#include "training/stage_clock.h"
 #include "training/train_state.h"
 
 namespace deweather {
@@ -45,9 +50,9 @@ absl::Status CheckOptions(const BenchOptions& options, int patch) {
     return absl::InvalidArgumentError(
         absl::StrFormat("threads is %d; it must be in [0, 1024]", options.threads));
   }
-  if (options.runs < 1 || options.runs > 1000) {
+  if (options.runs < 1 || options.runs > 100'000) {
     return absl::InvalidArgumentError(
-        absl::StrFormat("runs is %d; it must be in [1, 1000]", options.runs));
+        absl::StrFormat("runs is %d; it must be in [1, 100000]", options.runs));
   }
   return absl::OkStatus();
 }
@@ -67,9 +72,32 @@ at::Tensor RandomTiles(const BenchOptions& options) {
 // What is timed, and what it computes on and in.
 struct Timed {
   std::function<absl::Status()> run;
-  std::string device;
+  at::Device device;
   std::string precision;
+  double distance = 0;
 };
+
+// Of BenchResult::distance. In bf16 a network of random weights comes to 0.005.
+constexpr double kMostDistance[] = {1e-4, 0.03};  // f32, bf16
+
+at::Tensor ComputedAsInTraining(const Checkpoint& checkpoint, const at::Tensor& tile) {
+  PassOptions pass;
+  if (!checkpoint.config.tasks.empty()) pass.tasks = at::zeros({1}, at::kLong);
+  const Network network =
+      BindNetwork(checkpoint.config, CastParameters(checkpoint.parameters, at::kFloat));
+  return Forward(network, tile, pass).pictures.clamp(0, 1);
+}
+
+absl::StatusOr<double> Verify(const Checkpoint& checkpoint, bool bf16, const at::Tensor& tiles,
+                              const at::Tensor& restored) {
+  const at::Tensor wanted = ComputedAsInTraining(checkpoint, tiles.narrow(0, 0, 1));
+  const at::Tensor found = restored.narrow(0, 0, 1);
+  const double spread = (wanted - wanted.mean()).norm().item<double>();
+  const double distance = (found - wanted).norm().item<double>() / std::max(spread, 1e-12);
+  if (distance <= kMostDistance[bf16 ? 1 : 0]) return distance;
+  return absl::InternalError(absl::StrFormat(
+      "inference computes something else than training: relative distance %.2g", distance));
+}
 
 absl::Status Save(const std::string& path, const Parameters& weights, const at::Tensor& tiles,
                   const at::Tensor& restored) {
@@ -85,12 +113,17 @@ absl::StatusOr<Timed> Inference(const BenchOptions& options, const Checkpoint& c
   ForwardOptions forward;
   if (!checkpoint.config.tasks.empty()) forward.tasks.resize(options.batch);  // the first gate
   const at::Tensor tiles = RandomTiles(options);
+  DW_ASSIGN_OR_RETURN(const Restored restored, restorer.forward(tiles, forward));
   if (!options.save.empty()) {
-    DW_ASSIGN_OR_RETURN(const Restored restored, restorer.forward(tiles, forward));
     DW_RETURN_IF_ERROR(Save(options.save, checkpoint.parameters, tiles, restored.tiles));
   }
-  return Timed{[restorer, forward, tiles] { return restorer.forward(tiles, forward).status(); },
-               restorer.spec.device, restorer.spec.precision};
+  Timed timed{[restorer, forward, tiles] { return restorer.forward(tiles, forward).status(); },
+              at::Device(restorer.spec.device), restorer.spec.precision};
+  if (!options.verify) return timed;
+  DW_ASSIGN_OR_RETURN(timed.distance, CatchTorch("cannot verify", [&] {
+                        return Verify(checkpoint, timed.precision == "bf16", tiles, restored.tiles);
+                      }));
+  return timed;
 }
 
 // The run whose step is timed.
@@ -136,18 +169,41 @@ absl::StatusOr<Timed> Training(const BenchOptions& options, const ModelConfig& m
     ApplyGradients(run, kLearningRate, *state);
     return absl::OkStatus();
   };
-  return Timed{[step] { return CatchTorch("training failed", step); }, device.str(),
+  return Timed{[step] { return CatchTorch("training failed", step); }, device,
                run.precision == TrainPrecision::kBf16 ? "bf16" : "f32"};
 }
 
-absl::StatusOr<std::vector<double>> Time(const Timed& timed, int runs) {
-  std::vector<double> milliseconds;
-  for (int i = 0; i < kWarmUps + runs; ++i) {
+// Times the runs, and counts what memory they take.
+absl::Status Time(const Timed& timed, int runs, BenchResult& result) {
+  for (int i = 0; i < kWarmUps; ++i) DW_RETURN_IF_ERROR(timed.run());
+  result.run_ms.reserve(static_cast<size_t>(runs));
+  const int64_t faults = MinorFaults();
+  for (int i = 0; i < runs; ++i) {
     const absl::Time begin = absl::Now();
     DW_RETURN_IF_ERROR(timed.run());
-    if (i >= kWarmUps) milliseconds.push_back(absl::ToDoubleMilliseconds(absl::Now() - begin));
+    result.run_ms.push_back(absl::ToDoubleMilliseconds(absl::Now() - begin));
+    if (i == 0) result.resident_bytes_first = ResidentBytes();
   }
-  return milliseconds;
+  result.minor_faults_per_run = static_cast<double>(MinorFaults() - faults) / runs;
+  result.resident_bytes_last = ResidentBytes();
+  result.peak_resident_bytes = PeakResidentBytes();
+  result.peak_device_bytes = PeakBytesOf(timed.device);
+  return absl::OkStatus();
+}
+
+// As many runs again, with a watch on each stage.
+absl::StatusOr<std::vector<TimedStage>> TimeStages(const BenchOptions& options, const Timed& timed,
+                                                   const ModelConfig& config) {
+  const StageClock clock(timed.device);
+  for (int i = 0; i < options.runs; ++i) DW_RETURN_IF_ERROR(timed.run());
+  std::vector<TimedStage> stages;
+  const int bytes = timed.precision == "bf16" ? 2 : 4;
+  for (const StageCost& cost : CountStages(config, options.size_px, options.batch, bytes)) {
+    const auto found = clock.milliseconds().find(cost.stage);
+    if (found == clock.milliseconds().end()) continue;
+    stages.push_back({cost, found->second / options.runs});
+  }
+  return stages;
 }
 
 // The network, the sizes and, unless given, the threads of `run`, if there is one.
@@ -214,20 +270,24 @@ absl::StatusOr<BenchResult> RunBench(const BenchOptions& given) {
   at::set_num_threads(options.threads > 0 ? options.threads : UsableProcessors());
   DW_ASSIGN_OR_RETURN(const Timed timed, options.train ? Training(options, checkpoint.config)
                                                        : Inference(options, checkpoint));
-  DW_ASSIGN_OR_RETURN(const std::vector<double> run_ms, Time(timed, options.runs));
-  std::vector<double> times = run_ms;
-  std::sort(times.begin(), times.end());
   const Macs macs = CountMacs(checkpoint.config, options.size_px, options.size_px);
-  return BenchResult{.median_ms_per_tile = times[times.size() / 2] / options.batch,
-                     .min_ms_per_tile = times.front() / options.batch,
-                     .run_ms = run_ms,
-                     .parameters = CountParameters(checkpoint.config),
+  BenchResult result{.parameters = CountParameters(checkpoint.config),
                      .macs_per_tile = macs.layers + macs.attention,
-                     .device = timed.device,
+                     .device = timed.device.str(),
                      .precision = timed.precision,
                      .threads = at::get_num_threads(),
                      .batch = options.batch,
-                     .size_px = options.size_px};
+                     .size_px = options.size_px,
+                     .distance = timed.distance};
+  DW_RETURN_IF_ERROR(Time(timed, options.runs, result));
+  std::vector<double> times = result.run_ms;
+  std::sort(times.begin(), times.end());
+  result.median_ms_per_tile = times[times.size() / 2] / options.batch;
+  result.min_ms_per_tile = times.front() / options.batch;
+  if (!options.stages) return result;
+  result.peak = MeasurePeak(result.device, result.precision);
+  DW_ASSIGN_OR_RETURN(result.stages, TimeStages(options, timed, checkpoint.config));
+  return result;
 }
 
 absl::StatusOr<std::vector<LoadingRound>> RunLoadingBench(const TrainOptions& given, int rounds,

@@ -13,7 +13,9 @@
 #include "model/base/load_options.h"
 #include "model/base/model_config.h"
 #include "model/base/train_options.h"
+#include "training/machine_peak.h"
 #include "training/rank_place.h"
+#include "training/stage_cost.h"
 
 namespace deweather {
 
@@ -31,12 +33,19 @@ struct BenchOptions {
   // Of inference: file to write before timing, safetensors: every weight under its name, `tiles`, and
   // `restored`, what becomes of them [B,3,H,W]. For other programs to compute the same from.
   std::string save = "";
+  bool verify = true;   // of inference; without, its memory is that of inference alone
+  bool stages = false;  // of inference: also times its stages, and what the machine reaches at best
+};
+
+struct TimedStage {
+  StageCost cost;  // of a batch
+  double milliseconds = 0;
 };
 
 struct BenchResult {
   double median_ms_per_tile = 0;
   double min_ms_per_tile = 0;
-  std::vector<double> run_ms;  // of every counted run, in order
+  std::vector<double> run_ms = {};  // of every counted run, in order
   int64_t parameters = 0;
   int64_t macs_per_tile = 0;  // convolutions, linear layers and attention
   std::string device;         // that was computed on
@@ -44,9 +53,20 @@ struct BenchResult {
   int threads = 0;
   int batch = 0;
   int size_px = 0;
+  // Of inference: how far the first tile is from what the network makes of it in f32 the way training
+  // computes it, alone: ||x - y|| / ||y - its mean||.
+  double distance = 0;
+  double minor_faults_per_run = 0;  // pages mapped anew, mean over the counted runs
+  int64_t resident_bytes_first = 0,
+          resident_bytes_last = 0;  // after the first and last counted run
+  int64_t peak_resident_bytes = 0;
+  int64_t peak_device_bytes = 0;  // of a GPU
+  MachinePeak peak = {};          // with `stages`
+  std::vector<TimedStage> stages = {};
 };
 
-// INVALID_ARGUMENT an option out of range; what LoadRestorer says of `model`.
+// INVALID_ARGUMENT an option out of range; INTERNAL inference computes something else than training does;
+// what LoadRestorer says of `model`.
 absl::StatusOr<BenchResult> RunBench(const BenchOptions& options);
 
 // Of each round: steps on batches as a run loads them, then as many on one batch that is there.

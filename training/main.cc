@@ -8,6 +8,7 @@
 #include <exception>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_format.h"
@@ -303,16 +304,29 @@ int PrintInspection(const ModelConfig& config, int size_px, json head, const jso
   return 0;
 }
 
-int RunInspectFile(const std::string& path, int size_px, bool as_json) {
-  const absl::StatusOr<Inspection> inspection = InspectFile(path);
-  if (!inspection.ok()) return Fail(inspection.status());
-  json tail = json::object();
+// What a process holds that restores batches with it.
+absl::StatusOr<json> DescribeMemory(BenchOptions options) {
+  options.runs = 2;
+  options.verify = false;
+  const absl::StatusOr<BenchResult> result = RunBench(options);
+  if (!result.ok()) return result.status();
+  return json{{"batch", result->batch},
+              {"tile_for_memory_px", result->size_px},
+              {"device", result->device},
+              {"precision", result->precision},
+              {"resident_bytes", result->resident_bytes_last},
+              {"peak_resident_bytes", result->peak_resident_bytes},
+              {"peak_device_bytes", result->peak_device_bytes}};
+}
+
+// What a file says beside its configuration.
+json Provenance(const Inspection& inspection) {
+  json provenance = json::object();
   for (const char* key : {"steps", "seed"}) {
-    const auto found = inspection->metadata.find(key);
-    if (found != inspection->metadata.end()) tail[key] = found->second;
+    const auto found = inspection.metadata.find(key);
+    if (found != inspection.metadata.end()) provenance[key] = found->second;
   }
-  const json head = {{"name", inspection->config.name}, {"version", inspection->version}};
-  return PrintInspection(inspection->config, size_px, head, tail, as_json);
+  return provenance;
 }
 
 struct SynthesizeFlags {
@@ -395,30 +409,86 @@ int RunResiduals(const ResidualFlags& flags) {
 
 // --- bench ---
 
+constexpr double kGiga = 1e-9;
+
+double GflopsOf(int64_t macs, double milliseconds) {
+  return 2 * static_cast<double>(macs) / milliseconds * 1e3 * kGiga;
+}
+
+json DescribeStages(const BenchResult& result) {
+  json stages = json::array();
+  for (const TimedStage& stage : result.stages) {
+    const double gflops = GflopsOf(stage.cost.macs, stage.milliseconds);
+    const double rate = static_cast<double>(stage.cost.bytes) / stage.milliseconds * 1e3 * kGiga;
+    stages.push_back({{"stage", stage.cost.stage},
+                      {"ms", stage.milliseconds},
+                      {"macs", stage.cost.macs},
+                      {"bytes", stage.cost.bytes},
+                      {"gflops", gflops},
+                      {"gigabytes_a_second", rate},
+                      {"share_of_peak", gflops / result.peak.gflops},
+                      {"share_of_bandwidth", rate / result.peak.gigabytes_a_second}});
+  }
+  return stages;
+}
+
+json DescribeBench(const BenchOptions& options, const BenchResult& result) {
+  const double gflops = GflopsOf(result.macs_per_tile, result.median_ms_per_tile);
+  json out = {{"ms_per_tile", result.median_ms_per_tile},
+              {"min", result.min_ms_per_tile},
+              {"tiles_per_second", 1e3 / result.median_ms_per_tile},
+              {"gflops", gflops},
+              {"parameters", result.parameters},
+              {"macs_per_tile", result.macs_per_tile},
+              {"device", result.device},
+              {"precision", result.precision},
+              {"threads", result.threads},
+              {"batch", result.batch},
+              {"size", result.size_px},
+              {"train", options.train || options.run},
+              {"ranks", options.place.count},
+              {"distance", result.distance},
+              {"minor_faults_per_run", result.minor_faults_per_run},
+              {"resident_bytes", {result.resident_bytes_first, result.resident_bytes_last}},
+              {"peak_resident_bytes", result.peak_resident_bytes},
+              {"peak_device_bytes", result.peak_device_bytes},
+              {"run_ms", result.run_ms}};
+  if (result.stages.empty()) return out;
+  out["peak_gflops"] = result.peak.gflops;
+  out["peak_gigabytes_a_second"] = result.peak.gigabytes_a_second;
+  out["share_of_peak"] = gflops / result.peak.gflops;
+  out["stages"] = DescribeStages(result);
+  return out;
+}
+
+void SayStages(const BenchResult& result) {
+  Say("%-10s %9s %9s %9s %8s %7s %7s\n", "stage", "ms", "GFLOP", "GFLOP/s", "of peak", "GB/s",
+      "of peak");
+  for (const json& stage : DescribeStages(result)) {
+    Say("%-10s %9.2f %9.2f %9.1f %7.1f%% %7.1f %6.1f%%\n", stage["stage"].get<std::string>(),
+        stage["ms"].get<double>(), 2 * stage["macs"].get<double>() * kGiga,
+        stage["gflops"].get<double>(), 100 * stage["share_of_peak"].get<double>(),
+        stage["gigabytes_a_second"].get<double>(), 100 * stage["share_of_bandwidth"].get<double>());
+  }
+  Say("peaks measured: matrix product %.0f GFLOP/s, copy %.1f GB/s\n", result.peak.gflops,
+      result.peak.gigabytes_a_second);
+}
+
 int RunBenchCommand(const BenchOptions& options, bool as_json) {
   const absl::StatusOr<BenchResult> result = RunBench(options);
   if (!result.ok()) return Fail(result.status());
   if (options.place.rank > 0) return 0;
-  if (!as_json) {
-    Say("%.1f ms per tile (median; least %.1f), %d parameters, %.2f GMAC, %s, %s, %d threads\n",
-        result->median_ms_per_tile, result->min_ms_per_tile, result->parameters,
-        static_cast<double>(result->macs_per_tile) * 1e-9, result->device, result->precision,
-        result->threads);
+  if (as_json) {
+    Say("%s\n", JsonText(DescribeBench(options, *result)));
     return 0;
   }
-  const json out = {{"ms_per_tile", result->median_ms_per_tile},
-                    {"min", result->min_ms_per_tile},
-                    {"parameters", result->parameters},
-                    {"macs_per_tile", result->macs_per_tile},
-                    {"device", result->device},
-                    {"precision", result->precision},
-                    {"threads", result->threads},
-                    {"batch", result->batch},
-                    {"size", result->size_px},
-                    {"train", options.train || options.run},
-                    {"ranks", options.place.count},
-                    {"run_ms", result->run_ms}};
-  Say("%s\n", JsonText(out));
+  Say("%.1f ms per tile (median; least %.1f), %d parameters, %.2f GMAC, %.0f GFLOP/s, %s, %s, %d "
+      "threads\n",
+      result->median_ms_per_tile, result->min_ms_per_tile, result->parameters,
+      static_cast<double>(result->macs_per_tile) * kGiga,
+      GflopsOf(result->macs_per_tile, result->median_ms_per_tile), result->device,
+      result->precision, result->threads);
+  if (!result->stages.empty()) SayStages(*result);
   return 0;
 }
 
@@ -588,33 +658,61 @@ void AddImport(CLI::App& app, int& exit_code) {
       [=, &exit_code] { exit_code = RunImport(flags->source, flags->destination, flags->name); });
 }
 
+struct InspectFlags {
+  std::string model;
+  NetworkFlags network;
+  LoadFlags load;
+  int size = 0;
+  int batch = 0;  // 0: nothing is run
+  bool json = false;
+};
+
+int RunInspect(const InspectFlags& flags) {
+  ModelConfig config;
+  json head = json::object(), tail = json::object();
+  if (flags.model.empty()) {
+    const auto described = flags.network.Config();
+    if (!described.ok()) return Fail(described.status(), kWrongUsage);
+    config = *described;
+  } else {
+    const absl::StatusOr<Inspection> inspection = InspectFile(flags.model);
+    if (!inspection.ok()) return Fail(inspection.status());
+    config = inspection->config;
+    head = {{"name", config.name}, {"version", inspection->version}};
+    tail = Provenance(*inspection);
+  }
+  if (flags.batch > 0) {
+    BenchOptions bench;
+    bench.config = config;
+    bench.model = flags.model;
+    bench.size_px = flags.size > 0 ? flags.size : config.tile_px;
+    bench.batch = flags.batch;
+    bench.load = flags.load.Options();
+    const absl::StatusOr<json> memory = DescribeMemory(std::move(bench));
+    if (!memory.ok()) return Fail(memory.status());
+    tail.update(*memory);
+  }
+  return PrintInspection(config, flags.size, head, tail, flags.json);
+}
+
 void AddInspect(CLI::App& app, int& exit_code) {
-  struct Flags {
-    std::string model;
-    NetworkFlags network;
-    int size = 0;
-    bool json = false;
-  };
   auto* command = app.add_subcommand(
       "inspect",
       "Print configuration, parameters and MACs of a checkpoint or a paper-size network");
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<InspectFlags>();
   auto* model =
       command->add_option("MODEL", flags->model, "Checkpoint; without it the flags describe one");
   flags->network.AddTo(command, {model});
   command->add_option("--size", flags->size, "Side of the tile for the MACs; default: its own")
       ->check(CLI::Range(1, 4096));
+  auto* batch = command
+                    ->add_option("--batch", flags->batch,
+                                 "Restore batches of so many tiles, and print the memory they take")
+                    ->check(CLI::Range(1, 256));
+  flags->load.AddTo(command);
+  for (const char* flag : {"--device", "--precision"}) command->get_option(flag)->needs(batch);
   command->add_flag("--json", flags->json, "Print one JSON object");
-  command->callback([=, &exit_code] {
-    if (!flags->model.empty()) {
-      exit_code = RunInspectFile(flags->model, flags->size, flags->json);
-      return;
-    }
-    const auto config = flags->network.Config();
-    exit_code = config.ok() ? PrintInspection(*config, flags->size, json::object(), json::object(),
-                                              flags->json)
-                            : Fail(config.status(), kWrongUsage);
-  });
+  command->callback([=, &exit_code] { exit_code = RunInspect(*flags); });
 }
 
 void AddSynthesize(CLI::App& app, int& exit_code) {
@@ -703,7 +801,7 @@ void AddBench(CLI::App& app, int& exit_code) {
       ->check(CLI::Range(1, 256))
       ->capture_default_str();
   command->add_option("--runs", flags->bench.runs, "Counted runs")
-      ->check(CLI::Range(1, 1000))
+      ->check(CLI::Range(1, 100'000))
       ->capture_default_str();
   command->add_option("--threads", flags->bench.threads, "0: the config's, or one per processor")
       ->check(CLI::Range(0, 1024))
@@ -713,6 +811,11 @@ void AddBench(CLI::App& app, int& exit_code) {
       ->add_option(
           "--save", flags->bench.save,
           "File to write first, safetensors: the weights, the tiles, and what becomes of them")
+      ->excludes(train)
+      ->excludes(run);
+  command
+      ->add_flag("--stages", flags->bench.stages,
+                 "Also time each stage, and hold it against what the machine reaches at best")
       ->excludes(train)
       ->excludes(run);
   auto* loading =

@@ -65,6 +65,41 @@ TEST(BenchTest, SavesWhatAnotherProgramNeedsToComputeTheSame) {
   EXPECT_TRUE(at::allclose(restored, again.clamp(0, 1), 1e-5, 1e-5));
 }
 
+TEST(BenchTest, TimesEveryStageThatItCounts) {
+  BenchOptions options = Options();
+  options.stages = true;
+  const auto result = RunBench(options);
+  ASSERT_TRUE(result.ok()) << result.status();
+  const auto counted = CountStages(options.config, options.size_px, options.batch, 4);
+  ASSERT_EQ(result->stages.size(), counted.size());
+  for (size_t i = 0; i < counted.size(); ++i) {
+    EXPECT_EQ(result->stages[i].cost.stage, counted[i].stage);
+    EXPECT_EQ(result->stages[i].cost.macs, counted[i].macs);
+    EXPECT_GT(result->stages[i].milliseconds, 0) << counted[i].stage;
+  }
+  EXPECT_GT(result->peak.gflops, 0);
+  EXPECT_GT(result->peak.gigabytes_a_second, 0);
+}
+
+TEST(BenchTest, SaysWhatMemoryItTook) {
+  const auto result = RunBench(Options());
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_GT(result->resident_bytes_first, 10'000'000);
+  EXPECT_GE(result->peak_resident_bytes, result->resident_bytes_last);
+  EXPECT_GE(result->minor_faults_per_run, 0);
+  EXPECT_EQ(result->peak_device_bytes, 0);
+}
+
+TEST(BenchTest, InferenceIsHeldAgainstTraining) {
+  BenchOptions options = Options();
+  EXPECT_LT(RunBench(options)->distance, 1e-4);
+  options.load.precision = Precision::kBf16;
+  const auto rounded = RunBench(options);
+  ASSERT_TRUE(rounded.ok()) << rounded.status();
+  EXPECT_GT(rounded->distance, 1e-4);
+  EXPECT_LT(rounded->distance, 0.03);
+}
+
 TEST(BenchTest, ANetworkWithAGateForEachTask) {
   for (const bool train : {false, true}) {
     BenchOptions options = Options();
