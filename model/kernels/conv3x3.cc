@@ -7,6 +7,7 @@
 #include <immintrin.h>
 
 #include <algorithm>
+#include <type_traits>
 
 #define DW_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma")))
 
@@ -19,6 +20,8 @@ constexpr int64_t kIn = 6;   // what they are computed from
 constexpr int64_t kPoints = kIn * kIn;
 constexpr int64_t kBlock =
     24;  // tiles that share what is read of the weights; all fit the L2 cache
+
+constexpr int64_t kLeastBf16 = 32;  // channels
 
 // ---- 16 channels of a pixel
 
@@ -44,42 +47,52 @@ DW_AVX512 inline void Store(at::BFloat16* to, __mmask16 mask, __m512 values) {
   _mm256_mask_storeu_epi16(to, mask, reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(values)));
 }
 
-// ---- Winograd's transforms at the points 0, 1, -1, 2, -2 and infinity, one way
+// ---- Winograd's transforms, one way
+
+// At the points 0, +-a, +-b and infinity; a = 3/4, b = 3/2 lose half as many bits as the usual 1 and 2.
+constexpr float kA = 0.75f, kA2 = kA * kA, kA3 = kA2 * kA;
+constexpr float kB = 1.5f, kB2 = kB * kB, kB3 = kB2 * kB;
 
 // B^T d
 DW_AVX512 inline void TransformInput(const __m512 (&d)[kIn], __m512 (&y)[kIn]) {
-  const __m512 even = d[4] - 4 * d[2], odd = d[3] - 4 * d[1];
-  const __m512 even2 = d[4] - d[2], odd2 = 2 * (d[3] - d[1]);
-  y[0] = 4 * d[0] + (d[4] - 5 * d[2]);
-  y[1] = even + odd;
-  y[2] = even - odd;
-  y[3] = even2 + odd2;
-  y[4] = even2 - odd2;
-  y[5] = 4 * d[1] + (d[5] - 5 * d[3]);
+  const __m512 even_a = d[4] - kB2 * d[2], odd_a = d[3] - kB2 * d[1];
+  const __m512 even_b = d[4] - kA2 * d[2], odd_b = d[3] - kA2 * d[1];
+  y[0] = kA2 * kB2 * d[0] + (d[4] - (kA2 + kB2) * d[2]);
+  y[1] = even_a + kA * odd_a;
+  y[2] = even_a - kA * odd_a;
+  y[3] = even_b + kB * odd_b;
+  y[4] = even_b - kB * odd_b;
+  y[5] = kA2 * kB2 * d[1] + (d[5] - (kA2 + kB2) * d[3]);
 }
 
 // A^T m
 DW_AVX512 inline void TransformOutput(const __m512 (&m)[kIn], __m512 (&y)[kOut]) {
-  const __m512 even = m[1] + m[2], odd = m[1] - m[2];
-  const __m512 even2 = m[3] + m[4], odd2 = m[3] - m[4];
-  y[0] = m[0] + even + even2;
-  y[1] = odd + 2 * odd2;
-  y[2] = even + 4 * even2;
-  y[3] = odd + 8 * odd2 + m[5];
+  const __m512 even_a = m[1] + m[2], odd_a = m[1] - m[2];
+  const __m512 even_b = m[3] + m[4], odd_b = m[3] - m[4];
+  y[0] = m[0] + even_a + even_b;
+  y[1] = kA * odd_a + kB * odd_b;
+  y[2] = kA2 * even_a + kB2 * even_b;
+  y[3] = kA3 * odd_a + kB3 * odd_b + m[5];
 }
 
 // G g G^T: [out,in,3,3] -> [out,in,36] f64
 at::Tensor TransformWeights(const at::Tensor& weight) {
-  constexpr double kG[kIn][3] = {{1. / 4, 0, 0},
-                                 {-1. / 6, -1. / 6, -1. / 6},
-                                 {-1. / 6, 1. / 6, -1. / 6},
-                                 {1. / 24, 1. / 12, 1. / 6},
-                                 {1. / 24, -1. / 12, 1. / 6},
-                                 {0, 0, 1}};
+  constexpr double a = kA, b = kB;
+  constexpr double at_a = 1 / (2 * a * a * (a * a - b * b)),
+                   at_b = 1 / (2 * b * b * (b * b - a * a));
+  constexpr double kG[kIn][3] = {{1 / (a * a * b * b), 0, 0},     {at_a, a * at_a, a * a * at_a},
+                                 {at_a, -a * at_a, a * a * at_a}, {at_b, b * at_b, b * b * at_b},
+                                 {at_b, -b * at_b, b * b * at_b}, {0, 0, 1}};
   const at::Tensor g = at::empty({kIn, 3}, at::kDouble);
   std::copy_n(&kG[0][0], kIn * 3, g.mutable_data_ptr<double>());
   const at::Tensor exact = weight.to(at::kDouble).contiguous();
   return at::matmul(at::matmul(g, exact), g.t()).reshape({weight.size(0), weight.size(1), kPoints});
+}
+
+// What products are computed in. With few channels to sum over they are not what takes the time.
+at::ScalarType ProductsOf(const at::Tensor& weight) {
+  const int64_t least = std::min(weight.size(0), weight.size(1));
+  return weight.scalar_type() == at::kBFloat16 && least >= kLeastBf16 ? at::kBFloat16 : at::kFloat;
 }
 
 // ---- a block of tiles
@@ -113,22 +126,34 @@ int64_t VectorsOf(int64_t out) {
   return 1;
 }
 
-// A block's tiles at every point, [36,24,in] with `in` filled up to whole lanes, and the sums over them,
+// Products are taken word by word: of 1 f32, or of 2 bf16 of neighbouring channels.
+template <typename P>
+constexpr int64_t kPerWord = sizeof(uint32_t) / sizeof(P);
+
+template <typename P>
+int64_t StepsOf(int64_t in) {
+  return (in + kPerWord<P> - 1) / kPerWord<P>;
+}
+
+// What a thread works in, in words: a block's tiles at every point, [36,24,depth], and the sums over them,
 // [36,24,panel]. One line is left free between two points: at distances of a multiple of 4 KiB they would
 // put each other out of the L1 cache.
 struct Layout {
   int64_t depth, panel;
 
-  Layout(int64_t in, int64_t vectors)
-      : depth((in + kLanes - 1) / kLanes * kLanes), panel(vectors * kLanes) {}
-  int64_t inputs() const { return kBlock * depth + kLanes; }
+  int64_t inputs() const { return kBlock * depth + kLanes; }  // of a point
   int64_t sums() const { return kBlock * panel + kLanes; }
-  int64_t floats() const { return kPoints * (inputs() + sums()); }
+  int64_t words() const { return kPoints * (inputs() + sums()); }
 };
 
+template <int kVectors, typename P>
+Layout LayoutOf(int64_t in) {
+  return {(in + kLanes - 1) / kLanes * kLanes / kPerWord<P>, kVectors * kLanes};
+}
+
 // B^T d B of one tile; point p goes to to + p * stride.
-template <typename T>
-DW_AVX512 void Gather(const Grid& grid, const T* x, const Corner& at, float* to, int64_t stride) {
+template <typename T, typename P>
+DW_AVX512 void Gather(const Grid& grid, const T* x, const Corner& at, P* to, int64_t stride) {
   for (int64_t c = 0; c < grid.in; c += kLanes) {
     const __mmask16 lanes = LaneMask(grid.in - c);
     __m512 half[kIn][kIn];
@@ -142,6 +167,7 @@ DW_AVX512 void Gather(const Grid& grid, const T* x, const Corner& at, float* to,
         const int64_t row = at.row + i - 1;
         // seek to x[picture,row,column,c]
         const T* from = x + ((at.first_row + row) * grid.columns + column) * grid.in + c;
+        if (j > 1) _mm_prefetch(from + kOut * grid.in, _MM_HINT_T0);  // the next tile's
         d[i] = Load(from, row >= 0 && row < grid.rows ? mask : 0);
       }
       TransformInput(d, y);
@@ -159,19 +185,19 @@ DW_AVX512 void Gather(const Grid& grid, const T* x, const Corner& at, float* to,
 }
 
 // What becomes of 16 sums.
-template <ConvEnd kEnd, typename T>
-DW_AVX512 inline void Finish(T* to, __mmask16 lanes, __m512 value) {
-  if constexpr (kEnd == ConvEnd::kRelu) {
+template <typename T>
+DW_AVX512 inline void Finish(ConvEnd end, T* to, __mmask16 lanes, __m512 value) {
+  if (end == ConvEnd::kRelu) {
     value = _mm512_maskz_max_ps(0xFFFF, _mm512_setzero_ps(), value);  // in this order NaN stays
   }
-  if constexpr (kEnd == ConvEnd::kAdd) value += Load(to, lanes);
+  if (end == ConvEnd::kAdd) value += Load(to, lanes);
   Store(to, lanes, value);
 }
 
 // A^T m A of one tile and the channels [c, c + 16).
-template <ConvEnd kEnd, typename T>
-DW_AVX512 void Scatter(const Grid& grid, const float* from, int64_t stride, __m512 bias,
-                       const Corner& at, int64_t c, T* y) {
+template <typename T>
+DW_AVX512 void Scatter(ConvEnd end, const Grid& grid, const float* from, int64_t stride,
+                       __m512 bias, const Corner& at, int64_t c, T* y) {
   const __mmask16 lanes = LaneMask(grid.out - c);
   __m512 half[kOut][kIn];
 #pragma GCC unroll 6
@@ -192,15 +218,24 @@ DW_AVX512 void Scatter(const Grid& grid, const float* from, int64_t stride, __m5
 #pragma GCC unroll 4
     for (int64_t j = 0; j < kOut; ++j) {
       if (at.column + j >= grid.columns) break;
-      Finish<kEnd>(to + j * grid.out, lanes, row[j] + bias);
+      Finish(end, to + j * grid.out, lanes, row[j] + bias);
     }
   }
 }
 
-// sums [24 / kVectors, panel] = inputs [24 / kVectors, depth] weights [depth, panel], in 24 accumulators
-template <int kVectors>
-DW_AVX512 inline void Multiply(const float* inputs, const Layout& layout, const float* weights,
-                               int64_t depth, float* sums) {
+template <typename P>
+DW_AVX512 inline __m512 MultiplyAdd(__m512 sum, __m512i a, __m512i b) {
+  if constexpr (std::is_same_v<P, float>) {
+    return _mm512_fmadd_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b), sum);
+  } else {
+    return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
+  }
+}
+
+// sums [24 / kVectors, panel] = inputs [24 / kVectors, steps] weights [steps, panel], in 24 accumulators
+template <int kVectors, typename P>
+DW_AVX512 inline void Multiply(const uint32_t* inputs, const Layout& layout,
+                               const uint32_t* weights, int64_t steps, float* sums) {
   constexpr int kRows = kBlock / kVectors;
   __m512 sum[kRows][kVectors];
 #pragma GCC unroll 24
@@ -208,17 +243,17 @@ DW_AVX512 inline void Multiply(const float* inputs, const Layout& layout, const 
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) sum[r][v] = _mm512_setzero_ps();
   }
-  for (int64_t k = 0; k < depth; ++k) {
-    __m512 weight[kVectors];
+  for (int64_t k = 0; k < steps; ++k) {
+    __m512i weight[kVectors];
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
-      weight[v] = _mm512_loadu_ps(weights + (k * kVectors + v) * kLanes);
+      weight[v] = _mm512_loadu_si512(weights + (k * kVectors + v) * kLanes);
     }
 #pragma GCC unroll 24
     for (int r = 0; r < kRows; ++r) {
-      const __m512 input = _mm512_set1_ps(inputs[r * layout.depth + k]);
+      const __m512i input = _mm512_set1_epi32(static_cast<int>(inputs[r * layout.depth + k]));
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) sum[r][v] += input * weight[v];
+      for (int v = 0; v < kVectors; ++v) sum[r][v] = MultiplyAdd<P>(sum[r][v], input, weight[v]);
     }
   }
 #pragma GCC unroll 24
@@ -230,76 +265,67 @@ DW_AVX512 inline void Multiply(const float* inputs, const Layout& layout, const 
   }
 }
 
-// Tiles [first, first + count) in `scratch`, layout.floats() long.
-template <int kVectors, ConvEnd kEnd, typename T>
-DW_AVX512 void ConvolveBlock(const PackedConv3x3& conv, const Grid& grid, const T* x, T* y,
-                             int64_t first, int64_t count, float* scratch) {
-  const Layout layout(grid.in, kVectors);
-  float* inputs = scratch;
-  float* sums = scratch + kPoints * layout.inputs();
+// Tiles [first, first + count) in `scratch`, layout.words() long.
+template <int kVectors, typename P, typename T>
+DW_AVX512 void ConvolveBlock(const PackedConv3x3& conv, const Grid& grid, const T* x, ConvEnd end,
+                             T* y, int64_t first, int64_t count, uint32_t* scratch) {
+  const Layout layout = LayoutOf<kVectors, P>(grid.in);
+  const int64_t steps = StepsOf<P>(grid.in);
+  uint32_t* inputs = scratch;
+  float* sums = reinterpret_cast<float*>(scratch + kPoints * layout.inputs());
   for (int64_t t = 0; t < count; ++t) {
-    Gather(grid, x, Corner(grid, first + t), inputs + t * layout.depth, layout.inputs());
+    Gather(grid, x, Corner(grid, first + t), reinterpret_cast<P*>(inputs + t * layout.depth),
+           layout.inputs() * kPerWord<P>);
   }
-  const float* weights = conv.points.const_data_ptr<float>();
+  const auto* weights = static_cast<const uint32_t*>(conv.points.const_data_ptr());
   const float* bias = conv.bias.const_data_ptr<float>();
   for (int64_t c = 0; c < grid.out; c += layout.panel) {
-    for (int64_t p = 0; p < kPoints; ++p, weights += grid.in * layout.panel) {
+    for (int64_t p = 0; p < kPoints; ++p, weights += steps * layout.panel) {
       // Rows after the last tile are of an earlier block: computed, never used.
       for (int64_t t = 0; t < count; t += kBlock / kVectors) {
-        Multiply<kVectors>(inputs + p * layout.inputs() + t * layout.depth, layout, weights,
-                           grid.in, sums + p * layout.sums() + t * layout.panel);
+        Multiply<kVectors, P>(inputs + p * layout.inputs() + t * layout.depth, layout, weights,
+                              steps, sums + p * layout.sums() + t * layout.panel);
       }
     }
     for (int64_t t = 0; t < count; ++t) {
       for (int64_t lane = 0; lane < layout.panel && c + lane < grid.out; lane += kLanes) {
-        Scatter<kEnd>(grid, sums + t * layout.panel + lane, layout.sums(),
-                      Load(bias + c + lane, 0xFFFF), Corner(grid, first + t), c + lane, y);
+        Scatter(end, grid, sums + t * layout.panel + lane, layout.sums(),
+                Load(bias + c + lane, 0xFFFF), Corner(grid, first + t), c + lane, y);
       }
     }
   }
 }
 
-template <int kVectors, ConvEnd kEnd, typename T>
-void Convolve(const PackedConv3x3& conv, const Grid& grid, const T* x, T* y) {
-  const int64_t floats = Layout(grid.in, kVectors).floats();
-  const at::Tensor scratch = at::empty({at::get_num_threads(), floats}, at::kFloat);
-  float* scratch_data = scratch.mutable_data_ptr<float>();
+template <int kVectors, typename P, typename T>
+void Convolve(const PackedConv3x3& conv, const Grid& grid, const T* x, ConvEnd end, T* y) {
+  const int64_t words = LayoutOf<kVectors, P>(grid.in).words();
+  const at::Tensor scratch = at::empty({at::get_num_threads(), words}, at::kInt);
+  auto* scratch_data = static_cast<uint32_t*>(scratch.mutable_data_ptr());
   const int64_t blocks = (grid.tiles() + kBlock - 1) / kBlock;
-  at::parallel_for(0, blocks, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t block = begin; block < end; ++block) {
+  at::parallel_for(0, blocks, 1, [&](int64_t begin, int64_t stop) {
+    for (int64_t block = begin; block < stop; ++block) {
       const int64_t first = block * kBlock;
-      ConvolveBlock<kVectors, kEnd>(conv, grid, x, y, first, std::min(kBlock, grid.tiles() - first),
-                                    scratch_data + at::get_thread_num() * floats);
+      ConvolveBlock<kVectors, P>(conv, grid, x, end, y, first,
+                                 std::min(kBlock, grid.tiles() - first),
+                                 scratch_data + at::get_thread_num() * words);
     }
   });
 }
 
-template <ConvEnd kEnd, typename T>
-void ConvolveInVectors(const PackedConv3x3& conv, const Grid& grid, const T* x, T* y) {
-  switch (VectorsOf(grid.out)) {
-    case 4:
-      return Convolve<4, kEnd>(conv, grid, x, y);
-    case 3:
-      return Convolve<3, kEnd>(conv, grid, x, y);
-    case 2:
-      return Convolve<2, kEnd>(conv, grid, x, y);
-    default:
-      return Convolve<1, kEnd>(conv, grid, x, y);
-  }
-}
-
-template <typename T>
-void ConvolveTo(const PackedConv3x3& conv, const at::Tensor& x, ConvEnd end, at::Tensor& y) {
+template <typename P, typename T>
+void ConvolveIn(const PackedConv3x3& conv, const at::Tensor& x, ConvEnd end, at::Tensor& y) {
   const Grid grid{x.size(0), x.size(2), x.size(3), conv.in, conv.out};
   const T* from = x.const_data_ptr<T>();
   T* to = y.mutable_data_ptr<T>();
-  switch (end) {
-    case ConvEnd::kNone:
-      return ConvolveInVectors<ConvEnd::kNone>(conv, grid, from, to);
-    case ConvEnd::kRelu:
-      return ConvolveInVectors<ConvEnd::kRelu>(conv, grid, from, to);
-    case ConvEnd::kAdd:
-      return ConvolveInVectors<ConvEnd::kAdd>(conv, grid, from, to);
+  switch (VectorsOf(grid.out)) {
+    case 4:
+      return Convolve<4, P>(conv, grid, from, end, to);
+    case 3:
+      return Convolve<3, P>(conv, grid, from, end, to);
+    case 2:
+      return Convolve<2, P>(conv, grid, from, end, to);
+    default:
+      return Convolve<1, P>(conv, grid, from, end, to);
   }
 }
 
@@ -315,14 +341,17 @@ bool HasConv3x3() {
 
 PackedConv3x3 PackConv3x3(const at::Tensor& weight, const at::Tensor& bias) {
   const int64_t out = weight.size(0), in = weight.size(1);
+  const at::ScalarType dtype = ProductsOf(weight);
+  const int64_t per_word = dtype == at::kFloat ? 1 : 2;
   const int64_t panel = VectorsOf(out) * kLanes;
-  const int64_t panels = (out + panel - 1) / panel;
-  at::Tensor points = at::zeros({panels * panel, in, kPoints}, at::kFloat);
-  points.narrow(0, 0, out).copy_(TransformWeights(weight));
+  const int64_t panels = (out + panel - 1) / panel, steps = (in + per_word - 1) / per_word;
+  at::Tensor points = at::zeros({panels * panel, steps * per_word, kPoints}, dtype);
+  points.narrow(0, 0, out).narrow(1, 0, in).copy_(TransformWeights(weight));
   at::Tensor padded_bias = at::zeros({panels * panel}, at::kFloat);
   padded_bias.narrow(0, 0, out).copy_(bias);
-  return {points.view({panels, panel, in, kPoints}).permute({0, 3, 2, 1}).contiguous(), padded_bias,
-          in, out};
+  return {
+      points.view({panels, panel, steps, per_word, kPoints}).permute({0, 4, 2, 1, 3}).contiguous(),
+      padded_bias, in, out};
 }
 
 void Conv3x3(const PackedConv3x3& conv, const at::Tensor& x, ConvEnd end, at::Tensor& y) {
@@ -332,8 +361,11 @@ void Conv3x3(const PackedConv3x3& conv, const at::Tensor& x, ConvEnd end, at::Te
                   x.size(2) == y.size(2) && x.size(3) == y.size(3),
               "Conv3x3 of ", conv.in, " to ", conv.out, " channels: ", x.sizes(), ", ", y.sizes());
   TORCH_CHECK(x.scalar_type() == y.scalar_type(), "Conv3x3 of two dtypes");
-  if (x.scalar_type() == at::kFloat) return ConvolveTo<float>(conv, x, end, y);
-  ConvolveTo<at::BFloat16>(conv, x, end, y);
+  if (x.scalar_type() == at::kFloat) return ConvolveIn<float, float>(conv, x, end, y);
+  if (conv.points.scalar_type() == at::kFloat) {
+    return ConvolveIn<float, at::BFloat16>(conv, x, end, y);
+  }
+  ConvolveIn<at::BFloat16, at::BFloat16>(conv, x, end, y);
 }
 
 }  // namespace deweather

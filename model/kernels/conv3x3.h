@@ -3,8 +3,9 @@
 // Math     y = conv(x) with zeros around x; for each 4x4 outputs, of 6x6 inputs d and filters g,
 //          y = A^T [sum over channels (G g G^T) * (B^T d B)] A                 [Lavin & Gray 2015, Eq. 12]
 // Shapes   x [B,in,H,W], y [B,out,H,W], both channels-last, both f32 or both bf16; any H, W, in, out
-// Company  an output's bits depend on its inputs alone, not on batch, place or threads; sums are in f32,
-//          of bf16 as well
+// Company  an output's bits depend on its inputs alone, not on batch, place or threads
+// Dtypes   transforms and sums are in f32. Products are too, but for bf16 with 32 channels or more on both
+//          sides: an output then errs by 0.8 % of the outputs' deviation, by 0.2 % otherwise
 // Cost     36 products where a plain convolution has 144; reads x once, writes y once
 
 #ifndef DEWEATHER_MODEL_KERNELS_CONV3X3_H_
@@ -20,7 +21,7 @@ namespace deweather {
 bool HasConv3x3();
 
 struct PackedConv3x3 {
-  at::Tensor points;  // G g G^T as the kernel reads it: [out/panel,36,in,panel] f32
+  at::Tensor points;  // G g G^T as the kernel reads it: [out/panel,36,steps,panel,in/steps]
   at::Tensor bias;    // f32, with zeros up to a whole panel
   int64_t in = 0;
   int64_t out = 0;

@@ -10,6 +10,7 @@
 #include <ATen/ops/relu.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <ostream>
@@ -57,6 +58,13 @@ ConvProblem MakeProblem(const ConvCase& c) {
           draw({c.batch, c.out, c.rows, c.columns}, 1).contiguous(kLayout)};
 }
 
+// Of a sum that the transforms scale by up to 4: in f32; in bf16, that is with 8 bits, rounded once when
+// all is done, or already before the products.
+double Tolerance(const ConvCase& c) {
+  if (c.dtype == at::kFloat) return 1e-5;
+  return std::min(c.in, c.out) < 32 ? 8e-3 : 4e-2;
+}
+
 class Conv3x3Test : public testing::TestWithParam<ConvCase> {
  protected:
   void SetUp() override {
@@ -79,8 +87,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST_P(Conv3x3Test, EqualsConvolution) {
   const ConvProblem problem = MakeProblem(GetParam());
-  // A sum in f32 that Winograd's transforms scale by up to 10, or the last of bf16's 8 bits.
-  const double tolerance = GetParam().dtype == at::kFloat ? 2e-5 : 8e-3;
+  const double tolerance = Tolerance(GetParam());
   for (const ConvEnd end : {ConvEnd::kNone, ConvEnd::kRelu, ConvEnd::kAdd}) {
     const at::Tensor exact = problem.Exact(end);
     const at::Tensor packed = problem.Packed(end);
