@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "model/kernels/dropout.h"
+#include "model/kernels/gpu_layers.h"
 
 namespace deweather {
 namespace {
@@ -52,6 +53,13 @@ Gates Keep(const ModelConfig& config, const at::Tensor& logits) {
   gates.kept = index;
   gates.weights = at::softmax(largest, -1);
   return gates;
+}
+
+// Logits and gates in one kernel.
+Gates KeepOnGpu(const ModelConfig& config, const Linear& router, const at::Tensor& x) {
+  const GpuGates gates =
+      GpuRoute(x, router.weight, router.bias, config.kept, config.gate == Gate::kPaper);
+  return {.logits = gates.logits, .kept = gates.kept, .weights = gates.weights};
 }
 
 struct Moments {
@@ -128,10 +136,12 @@ void Calibrate(Calibration calibration, const Moments& moments, Gates& gates) {
 
 Gates Route(const ModelConfig& config, const Linear& router, const at::Tensor& x, int layer,
             const PassOptions& options) {
-  const at::Tensor tokens = x.to(router.weight.scalar_type());  // [N,D]
-  Gates gates = Keep(config, Logits(router, tokens, options.tasks));
+  const at::ScalarType dtype = router.weight.scalar_type();
+  Gates gates = HasGpuRoute(x, router.weight, config.kept)
+                    ? KeepOnGpu(config, router, x)
+                    : Keep(config, Logits(router, x.to(dtype), options.tasks));
   if (!options.keys.defined()) return gates;
-  const Moments moments = RunPasses(config, router, tokens, layer, options);
+  const Moments moments = RunPasses(config, router, x.to(dtype), layer, options);
   gates.variance = moments.variance;
   if (options.calibrate) Calibrate(config.calibration, moments, gates);
   return gates;
