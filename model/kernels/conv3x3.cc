@@ -4,17 +4,22 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/zeros.h>
-#include <immintrin.h>
 
 #include <algorithm>
-#include <type_traits>
 
-#define DW_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma")))
+#include "model/kernels/avx512.h"
 
 namespace deweather {
 namespace {
 
-constexpr int64_t kLanes = 16;
+using avx512::kLanes;
+using avx512::kPerWord;
+using avx512::LaneMask;
+using avx512::LoadFloats;
+using avx512::MultiplyAdd;
+using avx512::StepsOf;
+using avx512::StoreFloats;
+
 constexpr int64_t kOut = 4;  // outputs of a tile, each way
 constexpr int64_t kIn = 6;   // what they are computed from
 constexpr int64_t kPoints = kIn * kIn;
@@ -22,30 +27,6 @@ constexpr int64_t kBlock =
     24;  // tiles that share what is read of the weights; all fit the L2 cache
 
 constexpr int64_t kLeastBf16 = 32;  // channels
-
-// ---- 16 channels of a pixel
-
-__mmask16 LaneMask(int64_t count) {
-  return static_cast<__mmask16>(count >= kLanes ? 0xFFFF : (1u << count) - 1);
-}
-
-DW_AVX512 inline __m512 Load(const float* from, __mmask16 mask) {
-  return _mm512_maskz_loadu_ps(mask, from);
-}
-
-DW_AVX512 inline __m512 Load(const at::BFloat16* from, __mmask16 mask) {
-  const __m256i bits = _mm256_maskz_loadu_epi16(mask, from);
-  return _mm512_castsi512_ps(
-      _mm512_maskz_slli_epi32(0xFFFF, _mm512_maskz_cvtepu16_epi32(0xFFFF, bits), 16));
-}
-
-DW_AVX512 inline void Store(float* to, __mmask16 mask, __m512 values) {
-  _mm512_mask_storeu_ps(to, mask, values);
-}
-
-DW_AVX512 inline void Store(at::BFloat16* to, __mmask16 mask, __m512 values) {
-  _mm256_mask_storeu_epi16(to, mask, reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(values)));
-}
 
 // ---- Winograd's transforms, one way
 
@@ -126,15 +107,6 @@ int64_t VectorsOf(int64_t out) {
   return 1;
 }
 
-// Products are taken word by word: of 1 f32, or of 2 bf16 of neighbouring channels.
-template <typename P>
-constexpr int64_t kPerWord = sizeof(uint32_t) / sizeof(P);
-
-template <typename P>
-int64_t StepsOf(int64_t in) {
-  return (in + kPerWord<P> - 1) / kPerWord<P>;
-}
-
 // What a thread works in, in words: a block's tiles at every point, [36,24,depth], and the sums over them,
 // [36,24,panel]. One line is left free between two points: at distances of a multiple of 4 KiB they would
 // put each other out of the L1 cache.
@@ -155,12 +127,12 @@ Layout LayoutOf(int64_t in) {
 template <typename T, typename P>
 DW_AVX512 void Gather(const Grid& grid, const T* x, const Corner& at, P* to, int64_t stride) {
   for (int64_t c = 0; c < grid.in; c += kLanes) {
-    const __mmask16 lanes = LaneMask(grid.in - c);
+    const uint32_t lanes = LaneMask(grid.in - c);
     __m512 half[kIn][kIn];
 #pragma GCC unroll 6
     for (int64_t j = 0; j < kIn; ++j) {
       const int64_t column = at.column + j - 1;
-      const __mmask16 mask = column >= 0 && column < grid.columns ? lanes : 0;
+      const uint32_t mask = column >= 0 && column < grid.columns ? lanes : 0;
       __m512 d[kIn], y[kIn];
 #pragma GCC unroll 6
       for (int64_t i = 0; i < kIn; ++i) {
@@ -168,7 +140,7 @@ DW_AVX512 void Gather(const Grid& grid, const T* x, const Corner& at, P* to, int
         // seek to x[picture,row,column,c]
         const T* from = x + ((at.first_row + row) * grid.columns + column) * grid.in + c;
         if (j > 1) _mm_prefetch(from + kOut * grid.in, _MM_HINT_T0);  // the next tile's
-        d[i] = Load(from, row >= 0 && row < grid.rows ? mask : 0);
+        d[i] = LoadFloats(from, row >= 0 && row < grid.rows ? mask : 0);
       }
       TransformInput(d, y);
 #pragma GCC unroll 6
@@ -179,32 +151,32 @@ DW_AVX512 void Gather(const Grid& grid, const T* x, const Corner& at, P* to, int
       __m512 y[kIn];
       TransformInput(half[i], y);
 #pragma GCC unroll 6
-      for (int64_t j = 0; j < kIn; ++j) Store(to + (i * kIn + j) * stride + c, 0xFFFF, y[j]);
+      for (int64_t j = 0; j < kIn; ++j) StoreFloats(to + (i * kIn + j) * stride + c, y[j]);
     }
   }
 }
 
 // What becomes of 16 sums.
 template <typename T>
-DW_AVX512 inline void Finish(ConvEnd end, T* to, __mmask16 lanes, __m512 value) {
+DW_AVX512 inline void Finish(ConvEnd end, T* to, uint32_t lanes, __m512 value) {
   if (end == ConvEnd::kRelu) {
-    value = _mm512_maskz_max_ps(0xFFFF, _mm512_setzero_ps(), value);  // in this order NaN stays
+    value = _mm512_max_ps(_mm512_setzero_ps(), value);  // in this order NaN stays
   }
-  if (end == ConvEnd::kAdd) value += Load(to, lanes);
-  Store(to, lanes, value);
+  if (end == ConvEnd::kAdd) value += LoadFloats(to, lanes);
+  StoreFloats(to, value, lanes);
 }
 
 // A^T m A of one tile and the channels [c, c + 16).
 template <typename T>
 DW_AVX512 void Scatter(ConvEnd end, const Grid& grid, const float* from, int64_t stride,
                        __m512 bias, const Corner& at, int64_t c, T* y) {
-  const __mmask16 lanes = LaneMask(grid.out - c);
+  const uint32_t lanes = LaneMask(grid.out - c);
   __m512 half[kOut][kIn];
 #pragma GCC unroll 6
   for (int64_t j = 0; j < kIn; ++j) {
     __m512 m[kIn], column[kOut];
 #pragma GCC unroll 6
-    for (int64_t i = 0; i < kIn; ++i) m[i] = Load(from + (i * kIn + j) * stride, 0xFFFF);
+    for (int64_t i = 0; i < kIn; ++i) m[i] = LoadFloats(from + (i * kIn + j) * stride);
     TransformOutput(m, column);
 #pragma GCC unroll 4
     for (int64_t i = 0; i < kOut; ++i) half[i][j] = column[i];
@@ -220,15 +192,6 @@ DW_AVX512 void Scatter(ConvEnd end, const Grid& grid, const float* from, int64_t
       if (at.column + j >= grid.columns) break;
       Finish(end, to + j * grid.out, lanes, row[j] + bias);
     }
-  }
-}
-
-template <typename P>
-DW_AVX512 inline __m512 MultiplyAdd(__m512 sum, __m512i a, __m512i b) {
-  if constexpr (std::is_same_v<P, float>) {
-    return _mm512_fmadd_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b), sum);
-  } else {
-    return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
   }
 }
 
@@ -290,7 +253,7 @@ DW_AVX512 void ConvolveBlock(const PackedConv3x3& conv, const Grid& grid, const 
     for (int64_t t = 0; t < count; ++t) {
       for (int64_t lane = 0; lane < layout.panel && c + lane < grid.out; lane += kLanes) {
         Scatter(end, grid, sums + t * layout.panel + lane, layout.sums(),
-                Load(bias + c + lane, 0xFFFF), Corner(grid, first + t), c + lane, y);
+                LoadFloats(bias + c + lane), Corner(grid, first + t), c + lane, y);
       }
     }
   }
@@ -330,14 +293,6 @@ void ConvolveIn(const PackedConv3x3& conv, const at::Tensor& x, ConvEnd end, at:
 }
 
 }  // namespace
-
-bool HasConv3x3() {
-  static const bool has = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                          __builtin_cpu_supports("avx512dq") &&
-                          __builtin_cpu_supports("avx512vl") &&
-                          __builtin_cpu_supports("avx512bf16");
-  return has;
-}
 
 PackedConv3x3 PackConv3x3(const at::Tensor& weight, const at::Tensor& bias) {
   const int64_t out = weight.size(0), in = weight.size(1);

@@ -17,9 +17,6 @@
 
 namespace deweather {
 
-// Whether this processor runs Conv3x3: AVX-512 with bf16.
-bool HasConv3x3();
-
 struct PackedConv3x3 {
   at::Tensor points;  // G g G^T as the kernel reads it: [out/panel,36,steps,panel,in/steps]
   at::Tensor bias;    // f32, with zeros up to a whole panel
@@ -38,6 +35,7 @@ enum class ConvEnd {
   kAdd,   // y += conv(x); y is not x
 };
 
+// REQUIRES: HasCpuKernels() (packed_linear.h).
 void Conv3x3(const PackedConv3x3& conv, const at::Tensor& x, ConvEnd end, at::Tensor& y);
 
 }  // namespace deweather

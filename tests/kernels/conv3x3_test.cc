@@ -15,6 +15,8 @@
 #include <limits>
 #include <ostream>
 
+#include "model/kernels/packed_linear.h"
+
 namespace deweather {
 namespace {
 
@@ -68,7 +70,7 @@ double Tolerance(const ConvCase& c) {
 class Conv3x3Test : public testing::TestWithParam<ConvCase> {
  protected:
   void SetUp() override {
-    if (!HasConv3x3()) GTEST_SKIP() << "this processor has no AVX-512 with bf16";
+    if (!HasCpuKernels()) GTEST_SKIP() << "this processor has no AVX-512 with bf16";
   }
 };
 
@@ -116,10 +118,12 @@ TEST_P(Conv3x3Test, CompanyChangesNoBit) {
 
 // The server looks for them in what comes out.
 TEST_F(Conv3x3Test, KeepsNotANumber) {
-  ConvProblem problem = MakeProblem({1, 16, 16, 8, 8, at::kBFloat16});
-  problem.x[0][3][4][4] = std::numeric_limits<float>::quiet_NaN();
-  for (const ConvEnd end : {ConvEnd::kNone, ConvEnd::kRelu, ConvEnd::kAdd}) {
-    EXPECT_TRUE(at::isnan(problem.Packed(end)).any().item<bool>()) << static_cast<int>(end);
+  for (const int64_t channels : {16, 32}) {  // by products of f32 and of bf16
+    ConvProblem problem = MakeProblem({1, channels, channels, 8, 8, at::kBFloat16});
+    problem.x[0][3][4][4] = std::numeric_limits<float>::quiet_NaN();
+    for (const ConvEnd end : {ConvEnd::kNone, ConvEnd::kRelu, ConvEnd::kAdd}) {
+      EXPECT_TRUE(at::isnan(problem.Packed(end)).any().item<bool>()) << static_cast<int>(end);
+    }
   }
 }
 
