@@ -78,6 +78,12 @@ void SwapRedAndBlue(const uint8_t* __restrict in, size_t count, uint8_t* __restr
   }
 }
 
+DW_EACH_ISA
+void AddWeighted(const float* __restrict values, const float* __restrict weights, float weight,
+                 size_t count, float* __restrict sum) {
+  for (size_t i = 0; i < count; ++i) sum[i] += weight * weights[i] * values[i];
+}
+
 // Looks at exponents, so that the compiler makes vectors of it.
 DW_EACH_ISA
 bool AllFinite(const float* values, size_t count) {

@@ -23,6 +23,9 @@ void MixRgb(const float* red, const float* green, const float* blue, float stren
 // out = in with the first and the third sample of every pixel exchanged.
 void SwapRedAndBlue(const uint8_t* in, size_t count, uint8_t* out);
 
+// sum += weight * weights ⊙ values
+void AddWeighted(const float* values, const float* weights, float weight, size_t count, float* sum);
+
 bool AllFinite(const float* values, size_t count);
 
 }  // namespace deweather

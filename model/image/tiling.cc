@@ -262,7 +262,7 @@ void TileBlender::Accumulate(int tile_index, const float* tile) {
     const float* in = tile + int64_t{channel} * rect.height * rect.width;
     for (size_t y = 0; y < weight_y.size(); ++y, in += rect.width) {
       float* sum = BandRow(rect.y + static_cast<int>(y), channel) + rect.x;
-      for (size_t x = 0; x < weight_x.size(); ++x) sum[x] += weight_y[y] * weight_x[x] * in[x];
+      AddWeighted(in, weight_x.data(), weight_y[y], weight_x.size(), sum);
     }
   }
 }

@@ -85,6 +85,22 @@ TEST(RgbRowsTest, SwapsRedAndBlue) {
   }
 }
 
+TEST(RgbRowsTest, AddsWeightedToTheBit) {
+  for (const size_t count : kCounts) {
+    const std::vector<float> values = RandomPlanes(count);  // the first third: values, then weights
+    const float* const weights = &values[count];
+    std::vector<float> sum(&values[2 * count], &values[2 * count] + count);
+    sum.push_back(-1);
+    const std::vector<float> before = sum;
+    AddWeighted(values.data(), weights, 0.7f, count, sum.data());
+    for (size_t i = 0; i < count; ++i) {
+      volatile const float weighted = 0.7f * weights[i] * values[i];  // rounded by itself
+      ASSERT_EQ(sum[i], before[i] + weighted);
+    }
+    EXPECT_EQ(sum.back(), -1) << "written beyond the end";
+  }
+}
+
 TEST(RgbRowsTest, FindsWhatIsNotFinite) {
   for (const size_t count : kCounts) {
     std::vector<float> values(count, -std::numeric_limits<float>::max());
