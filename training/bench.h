@@ -13,7 +13,7 @@
 #include "model/base/load_options.h"
 #include "model/base/model_config.h"
 #include "model/base/train_options.h"
-#include "training/machine_peak.h"
+#include "model/machine_peak.h"
 #include "training/rank_place.h"
 #include "training/stage_cost.h"
 

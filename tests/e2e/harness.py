@@ -210,9 +210,8 @@ class TestCase(unittest.TestCase):
 
     def run_program(self, name, *args, status=0, **options):
         """Output of a program that must end with this status."""
-        options.setdefault("text", True)
-        done = subprocess.run([program(name), *map(str, args)], capture_output=True, timeout=120,
-                              check=False, **options)
+        options = {"text": True, "timeout": 120, **options}
+        done = subprocess.run([program(name), *map(str, args)], capture_output=True, check=False, **options)
         self.assertEqual(done.returncode, status, done.stderr)
         return done
 

@@ -1,7 +1,7 @@
 // What a machine reaches at best, to hold a network's speed against.
 
-#ifndef DEWEATHER_TRAINING_MACHINE_PEAK_H_
-#define DEWEATHER_TRAINING_MACHINE_PEAK_H_
+#ifndef DEWEATHER_MODEL_MACHINE_PEAK_H_
+#define DEWEATHER_MODEL_MACHINE_PEAK_H_
 
 #include <string>
 
@@ -17,4 +17,4 @@ MachinePeak MeasurePeak(const std::string& device, const std::string& precision)
 
 }  // namespace deweather
 
-#endif  // DEWEATHER_TRAINING_MACHINE_PEAK_H_
+#endif  // DEWEATHER_MODEL_MACHINE_PEAK_H_

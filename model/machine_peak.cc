@@ -1,4 +1,4 @@
-#include "training/machine_peak.h"
+#include "model/machine_peak.h"
 
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/mm.h>
@@ -13,6 +13,7 @@
 #include <functional>
 
 #include "absl/time/clock.h"
+#include "model/kernels/packed_linear.h"
 
 namespace deweather {
 namespace {
@@ -32,6 +33,16 @@ double LeastSeconds(at::Device device, const std::function<void()>& run) {
   return least;
 }
 
+// Of side x side, by whichever is faster: Torch's product or our own kernel's.
+double LeastSecondsOfProduct(at::Device device, at::ScalarType dtype, int64_t side) {
+  const at::Tensor a = at::rand({side, side}, device).to(dtype), b = at::rand_like(a);
+  at::Tensor product = at::empty_like(a);
+  const double torchs = LeastSeconds(device, [&] { at::mm_out(product, a, b); });
+  if (!device.is_cpu() || !HasCpuKernels()) return torchs;
+  const PackedLinear packed = Pack(b, {});
+  return std::min(torchs, LeastSeconds(device, [&] { Multiply(packed, a); }));
+}
+
 }  // namespace
 
 MachinePeak MeasurePeak(const std::string& device_name, const std::string& precision) {
@@ -39,9 +50,7 @@ MachinePeak MeasurePeak(const std::string& device_name, const std::string& preci
   const at::Device device(device_name);
   const at::ScalarType dtype = precision == "bf16" ? at::kBFloat16 : at::kFloat;
   const int64_t side = device.is_cuda() ? 8192 : 2048;
-  at::Tensor a = at::rand({side, side}, device).to(dtype), b = at::rand_like(a);
-  at::Tensor product = at::empty_like(a);
-  const double seconds = LeastSeconds(device, [&] { at::mm_out(product, a, b); });
+  const double seconds = LeastSecondsOfProduct(device, dtype, side);
   const double cube = static_cast<double>(side) * static_cast<double>(side * side);
 
   const at::Tensor from = at::zeros({int64_t{1} << 26}, device);  // 256 MiB
