@@ -92,7 +92,7 @@ class RestoreTest(TestCase):
         large = encode(smooth(4000, 3000))
         calls = [self.client.start_restore(large) for _ in range(3)]
         name = 'deweather_restore_requests_total{code="%s"}'
-        wait_until(lambda: self.server.metrics()["deweather_queue_tiles"] > 0)
+        wait_until(lambda: self.server.metrics()["deweather_inflight_requests"] > 0)
         for call in calls:
             call.cancel()
         for call in calls:

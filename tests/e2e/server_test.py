@@ -110,7 +110,7 @@ class DrainTest(TestCase):
             with Server("--model", "identity") as server, server.client() as client:
                 pixels = smooth(*LARGE)
                 call = client.start_restore(encode(pixels, compress_level=1))
-                wait_until(lambda s=server: s.metrics()["deweather_queue_tiles"] > 0)
+                wait_until(lambda s=server: s.metrics()["deweather_inflight_requests"] > 0)
                 server.process.send_signal(number)
                 np.testing.assert_array_equal(decode(call.result().image), pixels)
                 self.assertEqual(server.process.wait(30), 0, server.errors())
