@@ -176,7 +176,7 @@ class StartupTest(TestCase):
             return "prlimit", f"--as={mebibytes << 20}"
         if not works(*limited(4096), "true"):
             self.skipTest("needs prlimit")
-        for mebibytes in (700, 850, 1000):  # libraries map some 600
+        for mebibytes in (650, 725, 800):  # libraries map some 600
             done = subprocess.run([*limited(mebibytes), program("deweather-server"), "--model", str(SHIPPED), *FREE],
                                   text=True, capture_output=True, timeout=60, check=False)
             self.assertGreater(done.returncode, 0, done.stderr)  # no signal
