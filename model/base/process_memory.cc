@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 
 namespace deweather {
@@ -22,7 +23,8 @@ int64_t ResidentBytes() {
   return resident_pages * sysconf(_SC_PAGESIZE);
 }
 
-int64_t PeakResidentBytes() { return int64_t{Usage().ru_maxrss} * 1024; }
+// The kernel brings its own mark up to date now and then.
+int64_t PeakResidentBytes() { return std::max(int64_t{Usage().ru_maxrss} * 1024, ResidentBytes()); }
 
 int64_t MinorFaults() { return Usage().ru_minflt; }
 
