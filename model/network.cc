@@ -2,6 +2,7 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/ones.h>
@@ -202,6 +203,9 @@ void Pack(Network& network) {
 NetworkOutput Forward(const Network& network, const at::Tensor& pictures,
                       const PassOptions& options) {
   const ModelConfig& config = network.config;
+  TORCH_CHECK(!network.head_conv.packed.defined() || !at::GradMode::is_enabled() ||
+                  !pictures.requires_grad(),
+              "a packed network has no gradients");
   CheckOneAPicture(options.keys, pictures, "keys");
   CheckOneAPicture(options.tasks, pictures, "tasks");
   NetworkOutput output;

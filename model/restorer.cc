@@ -7,14 +7,12 @@
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/stack.h>
-#include <ATen/ops/topk.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
 #include <cmath>
 #include <memory>
-#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -23,24 +21,17 @@
 #include "model/base/status_macros.h"
 #include "model/checkpoint.h"
 #include "model/device.h"
+#include "model/kernels/packed_linear.h"
 #include "model/network.h"
 #include "model/torch_errors.h"
 
 namespace deweather {
 namespace {
 
-bool CpuComputesBf16() {
-#ifdef __x86_64__
-  return __builtin_cpu_supports("avx512bf16") != 0;
-#else
-  return false;
-#endif
-}
-
 at::ScalarType ResolveDtype(Precision precision, at::Device device) {
   if (precision == Precision::kF32) return at::kFloat;
   if (precision == Precision::kBf16) return at::kBFloat16;
-  return device.is_cuda() || CpuComputesBf16() ? at::kBFloat16 : at::kFloat;
+  return device.is_cuda() || HasCpuKernels() ? at::kBFloat16 : at::kFloat;
 }
 
 absl::Status CheckShape(const at::Tensor& tiles, int multiple) {
@@ -147,7 +138,7 @@ void FillRouting(const std::vector<Gates>& layers, int64_t batch, int64_t most_e
 at::Tensor Uncertainty(const std::vector<Gates>& layers, at::IntArrayRef map) {
   std::vector<at::Tensor> sums;
   for (const Gates& gates : layers) {
-    const at::Tensor kept = std::get<1>(at::topk(gates.logits, gates.kept.size(1), -1));  // [N,K]
+    const at::Tensor kept = KeepLargest(gates.logits, gates.kept.size(1)).index;  // [N,K]
     sums.push_back(gates.variance.gather(1, kept).sqrt().sum(1).view(map));
   }
   return at::stack(sums, 1).cpu();

@@ -41,14 +41,6 @@ at::Tensor Logits(const Linear& router, const at::Tensor& x, const at::Tensor& t
   return all.gather(2, index).view({x.size(0), experts});
 }
 
-// By the kernel where no gradient is wanted; at::topk took 1 to 5 ms a layer of 8 tiles.
-Largest KeepLargest(const at::Tensor& values, int64_t kept) {
-  const bool plain = values.is_cpu() && values.scalar_type() == at::kFloat;
-  if (plain && !values.requires_grad()) return TopK(values, kept);
-  auto [largest, index] = at::topk(values, kept, -1);
-  return {largest, index};
-}
-
 Gates Keep(const ModelConfig& config, const at::Tensor& logits) {
   Gates gates;
   gates.logits = logits;
@@ -122,10 +114,10 @@ void KeepConfident(const Moments& moments, Gates& gates) {
   const at::Tensor varies = variance > 0;
   const at::Tensor root = at::where(varies, variance, at::ones_like(variance)).sqrt();
   const at::Tensor sigma = at::where(varies, root, at::zeros_like(root));
-  auto [largest, index] =
-      at::topk(moments.mean / (sigma + kConfidenceEpsilon), gates.kept.size(1), -1);  // [N,K]
-  gates.kept = index;
-  gates.weights = largest / largest.sum(1, /*keepdim=*/true);
+  const Largest largest =
+      KeepLargest(moments.mean / (sigma + kConfidenceEpsilon), gates.kept.size(1));  // [N,K]
+  gates.kept = largest.index;
+  gates.weights = largest.values / largest.values.sum(1, /*keepdim=*/true);
 }
 
 void Calibrate(Calibration calibration, const Moments& moments, Gates& gates) {
@@ -142,6 +134,14 @@ void Calibrate(Calibration calibration, const Moments& moments, Gates& gates) {
 }
 
 }  // namespace
+
+// at::topk took 1 to 5 ms a layer of 8 tiles.
+Largest KeepLargest(const at::Tensor& values, int64_t kept) {
+  const bool plain = values.is_cpu() && values.scalar_type() == at::kFloat;
+  if (plain && !values.requires_grad()) return TopK(values, kept);
+  auto [largest, index] = at::topk(values, kept, -1);
+  return {largest, index};
+}
 
 Gates Route(const ModelConfig& config, const Linear& router, const at::Tensor& x, int layer,
             const PassOptions& options) {

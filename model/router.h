@@ -6,6 +6,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "model/base/model_config.h"
+#include "model/kernels/top_k.h"
 #include "model/layers.h"
 
 namespace deweather {
@@ -19,6 +20,9 @@ struct Gates {
   // [N,E] f32, differentiable: of the probabilities over M passes with dropout; undefined: none were run.
   at::Tensor variance = {};
 };
+
+// The K largest of each row, [N,E] -> [N,K], as gates keep them: of equals always the same ones.
+Largest KeepLargest(const at::Tensor& values, int64_t kept);
 
 // What a forward pass is told beside the pictures.
 struct PassOptions {

@@ -316,6 +316,8 @@ void Conv3x3(const PackedConv3x3& conv, const at::Tensor& x, ConvEnd end, at::Te
                   x.size(2) == y.size(2) && x.size(3) == y.size(3),
               "Conv3x3 of ", conv.in, " to ", conv.out, " channels: ", x.sizes(), ", ", y.sizes());
   TORCH_CHECK(x.scalar_type() == y.scalar_type(), "Conv3x3 of two dtypes");
+  TORCH_CHECK(x.scalar_type() == at::kBFloat16 || conv.points.scalar_type() == x.scalar_type(),
+              "Conv3x3 of ", x.scalar_type(), " with weights packed for bf16");
   if (x.scalar_type() == at::kFloat) return ConvolveIn<float, float>(conv, x, end, y);
   if (conv.points.scalar_type() == at::kFloat) {
     return ConvolveIn<float, at::BFloat16>(conv, x, end, y);

@@ -88,10 +88,10 @@ DW_AVX512 void Softmax(int64_t count, float scale, const float* scores, Running&
     const __m512 grown = _mm512_sub_ps(running.largest[half], largest);
     shrink[half] = avx512::Exp2(_mm512_mul_ps(grown, scales));
     running.largest[half] = largest;
-    const __m512 shift = _mm512_mul_ps(largest, scales);
     const auto weight = [&](int64_t key) DW_AVX512 {
       const __m512 score = _mm512_load_ps(column + key * kTileColumns);
-      return avx512::Exp2(_mm512_fmsub_ps(score, scales, shift));
+      // Not score * scale - largest * scale, whose rounding grows with the scores.
+      return avx512::Exp2(_mm512_mul_ps(_mm512_sub_ps(score, largest), scales));
     };
     __m512 total = _mm512_mul_ps(running.total[half], shrink[half]);
     for (int64_t key = 0; key < count; key += kPerWord<T>) {
@@ -224,6 +224,9 @@ void Run(const Shape& shape, const T* qkv, T* out) {
 }  // namespace
 
 at::Tensor PackedAttention(const at::Tensor& qkv, int64_t pictures, int64_t heads) {
+  TORCH_CHECK(qkv.dim() == 2 && pictures > 0 && heads > 0 && qkv.size(0) % pictures == 0 &&
+                  qkv.size(1) % (3 * heads) == 0,
+              "attention of ", qkv.sizes(), " in ", pictures, " pictures and ", heads, " heads");
   const Shape shape{pictures, qkv.size(0) / pictures, heads, qkv.size(1) / (3 * heads)};
   at::Tensor out = at::empty({qkv.size(0), heads * shape.width}, qkv.scalar_type());
   const at::Tensor rows = qkv.contiguous();

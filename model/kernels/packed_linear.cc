@@ -364,6 +364,13 @@ PackedLinear PackBy(const at::Tensor& given, const at::Tensor& given_bias, int64
   return packed;
 }
 
+void CheckRows(const at::Tensor& rows, int64_t width, at::ScalarType dtype) {
+  TORCH_CHECK(rows.dim() == 2 && rows.size(1) == width && rows.scalar_type() == dtype, "rows are ",
+              rows.sizes(), " ", rows.scalar_type(), "; a packed layer takes [R,", width, "] ",
+              dtype);
+  TORCH_CHECK(rows.is_contiguous(), "rows of a packed layer must be contiguous");
+}
+
 // Blocks of rows that all have the one layer.
 std::vector<RowBlock> BlocksOf(int64_t rows) { return BlocksOf(std::vector<int64_t>{0, rows}); }
 
@@ -386,7 +393,7 @@ bool HasCpuKernels() {
   static const bool has = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                           __builtin_cpu_supports("avx512dq") &&
                           __builtin_cpu_supports("avx512vl") &&
-                          __builtin_cpu_supports("avx512bf16");
+                          __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("fma");
   return has;
 }
 
@@ -409,6 +416,7 @@ PackedLinear PackHalves(const at::Tensor& weight, const at::Tensor& bias) {
 at::Tensor MultiplyGroups(const PackedLinear& layer, const at::Tensor& rows,
                           const std::vector<int64_t>& begin, Activation activation) {
   const at::Tensor dense = rows.contiguous();
+  CheckRows(dense, layer.in, rows.scalar_type());
   return Dispatch(layer.dtype, [&](auto t) {
     using T = decltype(t);
     return Dispatch(rows.scalar_type(), [&](auto from) {
@@ -425,6 +433,7 @@ at::Tensor Multiply(const PackedLinear& layer, const at::Tensor& rows, Activatio
 
 at::Tensor MultiplyNormed(const RowNorm& norm, const PackedLinear& layer, const at::Tensor& x,
                           Activation activation) {
+  CheckRows(x, layer.in, at::kFloat);
   const LoadNormed load{x.const_data_ptr<float>(), norm.weight.const_data_ptr<float>(),
                         norm.bias.const_data_ptr<float>(), layer.in};
   return Dispatch(layer.dtype, [&](auto t) {
@@ -433,6 +442,8 @@ at::Tensor MultiplyNormed(const RowNorm& norm, const PackedLinear& layer, const 
 }
 
 void AddProduct(const PackedLinear& layer, const at::Tensor& rows, at::Tensor& x) {
+  CheckRows(rows, layer.in, layer.dtype);
+  CheckRows(x, layer.out, at::kFloat);
   const StoreAdded store{x.mutable_data_ptr<float>(), layer.out};
   Dispatch(layer.dtype, [&](auto t) {
     using T = decltype(t);
@@ -441,6 +452,7 @@ void AddProduct(const PackedLinear& layer, const at::Tensor& rows, at::Tensor& x
 }
 
 at::Tensor StarStem(const RowNorm& norm, const PackedLinear& halves, const at::Tensor& x) {
+  CheckRows(x, halves.in, at::kFloat);
   const LoadNormed load{x.const_data_ptr<float>(), norm.weight.const_data_ptr<float>(),
                         norm.bias.const_data_ptr<float>(), halves.in};
   at::Tensor s = at::empty({x.size(0), halves.out / 2}, halves.dtype);
@@ -453,6 +465,8 @@ at::Tensor StarStem(const RowNorm& norm, const PackedLinear& halves, const at::T
 
 at::Tensor Modulate(const PackedLinear& halves, const at::Tensor& s, const at::Tensor& weights,
                     const TokenOrder& order, int first) {
+  CheckRows(s, halves.in, halves.dtype);
+  CheckRows(weights, order.slot.size(1), at::kFloat);
   at::Tensor rows = at::empty({order.token.size(0), halves.in}, halves.dtype);
   const int64_t* token = order.token.const_data_ptr<int64_t>();
   const float* weight = weights.const_data_ptr<float>();
@@ -467,6 +481,8 @@ at::Tensor Modulate(const PackedLinear& halves, const at::Tensor& s, const at::T
 }
 
 at::Tensor MultiplySums(const PackedLinear& layer, const at::Tensor& rows, const at::Tensor& slot) {
+  CheckRows(rows, layer.in, layer.dtype);
+  CheckRows(slot, slot.size(-1), at::kLong);
   return Dispatch(layer.dtype, [&](auto t) {
     using T = decltype(t);
     const LoadSum<T> load{rows.const_data_ptr<T>(), slot.const_data_ptr<int64_t>(), slot.size(1),
@@ -490,6 +506,7 @@ at::Tensor MultiplyPatches(const PackedLinear& layer, const at::Tensor& features
 
 at::Tensor ExpandPatches(const PackedLinear& layer, const at::Tensor& x, int64_t rows,
                          int64_t columns, int64_t patch) {
+  CheckRows(x, layer.in, at::kFloat);
   const PatchGrid grid{rows, columns, patch, layer.out / (patch * patch)};
   const int64_t batch = x.size(0) / (rows * columns);
   if (grid.channels % kTileColumns != 0) {

@@ -135,6 +135,17 @@ TEST_F(Conv3x3Test, RefusesOtherLayouts) {
   EXPECT_THROW(Conv3x3(conv, problem.x.narrow(1, 0, 8), ConvEnd::kNone, y), c10::Error);
   EXPECT_THROW(Conv3x3(conv, problem.x.narrow(2, 0, 4), ConvEnd::kNone, y), c10::Error);
   EXPECT_THROW(Conv3x3(conv, problem.x.to(at::kBFloat16), ConvEnd::kNone, y), c10::Error);
+  const ConvProblem wide = MakeProblem({1, 32, 32, 8, 8, at::kBFloat16});
+  at::Tensor f32 = wide.y.to(at::kFloat);
+  EXPECT_THROW(Conv3x3(PackConv3x3(wide.weight, wide.bias), f32.clone(), ConvEnd::kNone, f32),
+               c10::Error);
+}
+
+TEST_F(Conv3x3Test, ErrsInBf16AsItsHeaderSays) {
+  const ConvProblem problem = MakeProblem({1, 128, 128, 64, 64, at::kBFloat16});
+  const at::Tensor exact = problem.Exact(ConvEnd::kNone);
+  const at::Tensor error = problem.Packed(ConvEnd::kNone).to(at::kDouble) - exact;
+  EXPECT_LE(error.square().mean().sqrt().item<double>(), 0.014 * exact.std().item<double>());
 }
 
 }  // namespace

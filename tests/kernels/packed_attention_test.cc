@@ -72,6 +72,11 @@ TEST_P(PackedAttentionTest, EqualsItsFormula) {
   }
 }
 
+TEST_P(PackedAttentionTest, HugeScoresStayNumbers) {
+  const auto& [pictures, tokens, heads, width, dtype] = GetParam();
+  EXPECT_TRUE(PackedAttention(Qkv(1e5), pictures, heads).isfinite().all().item<bool>());
+}
+
 TEST_P(PackedAttentionTest, CompanyAndThreadsChangeNoBit) {
   const auto& [pictures, tokens, heads, width, dtype] = GetParam();
   const at::Tensor qkv = Qkv(2);

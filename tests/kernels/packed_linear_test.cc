@@ -14,6 +14,7 @@
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/linspace.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/softmax.h>
 #include <gtest/gtest.h>
 
@@ -104,6 +105,15 @@ TEST_P(PackedLinearTest, StarStemEqualsItsFormula) {
   const at::Tensor both = Reference(z, weight, bias);
   ExpectNear(StarStem(norm, PackHalves(weight, bias), x),
              at::gelu(Halves(both, 0)) * Halves(both, 1), dtype);
+}
+
+TEST_F(PackedLinearTest, RefusesOtherShapes) {
+  const PackedLinear layer = Pack(at::ones({8, 16}), at::ones({8}));
+  const RowNorm norm{at::ones({16}), at::ones({16})};
+  EXPECT_THROW(Multiply(layer, at::ones({5, 4})), c10::Error);
+  EXPECT_THROW(MultiplyNormed(norm, layer, at::ones({16, 5}).t()), c10::Error);
+  at::Tensor sum = at::ones({5, 7});
+  EXPECT_THROW(AddProduct(layer, at::ones({5, 16}), sum), c10::Error);
 }
 
 // A row's bits depend on the row alone.

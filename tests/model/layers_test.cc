@@ -3,8 +3,17 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/ones.h>
 #include <c10/core/InferenceMode.h>
 #include <gtest/gtest.h>
+
+#include <fstream>
+#include <iterator>
+#include <string>
+
+#include "absl/strings/match.h"
+#include "model/network.h"
+#include "tests/model/tiny.h"
 
 namespace deweather {
 namespace {
@@ -32,6 +41,38 @@ TEST_P(PackedLayerTest, EqualsPlain) {
     const at::Tensor packed = Apply(block, x.clone(layout));
     EXPECT_LE((packed - plain).abs().max().item<double>(), tolerance);
   }
+}
+
+bool ProcessorSaysAvx512Bf16() {
+  std::ifstream file("/proc/cpuinfo");
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  return absl::StrContains(text, "avx512_bf16");
+}
+
+// All other tests of packed networks would compare the plain path with itself.
+TEST(PackTest, PacksWhereTheProcessorHasTheKernels) {
+  if (!ProcessorSaysAvx512Bf16()) GTEST_SKIP() << "this processor has no AVX-512 with bf16";
+  const ModelConfig config = TinyConfig();
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    Network network = BindNetwork(config, CastParameters(InitialParameters(config, 1), dtype));
+    Pack(network);
+    EXPECT_NE(network.transformer, nullptr);
+    for (const Conv& conv : {network.head_conv, network.head_block0.conv0,
+                             network.head_block1.conv1, network.tail_block0.conv0,
+                             network.tail_conv0, network.tail_block1.conv1, network.tail_conv1}) {
+      EXPECT_TRUE(conv.packed.defined());
+    }
+  }
+}
+
+TEST(PackTest, APackedNetworkHasNoGradients) {
+  if (!HasCpuKernels()) GTEST_SKIP() << "this processor has no AVX-512 with bf16";
+  const ModelConfig config = TinyConfig();
+  Network network = BindNetwork(config, InitialParameters(config, 1));
+  Pack(network);
+  at::Tensor pictures = at::ones({1, 3, 32, 32});
+  EXPECT_NO_THROW(Forward(network, pictures));
+  EXPECT_THROW(Forward(network, pictures.set_requires_grad(true)), c10::Error);
 }
 
 TEST(PackTest, LeavesF64ToThePlainPath) {

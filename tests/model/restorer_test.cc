@@ -6,6 +6,7 @@
 #include <ATen/ops/equal.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -187,6 +188,17 @@ TEST(RestorerTest, UncertaintyIsOfTheKeptExperts) {
       EXPECT_NEAR(shown.item<double>(), sum, 1e-5 * sum) << layer << " " << n;
     }
   }
+}
+
+// Equal logits: what is summed is of the experts that the gates keep, not of others that weigh as much.
+TEST(RestorerTest, UncertaintyIsOfTheKeptExpertsAmongEquals) {
+  const at::Tensor logits = at::zeros({1000, 16});
+  const at::Tensor kept = KeepLargest(logits, 4).index;
+  ModelConfig config = TinyConfig();
+  config.experts = 16;
+  config.kept = 4;
+  const Linear router{at::zeros({16, 16}), at::zeros({16})};
+  EXPECT_TRUE(at::equal(Route(config, router, at::ones({1000, 16}), /*layer=*/0).kept, kept));
 }
 
 TEST(RestorerTest, ANetworkTakesOneKeyAPicture) {
