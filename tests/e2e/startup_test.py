@@ -44,7 +44,8 @@ def memory_group(limit):
         except OSError:
             continue
         try:
-            (group / name).write_text(str(limit))
+            with open(group / name, "r+", encoding="ascii") as file:  # made by the kernel, or this is no control group
+                file.write(str(limit))
             return group
         except OSError:
             group.rmdir()

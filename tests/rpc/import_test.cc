@@ -73,7 +73,7 @@ class ImportTest : public ModelServiceTest {
  protected:
   // A checkpoint of ours.
   std::string Ours(const std::string& fixture = "fme") const {
-    const std::string path = folder_ + "/../ours.safetensors";
+    const std::string path = folder_ + ".safetensors";
     WriteFixture(path, "tiny", fixture);
     std::string file = ReadFile(path).value();
     fs::remove(path);
