@@ -228,8 +228,9 @@ class ChangingTest(TestCase):
                 service.kill("b")  # or the callers, too, would wait
         codes = [error.code().name for _, _, error in load.failed]
         self.assertEqual(codes.count("UNAVAILABLE") + codes.count("UNKNOWN"), len(codes))
+        self.assertLessEqual(len(codes), balancer.CALLERS + 3)  # each had one there; and as of a server that is killed
         unanswered = service.stats.unanswered()
-        self.assertEqual(unanswered.pop(hung), codes.count("UNAVAILABLE"))  # UNKNOWN: the answer had begun
+        self.assertLessEqual(unanswered.pop(hung), len(codes))  # of the others the answer had begun
         self.assertEqual(set(unanswered.values()), {0}, unanswered)
 
     def test_hung_server_and_callers_of_one_connection(self):
