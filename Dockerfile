@@ -57,6 +57,7 @@ VOLUME /var/lib/deweather
 # gRPC, and metrics over HTTP.
 EXPOSE 50051 9464
 ENTRYPOINT ["/usr/bin/deweather-server"]
-CMD ["--listen", "0.0.0.0:50051", "--metrics-listen", "0.0.0.0:9464", "--data-dir", "/var/lib/deweather"]
+CMD ["--listen", "0.0.0.0:50051", "--metrics-listen", "0.0.0.0:9464", "--allow-plaintext-beyond-loopback", \
+     "--data-dir", "/var/lib/deweather"]
 # Of 127.0.0.1:50051, unless DEWEATHER_SERVER names another address.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["/usr/bin/deweather", "health"]

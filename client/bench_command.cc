@@ -16,6 +16,7 @@
 #include "client/bench_picture.h"
 #include "client/bench_report.h"
 #include "client/channel.h"
+#include "client/diagnose.h"
 #include "client/output.h"
 #include "client/stop_signal.h"
 #include "model/base/status_macros.h"
@@ -26,13 +27,15 @@ namespace {
 
 constexpr absl::Duration kConnectTimeout = absl::Seconds(10);
 
-absl::Status Connect(grpc::Channel& channel, const std::string& server) {
+absl::Status Connect(grpc::Channel& channel, const ServerFlags& server) {
   const std::chrono::system_clock::time_point deadline =
       absl::ToChronoTime(absl::Now() + kConnectTimeout);
   for (grpc_connectivity_state state = channel.GetState(true); state != GRPC_CHANNEL_READY;
        state = channel.GetState(true)) {
     if (state == GRPC_CHANNEL_TRANSIENT_FAILURE || !channel.WaitForStateChange(state, deadline)) {
-      return absl::UnavailableError(absl::StrCat("cannot connect to ", server));
+      const std::string why = Diagnose(server);
+      return absl::UnavailableError(why.empty() ? absl::StrCat("cannot connect to ", server.server)
+                                                : why);
     }
   }
   return absl::OkStatus();
@@ -44,7 +47,7 @@ absl::StatusOr<BenchLoad::Stubs> ConnectAll(const BenchFlags& flags) {
   for (int i = 0; i < connections; ++i) {
     const std::shared_ptr<grpc::Channel> channel =
         OpenChannel(flags.server, {.own_connection = true, .all_servers = true});
-    DW_RETURN_IF_ERROR(Connect(*channel, flags.server.server));
+    DW_RETURN_IF_ERROR(Connect(*channel, flags.server));
     stubs.push_back(v1::RestorationService::NewStub(channel));
   }
   return stubs;

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "client/call_headers.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 
@@ -25,6 +26,28 @@ constexpr int kFirstReconnectMs = 500;
 constexpr int kLongestReconnectMs = 2'000;
 constexpr int kKeepaliveMs = 360'000;
 constexpr int kKeepaliveAnswerMs = 20'000;
+
+// gRPC's own retries, of calls that change nothing and are small. Each call has one who repeats it, lest attempts
+// multiply: `restore` sends a picture again by itself (restore_command.cc), since of a picture that was lost with
+// its server there may be one more attempt and of one that was refused several, which this policy cannot tell apart,
+// and gRPC keeps no more than 256 KiB of a call to send again; watches, downloads and submissions go on by
+// CallUntilAnswered (retry.h), for as long as the user is patient. Deadlines are --timeout's, for all attempts.
+// After ten failures in a row nothing is repeated until calls succeed.
+constexpr char kRepeatedReads[] = R"({
+  "methodConfig": [{
+    "name": [
+      {"service": "grpc.health.v1.Health", "method": "Check"},
+      {"service": "deweather.v1.ModelService", "method": "ListModels"},
+      {"service": "deweather.v1.ModelService", "method": "GetModel"},
+      {"service": "deweather.v1.TrainingService", "method": "ListJobs"},
+      {"service": "deweather.v1.TrainingService", "method": "GetJob"},
+      {"service": "deweather.v1.TrainingService", "method": "ListCheckpoints"},
+      {"service": "deweather.v1.TrainingService", "method": "ListDatasets"}],
+    "retryPolicy": {
+      "maxAttempts": 4, "initialBackoff": "0.1s", "maxBackoff": "0.5s", "backoffMultiplier": 2,
+      "retryableStatusCodes": ["UNAVAILABLE"]}}],
+  "retryThrottling": {"maxTokens": 20, "tokenRatio": 0.5}
+})";
 
 // Of the character that the text begins with; 0 if that is none.
 size_t CharacterBytes(std::string_view text) {
@@ -55,6 +78,11 @@ Detail DetailOf(const grpc::Status& status) {
     if (any.UnpackTo(&detail)) return detail;
   }
   return {};
+}
+
+std::shared_ptr<grpc::ChannelCredentials> ChannelCredentialsOf(const Credentials& credentials) {
+  if (!credentials.tls) return grpc::InsecureChannelCredentials();
+  return grpc::SslCredentials({credentials.ca, credentials.key, credentials.certificate});
 }
 
 }  // namespace
@@ -95,7 +123,13 @@ std::shared_ptr<grpc::Channel> OpenChannel(const ServerFlags& flags,
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);  // no limit
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, options.own_connection ? 1 : 0);
   if (options.all_servers) arguments.SetLoadBalancingPolicyName("round_robin");
-  return grpc::CreateCustomChannel(flags.server, grpc::InsecureChannelCredentials(), arguments);
+  if (options.repeats_reads) arguments.SetServiceConfigJSON(kRepeatedReads);
+  if (!flags.credentials.name.empty()) arguments.SetSslTargetNameOverride(flags.credentials.name);
+  // No proxy has this machine's own addresses, nor is to see what is sent there in the clear.
+  if (IsLoopback(flags.server)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  return grpc::experimental::CreateCustomChannelWithInterceptors(
+      flags.server, ChannelCredentialsOf(flags.credentials), arguments,
+      CallHeaders(flags.credentials.token));
 }
 
 void SetDeadline(const ServerFlags& flags, grpc::ClientContext& context) {

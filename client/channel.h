@@ -13,12 +13,14 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "client/credentials.h"
 
 namespace deweather {
 
 struct ServerFlags {
   std::string server = "127.0.0.1:50051";      // HOST:PORT
   absl::Duration timeout = absl::Seconds(30);  // of one call
+  Credentials credentials = {};
 };
 
 // INVALID_ARGUMENT unless it is HOST:PORT, an IPv6 host in brackets, a port from 1 to 65535.
@@ -32,9 +34,11 @@ struct ChannelOptions {
   bool own_connection = false;
   // Calls go to all addresses of its name in turn, not to the first that answers.
   bool all_servers = false;
+  // What only reads is asked again, after tenths of a second, of a server that is UNAVAILABLE.
+  bool repeats_reads = true;
 };
 
-// Connects lazily. Replies of up to 1 GiB are taken: gRPC's own limit of 4 MiB is less than a photo.
+// Connects lazily; CallHeaders go with every call. Replies of up to 1 GiB are taken: gRPC's own limit of 4 MiB is less than a photo.
 std::shared_ptr<grpc::Channel> OpenChannel(const ServerFlags& flags,
                                            const ChannelOptions& options = {});
 

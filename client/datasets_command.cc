@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "client/dataset_plan.h"
+#include "client/diagnose.h"
 #include "client/output.h"
 #include "client/pages.h"
 #include "client/transfer.h"
@@ -79,7 +80,7 @@ int RunDatasetsList(const DatasetsFlags& flags) {
   };
   const grpc::Status status =
       ReadPages(flags.server, *stub, &Stub::ListDatasets, v1::ListDatasetsRequest(), take);
-  if (!status.ok()) return FailCall(status, flags.json);
+  if (!status.ok()) return FailCall(flags.server, status, flags.json);
   if (flags.json) {
     PrintJson({{"datasets", ListJson(datasets, DatasetJson)}});
   } else {
@@ -103,7 +104,7 @@ int RunDatasetsUpload(const DatasetsFlags& flags) {
   if (!sent.ok()) context.TryCancel();
   const grpc::Status status = writer->Finish();
   if (!sent.ok()) return FailLocally(sent, flags.json);
-  if (!status.ok()) return FailCall(status, flags.json);
+  if (!status.ok()) return FailCall(flags.server, status, flags.json);
   PrintDataset(flags, dataset);
   return 0;
 }

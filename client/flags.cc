@@ -1,7 +1,12 @@
 #include "client/flags.h"
 
+#include <memory>
+#include <utility>
+
+#include "absl/status/statusor.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "client/credentials.h"
 
 namespace deweather {
 namespace {
@@ -15,6 +20,34 @@ std::string ParseTimeout(const std::string& text, absl::Duration* timeout) {
   return good ? "" : "'" + text + "' is no time: like 30s, 500ms or 2m, up to 24h";
 }
 
+// One that the environment may give too.
+void AddFile(CLI::App& app, const char* name, std::string& file, const char* variable,
+             const char* help, const char* type = "FILE") {
+  app.add_option(name, file, help)->type_name(type)->envname(variable);
+}
+
+void AddCredentialFlags(CLI::App& app, CredentialFlags& flags) {
+  app.add_flag("--tls", flags.tls,
+               "Over TLS, with this machine's authorities; so do all --tls-...");
+  AddFile(app, "--tls-ca", flags.tls_ca, "DEWEATHER_TLS_CA", "PEM: authorities of the server");
+  AddFile(app, "--tls-cert", flags.tls_cert, "DEWEATHER_TLS_CERT", "PEM: our own certificate");
+  AddFile(app, "--tls-key", flags.tls_key, "DEWEATHER_TLS_KEY", "PEM: its key");
+  AddFile(app, "--tls-name", flags.tls_name, "DEWEATHER_TLS_NAME",
+          "That the server's certificate is for [the host of --server]", "NAME");
+  AddFile(app, "--token-file", flags.token_file, "DEWEATHER_TOKEN_FILE", "The token that we show");
+  app.add_flag("--token-over-plaintext", flags.token_over_plaintext,
+               "Show it to other machines without TLS too");
+}
+
+// Of the environment's values too, which CLI11 would leave out in silence if a check of its own failed.
+void CheckServerFlags(const CredentialFlags& files, ServerFlags* flags) {
+  const absl::Status status = CheckAddress(flags->server);
+  if (!status.ok()) throw CLI::ValidationError("--server", std::string(status.message()));
+  absl::StatusOr<Credentials> credentials = ReadCredentials(files, flags->server);
+  if (!credentials.ok()) throw CLI::ValidationError(std::string(credentials.status().message()));
+  flags->credentials = *std::move(credentials);
+}
+
 }  // namespace
 
 void AddServerFlags(CLI::App& app, ServerFlags& flags, const std::string& what) {
@@ -22,11 +55,9 @@ void AddServerFlags(CLI::App& app, ServerFlags& flags, const std::string& what) 
       ->type_name("HOST:PORT")
       ->envname("DEWEATHER_SERVER")
       ->capture_default_str();
-  // Of the environment's too, which CLI11 would leave out in silence if a check of its own failed.
-  app.parse_complete_callback([&flags] {
-    const absl::Status status = CheckAddress(flags.server);
-    if (!status.ok()) throw CLI::ValidationError("--server", std::string(status.message()));
-  });
+  const auto files = std::make_shared<CredentialFlags>();
+  AddCredentialFlags(app, *files);
+  app.parse_complete_callback([&flags, files] { CheckServerFlags(*files, &flags); });
   const auto set_timeout = [&flags](const std::string& text) {
     const std::string error = ParseTimeout(text, &flags.timeout);
     if (!error.empty()) throw CLI::ValidationError("--timeout", error);

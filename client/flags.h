@@ -34,7 +34,7 @@ Declared<Flags> AddCommand(CLI::App& parent, const std::string& name, const std:
   return {*app, *flags};
 }
 
-// --server and --timeout, "Longest time for `what`", whose default is the one that is set.
+// --server, how it and the caller are known (credentials.h), and --timeout, "Longest time for `what`", whose default is the one that is set.
 void AddServerFlags(CLI::App& app, ServerFlags& flags, const std::string& what);
 
 // --json, for one object.

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "client/diagnose.h"
 #include "client/output.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 
@@ -21,7 +22,7 @@ int RunHealth(const HealthFlags& flags) {
   SetDeadline(flags.server, context);
   const grpc::Status status = stub->Check(&context, request, &response);
   if (!status.ok()) {
-    return FailCall(FromGrpc(status), flags.json, ReasonOf(status), flags.service);
+    return FailCall(Explained(flags.server, status), flags.json, ReasonOf(status), flags.service);
   }
   const std::string name = health::HealthCheckResponse::ServingStatus_Name(response.status());
   if (flags.json) {

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "client/diagnose.h"
 #include "client/job_text.h"
 #include "client/jobs_watch.h"
 #include "client/output.h"
@@ -91,7 +92,7 @@ int CallAndPrint(const JobsFlags& flags, const Request& request, Method<Request,
   SetDeadline(flags.server, context);
   Response response;
   const grpc::Status status = (stub.get()->*method)(&context, request, &response);
-  if (!status.ok()) return FailCall(status, flags.json);
+  if (!status.ok()) return FailCall(flags.server, status, flags.json);
   print(response);
   return 0;
 }
@@ -111,14 +112,16 @@ int CallAndPrintJob(const JobsFlags& flags, const Request& request,
 int Watch(const JobsFlags& flags, const std::string& id) {
   WatchFlags watch;
   watch.server.server = flags.server.server;
+  watch.server.credentials = flags.server.credentials;
   watch.id = id;
   watch.json = flags.json;
   return RunJobsWatch(watch);
 }
 
 // What to say of a job that may have been made without our hearing of it.
-absl::Status MayBeMade(const grpc::Status& error, const std::string& request_id) {
-  const absl::Status status = FromGrpc(error);
+absl::Status MayBeMade(const JobsFlags& flags, const grpc::Status& error,
+                       const std::string& request_id) {
+  const absl::Status status = Explained(flags.server, error);
   if (!absl::IsDeadlineExceeded(status) && !IsBroken(error)) return status;
   return absl::Status(status.code(),
                       absl::StrFormat("%s; the job may have been made: the same command with "
@@ -145,10 +148,10 @@ int MakeJob(const JobsFlags& flags, const Request& request, Method<Request, v1::
     if (connected || !late) return status;
     return {grpc::StatusCode::UNAVAILABLE, "no connection to " + flags.server.server};
   };
-  const grpc::Status status = CallUntilAnswered({.patience = flags.server.timeout}, never, attempt);
+  const grpc::Status status = CallUntilAnswered(PatientWith(flags.server), never, attempt);
   if (!status.ok()) {
-    const absl::Status error =
-        connected ? MayBeMade(status, request.request_id()) : FromGrpc(status);
+    const absl::Status error = connected ? MayBeMade(flags, status, request.request_id())
+                                         : Explained(flags.server, status);
     return FailCall(error, flags.json, ReasonOf(status));
   }
   PrintJob(flags, job);
@@ -218,7 +221,7 @@ int RunJobsList(const JobsFlags& flags) {
   };
   const std::unique_ptr<Stub> stub = StubOf(flags);
   const grpc::Status status = ReadPages(flags.server, *stub, &Stub::ListJobs, *request, take);
-  if (!status.ok()) return FailCall(status, flags.json);
+  if (!status.ok()) return FailCall(flags.server, status, flags.json);
   if (limit > 0 && jobs.size() > limit) {
     jobs.resize(limit);
     more = true;

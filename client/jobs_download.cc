@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "client/diagnose.h"
 #include "client/output.h"
 #include "client/plan.h"
 #include "client/stop_signal.h"
@@ -41,8 +42,6 @@ struct Failure {
   absl::Status status;
   std::string reason;
 };
-
-Failure FailureOf(const grpc::Status& status) { return {FromGrpc(status), ReasonOf(status)}; }
 
 // An error of our own disk, in a code that never stands for a broken connection or a changed file.
 grpc::Status OfDisk(const absl::Status& status) {
@@ -133,13 +132,14 @@ std::optional<Failure> FetchTo(const Download& download, const std::string& name
   v1::DownloadArtifactRequest request;
   request.set_id(download.flags.id);
   request.set_name(name);
-  const RetryOptions retry = {.patience = download.flags.server.timeout};
+  const RetryOptions retry = PatientWith(download.flags.server);
   TransferProgress progress;
   const auto tell = [&](int64_t done, int64_t total) { progress.Tell(name, done, total); };
   const grpc::Status status = Fetch(download.stub, retry, download.stop, request, tell, &*part);
   if (!status.ok()) {
     const Failure stopped = {absl::CancelledError("the same command goes on with it"), ""};
-    return download.stop ? stopped : FailureOf(status);
+    return download.stop ? stopped
+                         : Failure{Explained(download.flags.server, status), ReasonOf(status)};
   }
   *fetched = {path, part->bytes(), part->sha256()};
   const absl::Status committed = part->Commit();
@@ -209,7 +209,7 @@ int RunAll(const Download& download) {
   grpc::ClientContext context;
   SetDeadline(download.flags.server, context);
   const grpc::Status status = download.stub.ListCheckpoints(&context, request, &response);
-  if (!status.ok()) return FailCall(status, download.flags.json);
+  if (!status.ok()) return FailCall(download.flags.server, status, download.flags.json);
   json files = json::array();
   int failed = 0;
   for (const v1::Artifact& artifact : response.artifacts()) {

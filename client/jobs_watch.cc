@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "client/diagnose.h"
 #include "client/job_text.h"
 #include "client/output.h"
 #include "client/stop_signal.h"
@@ -74,13 +75,13 @@ class EventPrinter {
 };
 
 Following FollowingOf(const WatchFlags& flags) {
-  return {{.patience = flags.server.timeout}, StopOnSignal()};
+  return {PatientWith(flags.server), StopOnSignal()};
 }
 
 // `status`, or for the wish to end what goes on without us.
 int FailWatch(const WatchFlags& flags, const Following& following, const grpc::Status& status,
               const std::string& how_to_go_on) {
-  if (!following.stop) return FailCall(status, flags.json);
+  if (!following.stop) return FailCall(flags.server, status, flags.json);
   return FailCall(absl::CancelledError(
                       absl::StrCat("the job goes on; to see more: deweather jobs ", how_to_go_on)),
                   flags.json);
@@ -132,7 +133,8 @@ grpc::Status FollowLog(StubInterface& stub, const Following& following,
 
 int RunJobsWatch(const WatchFlags& flags) {
   const Following following = FollowingOf(flags);
-  const auto stub = v1::TrainingService::NewStub(OpenChannel(flags.server));
+  const auto stub =
+      v1::TrainingService::NewStub(OpenChannel(flags.server, {.repeats_reads = false}));
   v1::WatchJobRequest request;
   request.set_id(flags.id);
   request.set_after_event(flags.after);
@@ -150,7 +152,8 @@ int RunJobsWatch(const WatchFlags& flags) {
 
 int RunJobsLogs(const WatchFlags& flags) {
   const Following following = FollowingOf(flags);
-  const auto stub = v1::TrainingService::NewStub(OpenChannel(flags.server));
+  const auto stub =
+      v1::TrainingService::NewStub(OpenChannel(flags.server, {.repeats_reads = false}));
   v1::StreamLogsRequest request;
   request.set_id(flags.id);
   request.set_offset(flags.offset);

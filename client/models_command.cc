@@ -10,6 +10,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/time.h"
+#include "client/diagnose.h"
 #include "client/output.h"
 #include "client/pages.h"
 #include "client/transfer.h"
@@ -70,8 +71,9 @@ int CallAndPrint(const ModelsFlags& flags, const Request& request,
   v1::Model model;
   const grpc::Status status = (stub.get()->*method)(&context, request, &model);
   if (!status.ok()) {
-    return FailCall(change.empty() ? FromGrpc(status) : ChangeError(flags, change, status),
-                    flags.json, ReasonOf(status));
+    return FailCall(
+        change.empty() ? Explained(flags.server, status) : ChangeError(flags, change, status),
+        flags.json, ReasonOf(status));
   }
   if (flags.json) {
     PrintJson(ModelJson(model));
@@ -124,7 +126,7 @@ int RunModelsList(const ModelsFlags& flags) {
   };
   const grpc::Status status =
       ReadPages(flags.server, *stub, &Stub::ListModels, v1::ListModelsRequest(), take);
-  if (!status.ok()) return FailCall(status, flags.json);
+  if (!status.ok()) return FailCall(flags.server, status, flags.json);
   if (flags.json) {
     PrintJson({{"models", ListJson(models, ModelJson)}});
   } else {
@@ -160,7 +162,7 @@ int RunModelsDelete(const ModelsFlags& flags) {
   request.set_version(flags.version);
   v1::DeleteVersionResponse response;
   const grpc::Status status = stub->DeleteVersion(&context, request, &response);
-  if (!status.ok()) return FailCall(status, flags.json);
+  if (!status.ok()) return FailCall(flags.server, status, flags.json);
   if (flags.json) {
     PrintJson({{"name", flags.name}, {"deleted", flags.version}});
   } else {
@@ -174,7 +176,7 @@ int RunModelsImport(const ModelsFlags& flags) {
   if (!bytes.ok()) return FailLocally(bytes.status(), flags.json);
   v1::ImportModelResponse response;
   const grpc::Status status = Import(flags, *bytes, &response);
-  if (!status.ok()) return FailCall(status, flags.json);
+  if (!status.ok()) return FailCall(flags.server, status, flags.json);
   const std::vector<std::string> unused(response.unused_tensors().begin(),
                                         response.unused_tensors().end());
   if (flags.json) {
@@ -220,8 +222,9 @@ absl::StatusOr<v1::PromoteModelRequest> PromotionOf(const ModelsFlags& flags) {
 
 absl::Status ChangeError(const ModelsFlags& flags, std::string_view change,
                          const grpc::Status& error) {
-  const absl::Status status = FromGrpc(error);
-  if (!absl::IsDeadlineExceeded(status)) return status;
+  if (error.error_code() != grpc::StatusCode::DEADLINE_EXCEEDED) {
+    return Explained(flags.server, error);
+  }
   return absl::DeadlineExceededError(absl::StrFormat(
       "no answer after %s; the %s may go on: deweather models %s shows what is live",
       absl::FormatDuration(flags.server.timeout), change,

@@ -73,10 +73,6 @@ int FailCall(const absl::Status& status, bool as_json, const std::string& reason
   return 1;
 }
 
-int FailCall(const grpc::Status& status, bool as_json) {
-  return FailCall(FromGrpc(status), as_json, ReasonOf(status));
-}
-
 int FailLocally(const absl::Status& status, bool as_json) {
   FailCall(status, as_json);
   return absl::IsInvalidArgument(status) ? 2 : 1;

@@ -5,7 +5,6 @@
 
 #include <google/protobuf/duration.pb.h>
 #include <google/protobuf/timestamp.pb.h>
-#include <grpcpp/support/status.h>
 
 #include <nlohmann/json_fwd.hpp>
 #include <string>
@@ -47,7 +46,6 @@ nlohmann::json ErrorJson(const absl::Status& status, const std::string& reason =
 // wrong before anything was sent 2 if that is wrong usage, INVALID_ARGUMENT.
 int FailCall(const absl::Status& status, bool as_json, const std::string& reason = "",
              const std::string& about = "");
-int FailCall(const grpc::Status& status, bool as_json);
 int FailLocally(const absl::Status& status, bool as_json);
 
 }  // namespace deweather

@@ -47,6 +47,7 @@ std::string FormatName(v1::RestoreOptions::Format format) {
 
 json FileJson(const Outcome& outcome) {
   json file = {{"input", outcome.file.input}, {"output", outcome.file.output}};
+  if (!outcome.request_id.empty()) file["request_id"] = outcome.request_id;
   if (!outcome.status.ok()) {
     file["error"] = ErrorJson(outcome.status, outcome.reason);
     return file;

@@ -26,6 +26,7 @@ struct Outcome {
   v1::RestoreResponse response;               // without its pictures; empty if it failed
   absl::Duration elapsed;                     // as the client saw it
   std::optional<HeatScale> uncertainty = {};  // of the heat map, if one was asked for
+  std::string request_id = {};                // as the server's log has it; empty: nothing was sent
 };
 
 // "in.jpg -> out.png  481x321, 6 tiles, 153 ms, deweather-rain 0123456789ab".
@@ -36,7 +37,8 @@ std::string SummaryLine(const Outcome& outcome);
 std::string RoutingTable(const v1::Routing& routing, const std::optional<HeatScale>& heat = {});
 
 // {"files": [...], "restored": N, "failed": N}; every file holds its input and output, and either
-// the size, format, model, milliseconds by stage, routing and uncertainty, or the error's code, message, reason.
+// the size, format, model, milliseconds by stage, routing and uncertainty, or the error's code, message, reason;
+// and the request's id, if it was sent.
 nlohmann::json ToJson(const std::vector<Outcome>& outcomes);
 
 }  // namespace deweather

@@ -19,6 +19,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "client/call_headers.h"
+#include "client/diagnose.h"
 #include "client/heat_map.h"
 #include "client/output.h"
 #include "client/plan.h"
@@ -173,30 +175,37 @@ bool IsTooLargeForAMessage(const grpc::Status& status) {
 using Tell = std::function<void(int done, int tiles)>;
 
 // In one message, or in chunks if that is large or the server takes no such message.
-grpc::Status RestoreOnce(Stub& stub, absl::Time deadline, const v1::RestoreRequest& request,
-                         const Tell& tell, v1::RestoreResponse* response) {
+grpc::Status RestoreOnce(Stub& stub, absl::Time deadline, const std::string& request_id,
+                         const v1::RestoreRequest& request, const Tell& tell,
+                         v1::RestoreResponse* response) {
   grpc::ClientContext context, again;
-  context.set_deadline(absl::ToChronoTime(deadline));
-  again.set_deadline(absl::ToChronoTime(deadline));
+  for (grpc::ClientContext* const each : {&context, &again}) {
+    each->set_deadline(absl::ToChronoTime(deadline));
+    each->AddMetadata(kRequestIdHeader, request_id);
+  }
   response->Clear();
   if (request.image().size() > kMaxMessageBytes) {
     return RestoreLarge(stub, context, request.options(), request.image(), tell, response);
   }
   const grpc::Status status = stub.Restore(&context, request, response);
   if (!IsTooLargeForAMessage(status)) return status;
-  return RestoreLarge(stub, again, request.options(), request.image(), tell, response);
+  const grpc::Status large =
+      RestoreLarge(stub, again, request.options(), request.image(), tell, response);
+  return large.error_code() == grpc::StatusCode::UNIMPLEMENTED ? status : large;
 }
 
-// Fills `response`; all tries together have the whole --timeout.
-grpc::Status Restore(Stub& stub, const RestoreFlags& flags, const PlannedFile& file,
-                     std::string image, Progress& progress, v1::RestoreResponse* response) {
+// Fills the response; all tries together have the whole --timeout, and one id.
+grpc::Status Restore(Stub& stub, const RestoreFlags& flags, std::string image, Progress& progress,
+                     Outcome* outcome) {
   v1::RestoreRequest request;
   request.set_image(std::move(image));
-  *request.mutable_options() = OptionsOf(flags, file);
+  *request.mutable_options() = OptionsOf(flags, outcome->file);
+  outcome->request_id = NewRequestId();
   const absl::Time deadline = absl::Now() + flags.server.timeout;
-  const auto tell = [&](int done, int tiles) { progress.Tiles(file, done, tiles); };
+  const auto tell = [&](int done, int tiles) { progress.Tiles(outcome->file, done, tiles); };
   for (int refused = 0, lost = 0;;) {
-    grpc::Status status = RestoreOnce(stub, deadline, request, tell, response);
+    grpc::Status status =
+        RestoreOnce(stub, deadline, outcome->request_id, request, tell, &outcome->response);
     if (status.error_code() != grpc::StatusCode::UNAVAILABLE) return status;
     const std::string reason = ReasonOf(status);
     const bool again =
@@ -211,9 +220,8 @@ void RestoreFile(Stub& stub, const RestoreFlags& flags, Progress& progress, Outc
   absl::StatusOr<std::string> bytes = ReadInput(outcome->file.input);
   outcome->status = bytes.status();
   if (!bytes.ok()) return;
-  const grpc::Status status =
-      Restore(stub, flags, outcome->file, *std::move(bytes), progress, &outcome->response);
-  outcome->status = FromGrpc(status);
+  const grpc::Status status = Restore(stub, flags, *std::move(bytes), progress, outcome);
+  outcome->status = Explained(flags.server, status);
   outcome->reason = ReasonOf(status);
   if (absl::IsDeadlineExceeded(outcome->status) && outcome->reason != "STREAM_IDLE") {
     outcome->status = absl::DeadlineExceededError(absl::StrFormat(

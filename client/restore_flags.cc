@@ -55,7 +55,8 @@ void AddRestore(CLI::App& parent, Command* chosen) {
 void AddHealth(CLI::App& parent, Command* chosen) {
   auto [app, flags] =
       AddCommand(parent, "health", "Asks whether the server serves", RunHealth, chosen);
-  AddText(app, "--service", flags.service, "Full name of a service [the whole server]");
+  AddText(app, "--service", flags.service,
+          "Full name of a service, or deweather.v1.RestorationService/MODEL [the whole server]");
   AddJson(app, flags.json);
   AddServerFlags(app, flags.server, "for the answer");
 }

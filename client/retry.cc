@@ -5,7 +5,6 @@
 
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
-#include "client/channel.h"
 #include "client/stop_signal.h"
 
 namespace deweather {
@@ -53,7 +52,7 @@ grpc::Status CallUntilAnswered(const RetryOptions& options, const std::atomic<bo
     const std::optional<absl::Duration> pause = backoff.Next(absl::Now());
     if (!pause) return status;
     if (!told) {
-      absl::FPrintF(stderr, "%s; trying again for up to %s\n", ErrorLine(FromGrpc(status)),
+      absl::FPrintF(stderr, "%s; trying again for up to %s\n", ErrorLine(options.words(status)),
                     absl::FormatDuration(options.patience));
     }
     if (!SleepUnless(stop, *pause)) return stopped;

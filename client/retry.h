@@ -9,7 +9,9 @@
 #include <functional>
 #include <optional>
 
+#include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "client/channel.h"
 
 namespace deweather {
 
@@ -17,6 +19,7 @@ struct RetryOptions {
   absl::Duration patience = absl::Hours(1);              // without an answer
   absl::Duration first_pause = absl::Milliseconds(500);  // each is twice the one before
   absl::Duration longest_pause = absl::Seconds(2);
+  std::function<absl::Status(const grpc::Status&)> words = FromGrpc;  // of the first failure
 };
 
 // The pauses between attempts.

@@ -1,6 +1,7 @@
 #include "model/device.h"
 
 #include <c10/core/CachingDeviceAllocator.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
@@ -59,6 +60,11 @@ int64_t PeakBytesOf(at::Device device) {
       ->getDeviceStats(device.index())
       .reserved_bytes[0]
       .peak;
+}
+
+void WaitFor(at::Device device) {
+  if (!device.is_cuda()) return;
+  c10::impl::VirtualGuardImpl(device.type()).synchronizeDevice(device.index());
 }
 
 void UseDevice([[maybe_unused]] at::Device device) {

@@ -19,6 +19,9 @@ absl::StatusOr<at::Device> ResolveDevice(const std::string& name, int local = 0)
 // The most memory that Torch has taken of a GPU; 0 for the CPU. Throws c10::Error.
 int64_t PeakBytesOf(at::Device device);
 
+// Returns when the device has done what it was given; the CPU always has. Throws c10::Error.
+void WaitFor(at::Device device);
+
 // Kernels that the calling thread starts go to this device. Throws c10::Error.
 void UseDevice(at::Device device);
 

@@ -140,4 +140,20 @@ at::Tensor ApplyExperts(const ModelConfig& config, const ExpertLayer& layer, con
   return x;
 }
 
+bool WaitsForRows(const ModelConfig& config, const ExpertLayer& layer) {
+  // Rows come in the type of the weights.
+  const auto waits = [](const StackedLinear& linear) {
+    return !HasGpuGroupedLinear(linear.weight, linear.weight);
+  };
+  switch (config.kind) {
+    case ExpertKind::kDense:
+      return false;
+    case ExpertKind::kFfn:
+      return waits(layer.up) || waits(layer.down);
+    case ExpertKind::kFme:
+      return config.first_expert != FirstExpert::kModulate || waits(layer.modulate);
+  }
+  return true;
+}
+
 }  // namespace deweather

@@ -43,6 +43,10 @@ struct ExpertLayer {
 at::Tensor ApplyExperts(const ModelConfig& config, const ExpertLayer& layer, const at::Tensor& x,
                         const Gates& gates);
 
+// Whether ApplyExperts has the caller wait for the GPU, to learn how many rows each expert has: outside of
+// training, on weights that are on one.
+bool WaitsForRows(const ModelConfig& config, const ExpertLayer& layer);
+
 }  // namespace deweather
 
 #endif  // DEWEATHER_MODEL_EXPERTS_H_

@@ -52,10 +52,7 @@ at::Tensor Apply(const ResBlock& block, at::Tensor x) {
 }
 
 void Pack(Conv& conv) {
-  const at::ScalarType dtype = conv.weight.scalar_type();
-  if (!conv.weight.is_cpu() || !HasCpuKernels()) return;
-  if (dtype != at::kFloat && dtype != at::kBFloat16) return;
-  conv.packed = PackConv3x3(conv.weight, conv.bias);
+  if (HasCpuKernelsFor(conv.weight)) conv.packed = PackConv3x3(conv.weight, conv.bias);
 }
 
 void Pack(ResBlock& block) {

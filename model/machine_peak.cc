@@ -7,12 +7,12 @@
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 #include <c10/core/InferenceMode.h>
-#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <algorithm>
 #include <functional>
 
 #include "absl/time/clock.h"
+#include "model/device.h"
 #include "model/kernels/packed_linear.h"
 
 namespace deweather {
@@ -25,9 +25,7 @@ double LeastSeconds(at::Device device, const std::function<void()>& run) {
   for (int go = 0; go < kGoes; ++go) {
     const absl::Time begin = absl::Now();
     run();
-    if (device.is_cuda()) {
-      c10::impl::VirtualGuardImpl(device.type()).synchronizeDevice(device.index());
-    }
+    WaitFor(device);
     least = std::min(least, absl::ToDoubleSeconds(absl::Now() - begin));
   }
   return least;

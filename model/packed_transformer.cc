@@ -149,11 +149,7 @@ void AddExperts(const ModelConfig& config, const PackedBlock& block, const Gates
 
 }  // namespace
 
-bool CanPack(const Network& network) {
-  const at::ScalarType dtype = network.expand.weight.scalar_type();
-  return HasCpuKernels() && network.expand.weight.is_cpu() &&
-         (dtype == at::kFloat || dtype == at::kBFloat16);
-}
+bool CanPack(const Network& network) { return HasCpuKernelsFor(network.expand.weight); }
 
 PackedTransformer PackTransformer(const Network& network) {
   const at::Tensor patches = network.embed_conv.weight.permute({0, 2, 3, 1});  // [D,p,p,Ch]

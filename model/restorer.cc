@@ -20,9 +20,13 @@
 #include "absl/strings/str_join.h"
 #include "model/base/status_macros.h"
 #include "model/checkpoint.h"
+#include "model/cuda_graph.h"
 #include "model/device.h"
+#include "model/experts.h"
+#include "model/host_tensor.h"
 #include "model/kernels/packed_linear.h"
 #include "model/network.h"
+#include "model/recorded_passes.h"
 #include "model/torch_errors.h"
 
 namespace deweather {
@@ -128,9 +132,9 @@ void FillRouting(const std::vector<Gates>& layers, int64_t batch, int64_t most_e
     restored.entropy = at::zeros({batch, 0}, at::kDouble);
     return;
   }
-  restored.tokens = at::stack(tokens, 1).cpu();    // [B,L,E]
-  restored.gate = at::stack(gate, 1).cpu();        // [B,L,E]
-  restored.entropy = at::stack(entropy, 1).cpu();  // [B,L]
+  restored.tokens = at::stack(tokens, 1);    // [B,L,E]
+  restored.gate = at::stack(gate, 1);        // [B,L,E]
+  restored.entropy = at::stack(entropy, 1);  // [B,L]
 }
 
 // Of each token the sum of its kept experts' sigma, [B,L,h,w]. The kept ones are looked up again:
@@ -141,69 +145,127 @@ at::Tensor Uncertainty(const std::vector<Gates>& layers, at::IntArrayRef map) {
     const at::Tensor kept = KeepLargest(gates.logits, gates.kept.size(1)).index;  // [N,K]
     sums.push_back(gates.variance.gather(1, kept).sqrt().sum(1).view(map));
   }
-  return at::stack(sums, 1).cpu();
+  return at::stack(sums, 1);
 }
+
+// How far a replay may be from what was recorded: sums are added up in any order on a GPU.
+double ReplayTolerance(at::ScalarType dtype) { return dtype == at::kFloat ? 1e-5 : 1e-3; }
 
 // A loaded network, ready on its device. Run() is what a Restorer's forward calls.
 struct LoadedNetwork {
   Network network;
   at::Device device;
   int experts;  // E of the largest layer
+  RecordedPasses recorded;
 
-  Restored Run(const at::Tensor& tiles, const ForwardOptions& options) const {
-    const c10::InferenceMode inference;
-    const NetworkOutput output = Forward(network, tiles.to(device), ToPassOptions(options, device));
+  // What it returns is on the device.
+  Restored Compute(const at::Tensor& tiles, const ForwardOptions& options) const {
+    const at::Tensor there = tiles.to(device, tiles.scalar_type(), /*non_blocking=*/true);
+    const NetworkOutput output = Forward(network, there, ToPassOptions(options, device));
     Restored restored;
-    restored.tiles = output.pictures.clamp(0, 1).cpu().contiguous();
+    restored.tiles = output.pictures.clamp(0, 1).contiguous();
     FillRouting(output.gates, tiles.size(0), experts, restored);
     const int64_t patch = network.config.patch;
     const std::vector<int64_t> map = {tiles.size(0), tiles.size(2) / patch, tiles.size(3) / patch};
     if (options.expert_map && !output.gates.empty()) {
       // topk lists the heaviest first.
-      restored.expert_map = output.gates.back().kept.select(1, 0).view(map).to(at::kByte).cpu();
+      restored.expert_map = output.gates.back().kept.select(1, 0).view(map).to(at::kByte);
     }
     if (options.uncertainty) restored.uncertainty = Uncertainty(output.gates, map);
     return restored;
   }
+
+  // Null: this is to be computed.
+  const ComputePass* FindReplay(const at::Tensor& tiles, const ForwardOptions& options) const {
+    const bool plain = !options.uncertainty && !options.calibrated && options.tasks.empty();
+    return plain ? recorded.Find(tiles.sizes()) : nullptr;
+  }
+
+  Restored Run(const at::Tensor& tiles, const ForwardOptions& options) const {
+    const c10::InferenceMode inference;
+    const ComputePass* const replay = FindReplay(tiles, options);
+    if (replay == nullptr) {
+      const Restored restored = Compute(tiles, options);
+      return device.is_cpu() ? restored : CopyToHost(restored);
+    }
+    Restored restored = (*replay)(tiles);
+    if (!options.expert_map) restored.expert_map.reset();
+    return CopyToHost(restored);
+  }
+
+  absl::Status Record(const at::Tensor& tiles) {
+    const c10::InferenceMode inference;
+    if (!network.config.tasks.empty()) {
+      return absl::FailedPreconditionError("a network with tasks is not recorded");
+    }
+    const auto waits = [this](const Block& block) {
+      return WaitsForRows(network.config, block.experts);
+    };
+    if (device.is_cuda() && std::ranges::any_of(network.blocks, waits)) {
+      return absl::FailedPreconditionError(
+          "its experts wait for the GPU in this precision, or on this GPU");
+    }
+    const auto compute = [this](const at::Tensor& input) {
+      return Compute(input, {.expert_map = true});
+    };
+    return recorded.Add(compute, tiles);
+  }
 };
 
-std::shared_ptr<const LoadedNetwork> Ready(const Checkpoint& checkpoint, at::Device device,
-                                           at::ScalarType dtype) {
+std::shared_ptr<LoadedNetwork> Ready(const Checkpoint& checkpoint, at::Device device,
+                                     at::ScalarType dtype, RecordPass record) {
   const c10::InferenceMode inference;
   Parameters parameters = CastParameters(checkpoint.parameters, dtype);
   for (auto& [name, tensor] : parameters) tensor = tensor.to(device);
   Network network = BindNetwork(checkpoint.config, parameters);
   Pack(network);
-  return std::make_shared<const LoadedNetwork>(
-      LoadedNetwork{std::move(network), device, checkpoint.config.experts});
+  return std::make_shared<LoadedNetwork>(
+      LoadedNetwork{std::move(network), device, checkpoint.config.experts,
+                    RecordedPasses(std::move(record), ReplayTolerance(dtype))});
+}
+
+RestorerSpec SpecOf(const Checkpoint& checkpoint, at::Device device, at::ScalarType dtype) {
+  const ModelConfig& config = checkpoint.config;
+  return {.name = config.name,
+          .version = checkpoint.version,
+          .tile = config.tile(),
+          .routing = {RoutingUnit::kToken, config.routed() ? config.depth : 0, config.experts,
+                      config.kept, config.experts_by_block},
+          .device = device.str(),
+          .precision = dtype == at::kFloat ? "f32" : "bf16",
+          .tasks = config.tasks};
 }
 
 }  // namespace
 
 absl::StatusOr<Restorer> MakeRestorer(const Checkpoint& checkpoint, const LoadOptions& options) {
-  const ModelConfig& config = checkpoint.config;
+  return MakeRestorer(checkpoint, options, GraphRecorder);
+}
+
+absl::StatusOr<Restorer> MakeRestorer(const Checkpoint& checkpoint, const LoadOptions& options,
+                                      const std::function<RecordPass(at::Device)>& recorder) {
   DW_ASSIGN_OR_RETURN(const at::Device device, ResolveDevice(options.device));
   const at::ScalarType dtype = ResolveDtype(options.precision, device);
-  using Loaded = std::shared_ptr<const LoadedNetwork>;
+  using Loaded = std::shared_ptr<LoadedNetwork>;
   DW_ASSIGN_OR_RETURN(const Loaded loaded,
                       CatchTorch("cannot ready the model", [&]() -> absl::StatusOr<Loaded> {
-                        return Ready(checkpoint, device, dtype);
+                        return Ready(checkpoint, device, dtype, recorder(device));
                       }));
   Restorer restorer;
-  restorer.spec.name = config.name;
-  restorer.spec.version = checkpoint.version;
-  restorer.spec.tile = config.tile();
-  restorer.spec.routing = {RoutingUnit::kToken, config.routed() ? config.depth : 0, config.experts,
-                           config.kept, config.experts_by_block};
-  restorer.spec.device = device.str();
-  restorer.spec.precision = dtype == at::kFloat ? "f32" : "bf16";
-  restorer.spec.tasks = config.tasks;
+  restorer.spec = SpecOf(checkpoint, device, dtype);
   restorer.forward = [loaded, spec = restorer.spec](const at::Tensor& tiles,
                                                     const ForwardOptions& forward) {
     return CatchTorch("the model failed", [&]() -> absl::StatusOr<Restored> {
       DW_RETURN_IF_ERROR(CheckShape(tiles, spec.tile.multiple_px));
       DW_RETURN_IF_ERROR(CheckOptions(spec, forward, tiles.size(0)));
       return loaded->Run(tiles, forward);
+    });
+  };
+  if (!loaded->recorded.can_record()) return restorer;
+  restorer.record = [loaded, multiple = restorer.spec.tile.multiple_px](const at::Tensor& tiles) {
+    return CatchTorch("the model failed", [&]() -> absl::Status {
+      DW_RETURN_IF_ERROR(CheckShape(tiles, multiple));
+      return loaded->Record(tiles);
     });
   };
   return restorer;

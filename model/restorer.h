@@ -46,7 +46,7 @@ struct ForwardOptions {
   std::vector<int> tasks = {};      // [B], into spec.tasks; empty if that is
 };
 
-// Everything is on the CPU. L layers, E experts, p the patch side.
+// Everything that `forward` returns is on the CPU. L layers, E experts, p the patch side.
 struct Restored {
   at::Tensor tiles;    // [B,3,H,W] f32 in [0,1]
   at::Tensor tokens;   // [B,L,E] i64: units that kept each expert; sums to units * K per layer
@@ -72,6 +72,10 @@ struct Restorer {
   RestorerSpec spec;
   std::function<absl::StatusOr<Restored>(const at::Tensor& tiles, const ForwardOptions& options)>
       forward;
+  // Readies `forward` for batches of the shape of `tiles`, without uncertainty: on a GPU the pass is recorded once
+  // and then replayed. An error, but for a broken device, changes nothing: such batches are computed as others
+  // are. To be called as `forward` is. Null where there is nothing to ready.
+  std::function<absl::Status(const at::Tensor& tiles)> record = {};
 };
 
 struct Checkpoint;

@@ -10,26 +10,36 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "model/base/control_group.h"
-#include "model/base/mutex.h"
+#include "model/base/process_memory.h"
 #include "model/base/processors.h"
 #include "model/base/status_macros.h"
+#include "server/access/access.h"
+#include "server/access/certificates.h"
+#include "server/access/tokens_file.h"
+#include "server/breakdown.h"
 #include "server/data_folder.h"
+#include "server/file_limit.h"
+#include "server/log/log.h"
 #include "server/memory_needs.h"
 #include "server/notify.h"
 #include "server/repeat.h"
@@ -38,13 +48,16 @@
 #include "server/restore/occupancy.h"
 #include "server/restore/restore.h"
 #include "server/rpc/address.h"
+#include "server/rpc/inference_service.h"
 #include "server/rpc/model_service.h"
+#include "server/rpc/request_log.h"
 #include "server/rpc/restoration_service.h"
 #include "server/rpc/rpc_server.h"
 #include "server/rpc/training_service.h"
 #include "server/training_metrics.h"
 #include "server/training_starter.h"
-#include "training/jobs/child_process.h"
+#include "server/transport_metrics.h"
+#include "server/watchdog.h"
 #include "training/jobs/running_program.h"
 
 // Read by jemalloc at its start. Freed activations stay mapped for a while, whatever their size,
@@ -65,6 +78,9 @@ constexpr absl::Duration kFollowInterval = absl::Seconds(2);
 
 // For the last replies of a server whose device failed.
 constexpr absl::Duration kLastReplies = absl::Seconds(5);
+
+// Within this a server whose device hangs is gone, whatever waits for the device.
+const absl::Duration kLastMoments = kLastReplies + absl::Seconds(3);
 
 // gRPC cuts off what arrives while it shuts down. A caller whose reply was the last one in flight may
 // have sent its next call already: so long it is still told that the server drains.
@@ -88,17 +104,27 @@ std::vector<std::string> ModelFolders(const std::string& data_dir) {
 
 int ThreadsOr(int threads, int automatic) { return threads > 0 ? threads : automatic; }
 
-LiveModelsOptions ModelOptionsOf(const ServerOptions& options) {
+using ReportFailure = std::function<void(const absl::Status&)>;
+
+MetricsOptions MetricsOptionsOf(const ServerOptions& options) {
+  return {.build_version = DW_VERSION,
+          .data_dir = options.data_dir.empty() ? "." : options.data_dir,
+          .gpu_memory_bytes = GpuMemoryProbe()};
+}
+
+LiveModelsOptions ModelOptionsOf(const ServerOptions& options, const ReportFailure& report) {
   return {.folders = ModelFolders(options.data_dir),
           .store = ModelsFolder(options.data_dir),
           .device = options.device,
           .precision = options.precision,
           .threads = ThreadsOr(options.threads.model, UsableProcessors()),
           .max_model_bytes = options.limits.max_model_bytes,
-          .log = [](const std::string& message) { spdlog::warn("{}", message); }};
+          .log = [](const std::string& message) { spdlog::warn("{}", message); },
+          .on_device_failure = report};
 }
 
-RestorePipelineOptions PipelineOptionsOf(const ServerOptions& options) {
+RestorePipelineOptions PipelineOptionsOf(const ServerOptions& options, const ReportFailure& report,
+                                         const DecorateRun& decorate_run) {
   RestorePipelineOptions pipeline;
   pipeline.workers = ThreadsOr(options.threads.workers, std::max(2, UsableProcessors()));
   pipeline.max_batch = options.batching.max_tiles;
@@ -106,6 +132,8 @@ RestorePipelineOptions PipelineOptionsOf(const ServerOptions& options) {
   pipeline.window_tiles = options.batching.window_tiles;
   pipeline.decode_limits.max_pixels = options.limits.max_image_pixels;
   pipeline.admission = options.admission;
+  pipeline.on_device_failure = report;
+  pipeline.decorate_run = decorate_run;
   return pipeline;
 }
 
@@ -123,10 +151,21 @@ absl::Status CheckMachine(const ServerOptions& options) {
 }
 
 void WarnOfMemory(const ServerOptions& options) {
-  const absl::StatusOr<ProcessIdentity> self = IdentityOf(getpid());
-  const int64_t resident = self.ok() ? ResidentBytes({*self}) : 0;
-  const std::string warning = MemoryWarning(options, resident, MemoryLimitBytes());
+  const std::string warning = MemoryWarning(options, ResidentBytes(), MemoryLimitBytes());
   if (!warning.empty()) spdlog::warn("{}", warning);
+}
+
+// With no more connections than there are descriptors for.
+absl::StatusOr<LimitOptions> LimitsWithinFiles(const LimitOptions& wanted) {
+  const int64_t max_files = RaiseFileLimit();
+  LimitOptions limits = wanted;
+  DW_ASSIGN_OR_RETURN(limits.max_connections, ConnectionsWithin(max_files, wanted.max_connections));
+  if (limits.max_connections < wanted.max_connections) {
+    spdlog::warn(
+        "limits.max_connections is {}; at most {} are taken, as this process may open {} files",
+        wanted.max_connections, limits.max_connections, max_files);
+  }
+  return limits;
 }
 
 struct MetricsEndpoint {
@@ -155,6 +194,13 @@ absl::StatusOr<MetricsEndpoint> Expose(
   return endpoint;
 }
 
+void SayWhereItListens(const RpcServer& server, const MetricsEndpoint& endpoint) {
+  FlushLog();  // what was said of the start stands before it
+  absl::PrintF("grpc listening on %s\n", server.address);
+  if (endpoint.exposer != nullptr) absl::PrintF("metrics listening on %s\n", endpoint.address);
+  std::fflush(stdout);
+}
+
 sigset_t StopSignals() {
   sigset_t set;
   sigemptyset(&set);
@@ -163,43 +209,79 @@ sigset_t StopSignals() {
   return set;
 }
 
-// What broke for good: is the server's result, and stops it.
-//
-// Threads  thread-safe
-class Breakdown {
- public:
-  void Report(const absl::Status& status) {
-    spdlog::critical("{}", status.ToString());
-    MutexLock lock(mutex_);
-    status_.Update(status);
-    if (waits_for_signal_) kill(getpid(), SIGTERM);
-    reported_.NotifyAll();
-  }
-  // From now on a report sends no signal: it would end the process in the middle of its replies.
-  void EndWaitForSignal() {
-    MutexLock lock(mutex_);
-    waits_for_signal_ = false;
-  }
-  // OK if nothing broke in that time.
-  absl::Status WaitFor(absl::Duration time) {
-    const absl::Time end = absl::Now() + time;
-    MutexLock lock(mutex_);
-    while (status_.ok() && absl::Now() < end) reported_.WaitFor(mutex_, end - absl::Now());
-    return status_;
-  }
+// SIGHUP is as silent as none where nothing waits for it.
+sigset_t AwaitedSignals() {
+  sigset_t set = StopSignals();
+  sigaddset(&set, SIGHUP);
+  return set;
+}
 
- private:
-  Mutex mutex_;
-  CondVar reported_;
-  absl::Status status_ ABSL_GUARDED_BY(mutex_);
-  bool waits_for_signal_ ABSL_GUARDED_BY(mutex_) = true;
+// What lets callers in. Files have it, and are followed.
+struct Secrets {
+  std::shared_ptr<LiveCertificates> certificates;  // none: no TLS
+  std::unique_ptr<Access> access;                  // none: whoever comes may call everything
 };
 
-// Until this process is told to stop; a second signal then ends it at once.
-void WaitForStop(Breakdown& breakdown) {
+absl::StatusOr<Secrets> ReadSecrets(const ServerOptions& options) {
+  Secrets secrets;
+  if (!options.tls.certificate_file.empty()) {
+    DW_ASSIGN_OR_RETURN(secrets.certificates, LiveCertificates::Read(options.tls, absl::Now()));
+    const std::string warning = KeyFileWarning(options.tls.key_file);
+    if (!warning.empty()) spdlog::warn("{}", warning);
+  }
+  if (!options.access.tokens_file.empty()) {
+    DW_ASSIGN_OR_RETURN(Tokens tokens, LoadTokens(options.access.tokens_file));
+    secrets.access = std::make_unique<Access>(std::move(tokens));
+  }
+  return secrets;
+}
+
+Rules RulesOf(const AccessOptions& options, const Secrets& secrets) {
+  return {
+      .access = secrets.access.get(), .health = options.health, .reflection = options.reflection};
+}
+
+// Ends the process without a word to any of its threads.
+[[noreturn]] void ExitAtOnce(Breakdown& breakdown) {
+  FlushLog();
+  const absl::Status why = breakdown.WaitFor(absl::ZeroDuration());
+  std::fputs(absl::StrCat("deweather-server: ", why.message(), "\n").c_str(), stderr);
+  std::_Exit(1);
+}
+
+// Looks whether the devices move, and tells systemd so.
+std::jthread WatchDevices(RestorePipeline& pipeline, absl::Duration max_batch_time,
+                          Breakdown& breakdown) {
+  const std::optional<int> looks_per_notice =
+      LooksPerNotice(std::getenv("WATCHDOG_USEC"), std::getenv("WATCHDOG_PID"), getpid());
+  return Repeat([&pipeline, &breakdown, looks_per_notice, looks = 0,
+                 watchdog = Watchdog(max_batch_time)](const std::stop_token&) mutable {
+    if (breakdown.hung()) ExitAtOnce(breakdown);
+    const std::optional<Watchdog::Hang> hang = watchdog.Look(pipeline.Pulses(), absl::Now());
+    if (!hang.has_value()) {
+      if (looks_per_notice.has_value() && looks++ % *looks_per_notice == 0) Notify("WATCHDOG=1");
+      return kWatchInterval;
+    }
+    breakdown.MarkHung();
+    pipeline.GiveUp(hang->device, hang->why);
+    return kLastMoments;
+  });
+}
+
+// Names of health: that of the service, a slash, and the model's.
+std::string HealthName(const std::string& model) {
+  return absl::StrCat(v1::RestorationService::service_full_name(), "/", model);
+}
+
+// Until this process is told to stop; a second signal then ends it at once. SIGHUP calls `read_again`, which
+// says what it reads.
+void WaitForStop(Breakdown& breakdown, const std::function<std::string()>& read_again) {
   const sigset_t stop = StopSignals();
+  const sigset_t awaited = AwaitedSignals();
   int received = 0;
-  sigwait(&stop, &received);
+  while (sigwait(&awaited, &received) == 0 && received == SIGHUP) {
+    spdlog::info("SIGHUP: {}", read_again());
+  }
   breakdown.EndWaitForSignal();
   const timespec at_once = {};
   while (sigtimedwait(&stop, nullptr, &at_once) > 0) continue;  // a report beside the signal
@@ -214,7 +296,7 @@ absl::StatusOr<const TrainingParts*> PartsOf(const TrainingStarter& starter) {
 
 ModelServiceParts ModelPartsOf(const ServerOptions& options, LiveModels& models,
                                RestorePipeline& pipeline, const TrainingStarter& training,
-                               Occupancy& calls) {
+                               Occupancy& calls, const Entrance& entrance) {
   const auto measure = [&training](const std::vector<std::string>& arguments,
                                    const JudgeOptions& judge) -> absl::StatusOr<std::string> {
     DW_ASSIGN_OR_RETURN(const TrainingParts* const parts, PartsOf(training));
@@ -224,6 +306,7 @@ ModelServiceParts ModelPartsOf(const ServerOptions& options, LiveModels& models,
           .pipeline = pipeline,
           .calls = calls,
           .limits = options.limits,
+          .entrance = entrance,
           .store = ModelsFolder(options.data_dir),
           .jobs = [&training]() -> absl::StatusOr<JobStore*> {
             DW_ASSIGN_OR_RETURN(const TrainingParts* const parts, PartsOf(training));
@@ -241,15 +324,17 @@ ModelServiceParts ModelPartsOf(const ServerOptions& options, LiveModels& models,
 // What answers over gRPC.
 struct Services {
   Services(const ServerOptions& options, LiveModels& models, RestorePipeline& pipeline,
-           const TrainingStarter& jobs, Occupancy& calls)
-      : restoration(pipeline, calls, options.limits),
-        training([&jobs] { return PartsOf(jobs); }, calls, options.limits),
-        model(ModelPartsOf(options, models, pipeline, jobs, calls)) {}
+           const TrainingStarter& jobs, Occupancy& calls, const Entrance& entrance)
+      : restoration(pipeline, calls, options.limits, entrance),
+        training([&jobs] { return PartsOf(jobs); }, calls, options.limits, entrance),
+        model(ModelPartsOf(options, models, pipeline, jobs, calls, entrance)),
+        inference(DW_VERSION, models, pipeline, calls, options.limits, entrance) {}
 
   std::vector<NamedService> Named() {
     return {{v1::RestorationService::service_full_name(), &restoration},
             {v1::TrainingService::service_full_name(), &training},
-            {v1::ModelService::service_full_name(), &model}};
+            {v1::ModelService::service_full_name(), &model},
+            {inference::GRPCInferenceService::service_full_name(), &inference}};
   }
 
   // Makes them refuse what is new.
@@ -259,10 +344,36 @@ struct Services {
     model.BeginDrain();
   }
 
+  // Ends the streams of those who are not let in any more.
+  void AccessChanged() {
+    restoration.AccessChanged();
+    training.AccessChanged();
+    model.AccessChanged();
+  }
+
   RestorationService restoration;
   TrainingService training;
   ModelService model;
+  InferenceService inference;
 };
+
+// None where there are no tokens.
+std::unique_ptr<TokensFile> FollowTokens(const AccessOptions& options, const Secrets& secrets,
+                                         Services& services) {
+  if (secrets.access == nullptr) return nullptr;
+  return std::make_unique<TokensFile>(options.tokens_file, *secrets.access,
+                                      [&services] { services.AccessChanged(); });
+}
+
+std::string ReadAgain(const Secrets& secrets, TokensFile* tokens) {
+  std::vector<std::string> what;
+  if (secrets.certificates != nullptr) what.emplace_back("certificates");
+  if (tokens != nullptr) what.emplace_back("tokens");
+  if (what.empty()) return "there are no certificates and no tokens to read again";
+  if (secrets.certificates != nullptr) secrets.certificates->ReadNow();
+  if (tokens != nullptr) tokens->ReadNow();
+  return absl::StrCat(absl::StrJoin(what, " and "), " are read again");
+}
 
 // `begin` makes all refuse what is new.
 void Drain(RpcServer& server, const std::function<void()>& begin, Occupancy& calls,
@@ -283,28 +394,23 @@ void Drain(RpcServer& server, const std::function<void()>& begin, Occupancy& cal
 }  // namespace
 
 void BlockStopSignals() {
-  const sigset_t stop = StopSignals();
-  pthread_sigmask(SIG_BLOCK, &stop, nullptr);
+  const sigset_t awaited = AwaitedSignals();
+  pthread_sigmask(SIG_BLOCK, &awaited, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGCHLD, SIG_DFL);  // if it is ignored no program can be waited for
 }
 
 absl::Status Serve(const ServerOptions& options, const DecorateRun& decorate_run) {
   DW_RETURN_IF_ERROR(CheckMachine(options));
+  DW_ASSIGN_OR_RETURN(const LimitOptions limits, LimitsWithinFiles(options.limits));
+  DW_ASSIGN_OR_RETURN(const Secrets secrets, ReadSecrets(options));
   gpr_set_log_function(LogOfGrpc);
-  const auto metrics = std::make_shared<Metrics>(
-      MetricsOptions{.build_version = DW_VERSION,
-                     .data_dir = options.data_dir.empty() ? "." : options.data_dir,
-                     .gpu_memory_bytes = GpuMemoryProbe()});
+  const auto metrics = std::make_shared<Metrics>(MetricsOptionsOf(options));
   Breakdown breakdown;
   const auto report = [&breakdown](const absl::Status& why) { breakdown.Report(why); };
-  LiveModelsOptions model_options = ModelOptionsOf(options);
-  model_options.on_device_failure = report;
-  LiveModels models(model_options, *metrics);
-  RestorePipelineOptions pipeline_options = PipelineOptionsOf(options);
-  pipeline_options.on_device_failure = report;
-  pipeline_options.decorate_run = decorate_run;
-  RestorePipeline pipeline(pipeline_options, models, *metrics);
+  LiveModels models(ModelOptionsOf(options, report), *metrics);
+  RestorePipeline pipeline(PipelineOptionsOf(options, report, decorate_run), models, *metrics);
+  const std::jthread watchdog = WatchDevices(pipeline, options.batching.max_batch_time, breakdown);
   DW_ASSIGN_OR_RETURN(const LiveModelInfo model,
                       models.LoadAll(options.model.empty() ? kShippedModel : options.model,
                                      pipeline.batch_sizes(), pipeline.executor()));
@@ -321,26 +427,34 @@ absl::Status Serve(const ServerOptions& options, const DecorateRun& decorate_run
   DW_ASSIGN_OR_RETURN(const std::unique_ptr<TrainingStarter> training,
                       TrainingStarter::Start(options, open, absl::Now()));
   Occupancy calls;
-  Services services(options, models, pipeline, *training, calls);
+  RequestLog requests(options.log.max_requests_per_second);
+  const Entrance entrance = {.requests = &requests, .access = secrets.access.get()};
+  Services services(options, models, pipeline, *training, calls, entrance);
+  const auto tokens = FollowTokens(options.access, secrets, services);
   DW_ASSIGN_OR_RETURN(RpcServer server,
-                      StartRpcServer(options.listen, options.limits, services.Named()));
+                      StartRpcServer(options.listen, limits, services.Named(), secrets.certificates,
+                                     RulesOf(options.access, secrets)));
+  models.WatchNames([&](const std::string& name) { AddToHealth(server, HealthName(name)); });
+  const absl::Cleanup forget_health = [&models] { models.WatchNames(nullptr); };
   const std::shared_ptr<prometheus::Collectable> job_metrics = TrainingMetrics(*training);
+  const std::shared_ptr<prometheus::Collectable> transport_metrics =
+      TransportMetrics(*server.listener, secrets.certificates, tokens.get());
   DW_ASSIGN_OR_RETURN(const MetricsEndpoint endpoint,
-                      Expose(options.metrics_listen, {metrics, job_metrics}));
-  absl::PrintF("grpc listening on %s\n", server.address);
-  if (endpoint.exposer != nullptr) absl::PrintF("metrics listening on %s\n", endpoint.address);
-  std::fflush(stdout);
+                      Expose(options.metrics_listen, {metrics, job_metrics, transport_metrics}));
+  SayWhereItListens(server, endpoint);
   Notify("READY=1");
 
-  WaitForStop(breakdown);
+  WaitForStop(breakdown, [&] { return ReadAgain(secrets, tokens.get()); });
   Notify("STOPPING=1");
-  SetServing(server, false);
+  StopServing(server);
+  services.inference.EndReady();
   training->BeginStop();  // programs write their checkpoints meanwhile
   const auto begin = [&] {
     services.BeginDrain();
     pipeline.BeginDrain();
   };
   Drain(server, begin, calls, breakdown, options.drain);
+  if (breakdown.hung()) ExitAtOnce(breakdown);
   return breakdown.WaitFor(absl::ZeroDuration());
 }
 

@@ -15,14 +15,14 @@ namespace deweather {
 // Goes around the model: tests plant faults there.
 using DecorateRun = std::function<RunBatch(RunBatch)>;
 
-// Leaves SIGTERM and SIGINT to Serve, and programs to who started them, whatever was inherited. Call it
-// before any thread exists.
+// Leaves SIGTERM, SIGINT and SIGHUP to Serve, and programs to who started them, whatever was inherited. Call
+// it before any thread exists.
 void BlockStopSignals();
 
 // Prints where it listens. Before that all is checked that would keep it from serving. Where another server has
 // the jobs of the data folder, or the disk is full, this one serves without them, and takes them as soon as it
-// can. Returns OK after SIGTERM or SIGINT, once what was in flight has ended
-// or drain.timeout is over; a second signal ends the process at once. An error: it could not start, or the
+// can. SIGHUP makes it read certificates and tokens again at once. Returns OK after SIGTERM or SIGINT, once
+// what was in flight has ended or drain.timeout is over; a second signal ends the process at once. An error: it could not start, or the
 // device failed, after which health says NOT_SERVING and calls are answered UNAVAILABLE.
 absl::Status Serve(const ServerOptions& options, const DecorateRun& decorate_run = {});
 

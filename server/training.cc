@@ -15,7 +15,9 @@
 #include "model/base/status_macros.h"
 #include "proto/config/job_config.h"
 #include "server/data_folder.h"
+#include "server/log/log.h"
 #include "server/restore/import_model.h"
+#include "server/rpc/job_requests.h"
 #include "training/jobs/job_folder.h"
 #include "training/jobs/take_over.h"
 
@@ -107,7 +109,10 @@ JobRunnerOptions RunnerOptionsOf(const ServerOptions& options, const std::string
                       rules](const Job& job) { return PrepareRun(store, jobs, rules, job); },
           .collect = collect,
           .log = [](const std::string& line) { spdlog::warn("{}", line); },
-          .info = [](const std::string& line) { spdlog::info("{}", line); }};
+          .tell =
+              [](const Job& job, const std::string& line, bool trouble) {
+                LogWith(trouble ? spdlog::level::warn : spdlog::level::info, line, FieldsOf(job));
+              }};
 }
 
 }  // namespace

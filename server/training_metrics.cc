@@ -12,20 +12,13 @@
 
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "server/metric_family.h"
 
 namespace deweather {
 namespace {
 
 using prometheus::MetricFamily;
 using prometheus::MetricType;
-
-// One series without labels.
-MetricFamily Single(std::string name, std::string help, MetricType type, double value) {
-  MetricFamily family{std::move(name), std::move(help), type, {}};
-  prometheus::ClientMetric& metric = family.metric.emplace_back();
-  (type == MetricType::Counter ? metric.counter.value : metric.gauge.value) = value;
-  return family;
-}
 
 // One gauge for each value.
 MetricFamily Gauges(std::string name, std::string help, const std::string& label,
@@ -70,7 +63,7 @@ MetricFamily EndedJobs(const JobStore& store) {
 
 void AddRunner(const RunnerStats& stats, std::vector<MetricFamily>& families) {
   const auto total = [&families](const char* name, const char* help, double value) {
-    families.push_back(Single(name, help, MetricType::Counter, value));
+    families.push_back(SingleMetric(name, help, MetricType::Counter, value));
   };
   total("deweather_training_images_total", "Crops that jobs learnt from",
         static_cast<double>(stats.images));
@@ -82,9 +75,9 @@ void AddRunner(const RunnerStats& stats, std::vector<MetricFamily>& families) {
         absl::ToDoubleSeconds(stats.queue_wait_sum));
   total("deweather_training_run_seconds_total", "Run times of programs that ended",
         absl::ToDoubleSeconds(stats.run_time_sum));
-  families.push_back(Single("deweather_training_images_per_second",
-                            "Crops a second of all running jobs", MetricType::Gauge,
-                            stats.images_per_second));
+  families.push_back(SingleMetric("deweather_training_images_per_second",
+                                  "Crops a second of all running jobs", MetricType::Gauge,
+                                  stats.images_per_second));
   if (!stats.losses.empty()) {
     families.push_back(
         Gauges("deweather_training_loss", "Of the job that told last", "term", stats.losses));
@@ -103,8 +96,8 @@ class JobMetrics final : public prometheus::Collectable {
   std::vector<MetricFamily> Collect() const override {
     const absl::StatusOr<Training*> training = training_.training(absl::Now());
     std::vector<MetricFamily> families = {
-        Single("deweather_runs_jobs", "Whether this server runs the jobs of its data folder",
-               MetricType::Gauge, training.ok() ? 1 : 0)};
+        SingleMetric("deweather_runs_jobs", "Whether this server runs the jobs of its data folder",
+                     MetricType::Gauge, training.ok() ? 1 : 0)};
     if (!training.ok()) return families;
     families.push_back(JobsByState((*training)->store()));
     families.push_back(EndedJobs((*training)->store()));

@@ -113,6 +113,8 @@ absl::StatusOr<Timed> Inference(const BenchOptions& options, const Checkpoint& c
   ForwardOptions forward;
   if (!checkpoint.config.tasks.empty()) forward.tasks.resize(options.batch);  // the first gate
   const at::Tensor tiles = RandomTiles(options);
+  // As a server does; what cannot be recorded is timed as it is. A replay has no stages.
+  if (restorer.record != nullptr && !options.stages) restorer.record(tiles).IgnoreError();
   DW_ASSIGN_OR_RETURN(const Restored restored, restorer.forward(tiles, forward));
   if (!options.save.empty()) {
     DW_RETURN_IF_ERROR(Save(options.save, checkpoint.parameters, tiles, restored.tiles));

@@ -1,12 +1,12 @@
 #include "training/stage_clock.h"
 
 #include <ATen/record_function.h>
-#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <memory>
 #include <utility>
 
 #include "absl/time/clock.h"
+#include "model/device.h"
 
 namespace deweather {
 namespace {
@@ -18,9 +18,7 @@ thread_local StageClock* running = nullptr;
 // One time in a stage.
 struct StageClock::Visit : at::ObserverContext {
   static absl::Time Now(at::Device device) {
-    if (device.is_cuda()) {
-      c10::impl::VirtualGuardImpl(device.type()).synchronizeDevice(device.index());
-    }
+    WaitFor(device);
     return absl::Now();
   }
   static std::unique_ptr<at::ObserverContext> Begin(const at::RecordFunction&) {

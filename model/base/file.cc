@@ -5,9 +5,11 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
+#include <limits>
 #include <random>
 #include <system_error>
 
@@ -21,6 +23,28 @@ namespace {
 
 absl::Status ErrnoStatus(const std::string& what, const std::string& path) {
   return DiskError(errno, absl::StrCat(what, " '", path, "'"));
+}
+
+// How room for what is read is made.
+struct Room {
+  size_t first = 0;      // at once
+  size_t piece = 65536;  // whenever it is full
+};
+
+absl::StatusOr<std::string> ReadInto(const Room& room, int file, size_t max_bytes,
+                                     const std::string& path) {
+  std::string bytes(room.first, '\0');
+  size_t have = 0;
+  while (have < max_bytes) {
+    if (have == bytes.size()) bytes.resize(std::min(max_bytes - have, room.piece) + have);
+    const ssize_t got = read(file, bytes.data() + have, bytes.size() - have);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return ErrnoStatus("cannot read", path);
+    if (got == 0) break;
+    have += static_cast<size_t>(got);
+  }
+  bytes.resize(have);
+  return bytes;
 }
 
 }  // namespace
@@ -41,18 +65,13 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
   if (S_ISDIR(info.st_mode)) {
     return absl::FailedPreconditionError(absl::StrCat("cannot read '", path, "': it is a folder"));
   }
-  std::string bytes(info.st_size > 0 ? info.st_size : 0, '\0');
-  size_t have = 0;
-  while (true) {
-    if (have == bytes.size()) bytes.resize(bytes.size() + (S_ISREG(info.st_mode) ? 1 : 65536));
-    const ssize_t got = read(file, bytes.data() + have, bytes.size() - have);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return ErrnoStatus("cannot read", path);
-    if (got == 0) break;
-    have += got;
-  }
-  bytes.resize(have);
-  return bytes;
+  const Room room = {.first = static_cast<size_t>(std::max<off_t>(info.st_size, 0)),
+                     .piece = S_ISREG(info.st_mode) ? 1 : Room().piece};
+  return ReadInto(room, file, std::numeric_limits<size_t>::max(), path);
+}
+
+absl::StatusOr<std::string> ReadMost(int file, size_t max_bytes, const std::string& path) {
+  return ReadInto(Room(), file, max_bytes, path);
 }
 
 absl::Status WriteAll(int file, std::string_view bytes, const std::string& path, int64_t* written) {

@@ -5,6 +5,7 @@
 #ifndef DEWEATHER_MODEL_BASE_FILE_H_
 #define DEWEATHER_MODEL_BASE_FILE_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -54,6 +55,8 @@ absl::StatusOr<int64_t> FreeBytes(const std::string& folder);
 // For open files; `path` is for the message. What was written, also before an error, is added to *written.
 absl::Status WriteAll(int file, std::string_view bytes, const std::string& path,
                       int64_t* written = nullptr);
+// From where it stands to its end, but no more than `max_bytes`: one more than a limit tells what is beyond it.
+absl::StatusOr<std::string> ReadMost(int file, size_t max_bytes, const std::string& path);
 // As many bytes as there are from `offset` on, at most `size`; fewer if they cannot be read.
 std::string ReadAt(int file, int64_t offset, int64_t size);
 

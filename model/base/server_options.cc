@@ -1,5 +1,8 @@
 #include "model/base/server_options.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
 #include <algorithm>
 #include <charconv>
 #include <set>
@@ -7,6 +10,7 @@
 #include <system_error>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "model/base/device_name.h"
 #include "model/base/name.h"
@@ -29,6 +33,12 @@ absl::Status CheckDuration(std::string_view field, absl::Duration value, absl::D
       low == absl::ZeroDuration() ? "0s" : absl::FormatDuration(low), absl::FormatDuration(high)));
 }
 
+// Of a field where zero means that there is no limit.
+absl::Status OrZero(const absl::Status& status) {
+  if (status.ok()) return status;
+  return absl::Status(status.code(), absl::StrCat(status.message(), ", or 0"));
+}
+
 bool IsNumber(std::string_view text, int high) {
   int value = -1;
   const char* const end = text.data() + text.size();
@@ -49,6 +59,19 @@ absl::Status CheckAddress(std::string_view field, std::string_view address) {
       "%s is '%s'; it must be HOST:PORT with a port in [0, 65535]", field, address));
 }
 
+absl::Status CheckConnections(const LimitOptions& limits) {
+  DW_RETURN_IF_ERROR(CheckRange("limits.max_connections", limits.max_connections, 1, 1'000'000));
+  DW_RETURN_IF_ERROR(CheckRange("limits.max_header_bytes", limits.max_header_bytes, 1024, 1 << 20));
+  DW_RETURN_IF_ERROR(CheckDuration("limits.max_handshake", limits.max_handshake, absl::Seconds(120),
+                                   absl::Seconds(1)));
+  DW_RETURN_IF_ERROR(
+      CheckDuration("limits.max_connection_age", limits.max_connection_age, absl::Hours(168)));
+  DW_RETURN_IF_ERROR(
+      CheckDuration("limits.max_connection_idle", limits.max_connection_idle, absl::Hours(168)));
+  return CheckDuration("limits.max_connection_grace", limits.max_connection_grace, absl::Hours(24),
+                       absl::Seconds(1));
+}
+
 absl::Status CheckLimits(const LimitOptions& limits) {
   constexpr int64_t kMessage = 2147483647;  // gRPC's own bound is an int
   DW_RETURN_IF_ERROR(
@@ -64,8 +87,9 @@ absl::Status CheckLimits(const LimitOptions& limits) {
       CheckRange("limits.max_large_bytes", limits.max_large_bytes, 1024, int64_t{64} << 30));
   DW_RETURN_IF_ERROR(CheckRange("limits.max_model_bytes", limits.max_model_bytes, int64_t{1} << 20,
                                 int64_t{1} << 40));
-  return CheckDuration("limits.max_stream_idle", limits.max_stream_idle, absl::Hours(1),
-                       absl::Seconds(1));
+  DW_RETURN_IF_ERROR(CheckDuration("limits.max_stream_idle", limits.max_stream_idle, absl::Hours(1),
+                                   absl::Seconds(1)));
+  return CheckConnections(limits);
 }
 
 absl::Status CheckAdmission(const AdmissionOptions& admission) {
@@ -78,7 +102,10 @@ absl::Status CheckAdmission(const AdmissionOptions& admission) {
 absl::Status CheckBatching(const BatchingOptions& batching) {
   DW_RETURN_IF_ERROR(CheckRange("batching.max_tiles", batching.max_tiles, 1, 256));
   DW_RETURN_IF_ERROR(CheckDuration("batching.max_delay", batching.max_delay, absl::Seconds(1)));
-  return CheckRange("batching.window_tiles", batching.window_tiles, 1, 4096);
+  DW_RETURN_IF_ERROR(CheckRange("batching.window_tiles", batching.window_tiles, 1, 4096));
+  if (batching.max_batch_time == absl::ZeroDuration()) return absl::OkStatus();
+  return OrZero(CheckDuration("batching.max_batch_time", batching.max_batch_time, absl::Hours(24),
+                              absl::Seconds(1)));
 }
 
 absl::Status Wrong(std::string_view field, std::string_view value, std::string_view wanted) {
@@ -109,8 +136,8 @@ absl::Status CheckTraining(const TrainingServiceOptions& training) {
   DW_RETURN_IF_ERROR(CheckRange("training.niceness", training.niceness, 0, 19));
   DW_RETURN_IF_ERROR(CheckRange("training.threads", training.threads, 0, 1024));
   if (training.max_memory_bytes != 0) {
-    DW_RETURN_IF_ERROR(CheckRange("training.max_memory_bytes", training.max_memory_bytes,
-                                  int64_t{64} << 20, int64_t{1} << 40));
+    DW_RETURN_IF_ERROR(OrZero(CheckRange("training.max_memory_bytes", training.max_memory_bytes,
+                                         int64_t{64} << 20, int64_t{1} << 40)));
   }
   if (training.max_time <= absl::ZeroDuration()) {
     return Wrong("training.max_time", absl::FormatDuration(training.max_time), "longer than 0s");
@@ -158,6 +185,41 @@ absl::Status CheckPromotion(const PromotionOptions& promotion) {
   return CheckDuration("promotion.timeout", promotion.timeout, absl::Hours(24), absl::Seconds(1));
 }
 
+absl::Status CheckTls(const TlsOptions& tls) {
+  if (tls.certificate_file.empty() != tls.key_file.empty()) {
+    const bool key = tls.certificate_file.empty();
+    return Wrong(key ? "tls.key_file" : "tls.certificate_file",
+                 key ? tls.key_file : tls.certificate_file,
+                 absl::StrFormat("beside a %s", key ? "tls.certificate_file" : "tls.key_file"));
+  }
+  if (!tls.client_ca_file.empty() && tls.certificate_file.empty()) {
+    return Wrong("tls.client_ca_file", tls.client_ca_file, "beside a tls.certificate_file");
+  }
+  return absl::OkStatus();
+}
+
+// Names are resolved by nobody here: but for `localhost` they count as other machines'.
+bool IsLoopback(std::string_view address) {
+  const std::string host(address.substr(0, address.rfind(':')));
+  in_addr parsed = {};
+  const bool is_loopback_block = inet_pton(AF_INET, host.c_str(), &parsed) == 1 &&
+                                 ntohl(parsed.s_addr) >> 24 == IN_LOOPBACKNET;
+  return host == "localhost" || host == "[::1]" || is_loopback_block;
+}
+
+absl::Status CheckPlaintext(const ServerOptions& options) {
+  if (options.allow_plaintext_beyond_loopback) return absl::OkStatus();
+  if (options.tls.certificate_file.empty() && !IsLoopback(options.listen)) {
+    return Wrong("listen", options.listen,
+                 "an address of this machine alone (127.0.0.1, [::1], localhost), or there must be "
+                 "tls.certificate_file, unless allow_plaintext_beyond_loopback is true");
+  }
+  if (options.metrics_listen.empty() || IsLoopback(options.metrics_listen)) return absl::OkStatus();
+  return Wrong("metrics_listen", options.metrics_listen,
+               "an address of this machine alone (127.0.0.1, [::1], localhost), unless "
+               "allow_plaintext_beyond_loopback is true");
+}
+
 }  // namespace
 
 absl::Status Validate(const ServerOptions& options) {
@@ -175,7 +237,11 @@ absl::Status Validate(const ServerOptions& options) {
   DW_RETURN_IF_ERROR(CheckDuration("drain.timeout", options.drain.timeout, absl::Hours(1)));
   DW_RETURN_IF_ERROR(CheckTraining(options.training));
   DW_RETURN_IF_ERROR(CheckDatasets(options.datasets));
-  return CheckPromotion(options.promotion);
+  DW_RETURN_IF_ERROR(CheckPromotion(options.promotion));
+  DW_RETURN_IF_ERROR(CheckTls(options.tls));
+  DW_RETURN_IF_ERROR(CheckPlaintext(options));
+  return CheckRange("log.max_requests_per_second", options.log.max_requests_per_second, 0,
+                    1'000'000);
 }
 
 }  // namespace deweather

@@ -29,6 +29,12 @@ struct LimitOptions {
   int64_t max_large_bytes = int64_t{1024} << 20;       // of one picture that comes in chunks
   absl::Duration max_stream_idle = absl::Seconds(60);  // for a message to arrive, or to be read
   int64_t max_model_bytes = int64_t{8192} << 20;       // of weights, of all models that are live
+  int max_connections = 4096;                          // at a time
+  int max_header_bytes = 16384;                        // of a call
+  absl::Duration max_handshake = absl::Seconds(10);    // of a new connection, TLS included
+  absl::Duration max_connection_age = absl::ZeroDuration();  // 0: none
+  absl::Duration max_connection_grace = absl::Minutes(10);   // for calls on one past its age
+  absl::Duration max_connection_idle = absl::Minutes(5);     // without a call; 0: no limit
 
   friend bool operator==(const LimitOptions&, const LimitOptions&) = default;
 };
@@ -52,7 +58,8 @@ struct AdmissionOptions {
 struct BatchingOptions {
   int max_tiles = 8;  // of a batch
   absl::Duration max_delay = absl::ZeroDuration();
-  int window_tiles = 32;  // of one picture, that wait or run
+  int window_tiles = 32;                             // of one picture, that wait or run
+  absl::Duration max_batch_time = absl::Minutes(5);  // before the device counts as hung; 0: never
 
   friend bool operator==(const BatchingOptions&, const BatchingOptions&) = default;
 };
@@ -106,6 +113,37 @@ struct PromotionOptions {
   friend bool operator==(const PromotionOptions&, const PromotionOptions&) = default;
 };
 
+// PEM files; empty: none.
+struct TlsOptions {
+  std::string certificate_file = {};  // none: no TLS
+  std::string key_file = {};
+  std::string client_ca_file = {};  // of the certificates that callers must show
+
+  friend bool operator==(const TlsOptions&, const TlsOptions&) = default;
+};
+
+// kToken: whoever has one, of whatever group; anyone where there is no tokens_file.
+enum class AccessRule { kAnyone, kToken, kNobody };
+
+struct AccessOptions {
+  std::string tokens_file = {};  // none: whoever reaches the server may call everything
+  AccessRule health = AccessRule::kAnyone;
+  AccessRule reflection = AccessRule::kToken;
+
+  friend bool operator==(const AccessOptions&, const AccessOptions&) = default;
+};
+
+enum class LogFormat { kAuto, kText, kJson };
+enum class LogLevel { kDebug, kInfo, kWarn, kError };
+
+struct LogOptions {
+  LogFormat format = LogFormat::kAuto;
+  LogLevel level = LogLevel::kInfo;
+  int max_requests_per_second = 50;  // lines about requests
+
+  friend bool operator==(const LogOptions&, const LogOptions&) = default;
+};
+
 struct ServerOptions {
   std::string listen = "127.0.0.1:50051";         // HOST:PORT of gRPC; port 0: any free one
   std::string metrics_listen = "127.0.0.1:9464";  // HOST:PORT of /metrics; empty: none
@@ -121,6 +159,10 @@ struct ServerOptions {
   TrainingServiceOptions training;
   DatasetOptions datasets;
   PromotionOptions promotion;
+  TlsOptions tls;
+  bool allow_plaintext_beyond_loopback = false;  // of `listen` without TLS, and of `metrics_listen`
+  AccessOptions access;
+  LogOptions log;
 
   friend bool operator==(const ServerOptions&, const ServerOptions&) = default;
 };

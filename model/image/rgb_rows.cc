@@ -43,9 +43,11 @@ void MixPlane(const float* __restrict own, const float* __restrict restored, flo
   }
 }
 
+}  // namespace
+
 DW_EACH_ISA
-void JoinRgb(const uint8_t* __restrict red, const uint8_t* __restrict green,
-             const uint8_t* __restrict blue, size_t count, uint8_t* __restrict rgb) {
+void JoinPlanes(const uint8_t* __restrict red, const uint8_t* __restrict green,
+                const uint8_t* __restrict blue, size_t count, uint8_t* __restrict rgb) {
   for (size_t i = 0; i < count; ++i) {
     rgb[3 * i] = red[i];
     rgb[3 * i + 1] = green[i];
@@ -53,7 +55,35 @@ void JoinRgb(const uint8_t* __restrict red, const uint8_t* __restrict green,
   }
 }
 
-}  // namespace
+DW_EACH_ISA
+void JoinPlanes(const uint16_t* __restrict red, const uint16_t* __restrict green,
+                const uint16_t* __restrict blue, size_t count, uint16_t* __restrict rgb) {
+  for (size_t i = 0; i < count; ++i) {
+    rgb[3 * i] = red[i];
+    rgb[3 * i + 1] = green[i];
+    rgb[3 * i + 2] = blue[i];
+  }
+}
+
+DW_EACH_ISA
+void SplitPlanes(const uint8_t* __restrict rgb, size_t count, uint8_t* __restrict red,
+                 uint8_t* __restrict green, uint8_t* __restrict blue) {
+  for (size_t i = 0; i < count; ++i) {
+    red[i] = rgb[3 * i];
+    green[i] = rgb[3 * i + 1];
+    blue[i] = rgb[3 * i + 2];
+  }
+}
+
+DW_EACH_ISA
+void SplitPlanes(const uint16_t* __restrict rgb, size_t count, uint16_t* __restrict red,
+                 uint16_t* __restrict green, uint16_t* __restrict blue) {
+  for (size_t i = 0; i < count; ++i) {
+    red[i] = rgb[3 * i];
+    green[i] = rgb[3 * i + 1];
+    blue[i] = rgb[3 * i + 2];
+  }
+}
 
 void MixRgb(const float* red, const float* green, const float* blue, float strength, size_t count,
             uint8_t* rgb) {
@@ -65,7 +95,7 @@ void MixRgb(const float* red, const float* green, const float* blue, float stren
     MixPlane(own[0], red + at, strength, run, mixed[0]);
     MixPlane(own[1], green + at, strength, run, mixed[1]);
     MixPlane(own[2], blue + at, strength, run, mixed[2]);
-    JoinRgb(mixed[0], mixed[1], mixed[2], run, rgb + 3 * at);
+    JoinPlanes(mixed[0], mixed[1], mixed[2], run, rgb + 3 * at);
   }
 }
 

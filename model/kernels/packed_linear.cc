@@ -21,8 +21,9 @@ using avx512::LaneMask;
 using avx512::LoadFloats;
 using avx512::StoreFloats;
 
-// Of interleaved rows, as much as the second-level cache keeps beside the panels that it lets through.
-constexpr int64_t kRowWords = 96 * 1024;
+// Of interleaved rows, as much as the second-level cache keeps beside the panels that it lets through and the
+// rows that they came from and become.
+constexpr int64_t kRowWords = 48 * 1024;
 
 // Rows of one expert, as many as a tile takes.
 struct RowBlock {
@@ -184,14 +185,15 @@ struct LoadGathered {
   }
 };
 
-// The sum of a token's K rows.
+// The sum of a token's K rows. They lie apart: the next token's are fetched meanwhile.
 template <typename T>
 struct LoadSum {
   const T* rows;
   const int64_t* slot;
-  int64_t kept, width;
+  int64_t tokens, kept, width;
 
   DW_AVX512 void operator()(int64_t token, T* to) const {
+    if (token + 1 < tokens) Fetch(token + 1);
     const int64_t* slots = slot + token * kept;
     for (int64_t i = 0; i < width; i += kLanes) {
       const uint32_t mask = LaneMask(width - i);
@@ -200,6 +202,14 @@ struct LoadSum {
         sum = _mm512_add_ps(sum, LoadFloats(rows + slots[k] * width + i, mask));
       }
       StoreFloats(to + i, sum, mask);
+    }
+  }
+
+  DW_AVX512 void Fetch(int64_t token) const {
+    constexpr int64_t kLine = 64 / sizeof(T);
+    for (int64_t k = 0; k < kept; ++k) {
+      const T* row = rows + slot[token * kept + k] * width;
+      for (int64_t i = 0; i < width; i += kLine) _mm_prefetch(row + i, _MM_HINT_T0);
     }
   }
 };
@@ -397,6 +407,11 @@ bool HasCpuKernels() {
   return has;
 }
 
+bool HasCpuKernelsFor(const at::Tensor& weight) {
+  const at::ScalarType dtype = weight.scalar_type();
+  return HasCpuKernels() && weight.is_cpu() && (dtype == at::kFloat || dtype == at::kBFloat16);
+}
+
 PackedLinear Pack(const at::Tensor& weight, const at::Tensor& bias) {
   const int64_t out = weight.size(-2);
   return PackBy(weight, bias, (out + kTileColumns - 1) / kTileColumns, [=](int64_t p, int64_t c) {
@@ -485,8 +500,8 @@ at::Tensor MultiplySums(const PackedLinear& layer, const at::Tensor& rows, const
   CheckRows(slot, slot.size(-1), at::kLong);
   return Dispatch(layer.dtype, [&](auto t) {
     using T = decltype(t);
-    const LoadSum<T> load{rows.const_data_ptr<T>(), slot.const_data_ptr<int64_t>(), slot.size(1),
-                          layer.in};
+    const LoadSum<T> load{rows.const_data_ptr<T>(), slot.const_data_ptr<int64_t>(), slot.size(0),
+                          slot.size(1), layer.in};
     return RunToRows<T>(layer, BlocksOf(slot.size(0)), slot.size(0), load, Activation::kGelu);
   });
 }

@@ -21,6 +21,9 @@ namespace deweather {
 // Whether this processor runs what is declared below: AVX-512 with bf16.
 bool HasCpuKernels();
 
+// The same, and whether they know these weights: on the CPU, f32 or bf16.
+bool HasCpuKernelsFor(const at::Tensor& weight);
+
 // E linear layers of one shape; a plain one is E = 1.
 struct PackedLinear {
   at::Tensor panels;  // [E,P,steps,32] words as avx512.h reads them

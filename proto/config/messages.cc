@@ -16,6 +16,8 @@ absl::Duration ToDuration(const google::protobuf::Duration& duration) {
 // Copies a field that the message has onto its namesake.
 #define DW_COPY(field) \
   if (message.has_##field()) options->field = message.field()
+#define DW_COPY_DURATION(field) \
+  if (message.has_##field()) options->field = ToDuration(message.field())
 
 void Copy(const v1::ServerConfig::Threads& message, ThreadOptions* options) {
   DW_COPY(model);
@@ -30,9 +32,13 @@ void Copy(const v1::ServerConfig::Limits& message, LimitOptions* options) {
   DW_COPY(max_transport_bytes);
   DW_COPY(max_large_bytes);
   DW_COPY(max_model_bytes);
-  if (message.has_max_stream_idle()) {
-    options->max_stream_idle = ToDuration(message.max_stream_idle());
-  }
+  DW_COPY(max_connections);
+  DW_COPY(max_header_bytes);
+  DW_COPY_DURATION(max_stream_idle);
+  DW_COPY_DURATION(max_handshake);
+  DW_COPY_DURATION(max_connection_age);
+  DW_COPY_DURATION(max_connection_grace);
+  DW_COPY_DURATION(max_connection_idle);
 }
 
 void Copy(const v1::ServerConfig::Admission& message, AdmissionOptions* options) {
@@ -44,12 +50,13 @@ void Copy(const v1::ServerConfig::Admission& message, AdmissionOptions* options)
 void Copy(const v1::ServerConfig::Batching& message, BatchingOptions* options) {
   DW_COPY(max_tiles);
   DW_COPY(window_tiles);
-  if (message.has_max_delay()) options->max_delay = ToDuration(message.max_delay());
+  DW_COPY_DURATION(max_batch_time);
+  DW_COPY_DURATION(max_delay);
 }
 
 void Copy(const v1::ServerConfig::Drain& message, DrainOptions* options) {
-  if (message.has_delay()) options->delay = ToDuration(message.delay());
-  if (message.has_timeout()) options->timeout = ToDuration(message.timeout());
+  DW_COPY_DURATION(delay);
+  DW_COPY_DURATION(timeout);
 }
 
 void Copy(const v1::ServerConfig::Training& message, TrainingServiceOptions* options) {
@@ -57,15 +64,15 @@ void Copy(const v1::ServerConfig::Training& message, TrainingServiceOptions* opt
   DW_COPY(max_running);
   DW_COPY(max_queued);
   DW_COPY(max_failures);
-  if (message.has_first_retry()) options->first_retry = ToDuration(message.first_retry());
-  if (message.has_stop_grace()) options->stop_grace = ToDuration(message.stop_grace());
+  DW_COPY_DURATION(first_retry);
+  DW_COPY_DURATION(stop_grace);
   options->launch = {message.launch().begin(), message.launch().end()};
   DW_COPY(idle);
   DW_COPY(niceness);
   DW_COPY(threads);
   DW_COPY(gpu);
   DW_COPY(max_memory_bytes);
-  if (message.has_max_time()) options->max_time = ToDuration(message.max_time());
+  DW_COPY_DURATION(max_time);
   DW_COPY(max_log_bytes);
   DW_COPY(max_disk_bytes);
   DW_COPY(min_free_bytes);
@@ -85,7 +92,56 @@ void Copy(const v1::ServerConfig::Datasets& message, DatasetOptions* options) {
 void Copy(const v1::ServerConfig::Promotion& message, PromotionOptions* options) {
   DW_COPY(dataset);
   DW_COPY(max_regression_db);
-  if (message.has_timeout()) options->timeout = ToDuration(message.timeout());
+  DW_COPY_DURATION(timeout);
+}
+
+AccessRule ToRule(v1::ServerConfig::Access::Rule rule, AccessRule otherwise) {
+  switch (rule) {
+    case v1::ServerConfig::Access::RULE_ANYONE:
+      return AccessRule::kAnyone;
+    case v1::ServerConfig::Access::RULE_TOKEN:
+      return AccessRule::kToken;
+    case v1::ServerConfig::Access::RULE_NOBODY:
+      return AccessRule::kNobody;
+    default:
+      return otherwise;
+  }
+}
+
+void Copy(const v1::ServerConfig::Access& message, AccessOptions* options) {
+  options->tokens_file = message.tokens_file();
+  options->health = ToRule(message.health(), options->health);
+  options->reflection = ToRule(message.reflection(), options->reflection);
+}
+
+LogFormat ToFormat(v1::ServerConfig::Log::Format format) {
+  switch (format) {
+    case v1::ServerConfig::Log::FORMAT_TEXT:
+      return LogFormat::kText;
+    case v1::ServerConfig::Log::FORMAT_JSON:
+      return LogFormat::kJson;
+    default:
+      return LogFormat::kAuto;
+  }
+}
+
+LogLevel ToLevel(v1::ServerConfig::Log::Level level) {
+  switch (level) {
+    case v1::ServerConfig::Log::LEVEL_DEBUG:
+      return LogLevel::kDebug;
+    case v1::ServerConfig::Log::LEVEL_WARN:
+      return LogLevel::kWarn;
+    case v1::ServerConfig::Log::LEVEL_ERROR:
+      return LogLevel::kError;
+    default:
+      return LogLevel::kInfo;
+  }
+}
+
+void Copy(const v1::ServerConfig::Log& message, LogOptions* options) {
+  options->format = ToFormat(message.format());
+  options->level = ToLevel(message.level());
+  DW_COPY(max_requests_per_second);
 }
 
 Precision ToPrecision(v1::ServerConfig::Precision precision) {
@@ -265,8 +321,8 @@ void CopyNumbers(const v1::TrainConfig& message, TrainOptions* options) {
   DW_COPY(keep_checkpoints);
   DW_COPY(max_bad_steps);
   DW_COPY(log_every_steps);
-  if (message.has_max_time()) options->max_time = ToDuration(message.max_time());
-  if (message.has_rank_timeout()) options->rank_timeout = ToDuration(message.rank_timeout());
+  DW_COPY_DURATION(max_time);
+  DW_COPY_DURATION(rank_timeout);
 }
 
 absl::Status Copy(const v1::TrainConfig::Distill& message, DistillOptions* options) {
@@ -277,6 +333,7 @@ absl::Status Copy(const v1::TrainConfig::Distill& message, DistillOptions* optio
 }
 
 #undef DW_COPY
+#undef DW_COPY_DURATION
 
 }  // namespace
 
@@ -296,6 +353,11 @@ absl::StatusOr<ServerOptions> ToOptions(const v1::ServerConfig& message) {
   Copy(message.training(), &options.training);
   Copy(message.datasets(), &options.datasets);
   Copy(message.promotion(), &options.promotion);
+  options.tls = {message.tls().certificate_file(), message.tls().key_file(),
+                 message.tls().client_ca_file()};
+  options.allow_plaintext_beyond_loopback = message.allow_plaintext_beyond_loopback();
+  Copy(message.access(), &options.access);
+  Copy(message.log(), &options.log);
   // No larger than what training's loader decodes, and than what the server decodes at all.
   options.datasets.max_image_pixels =
       std::min(options.limits.max_image_pixels, DatasetOptions().max_image_pixels);

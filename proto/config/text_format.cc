@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdint>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -13,7 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "model/base/status_macros.h"
 
 namespace deweather {
@@ -47,17 +48,6 @@ class FirstError : public google::protobuf::io::ErrorCollector {
   int column_ = 0;
   std::string message_;
 };
-
-// The field of that name in `type` or in a message below it.
-const FieldDescriptor* FindField(const Descriptor& type, const std::string& name) {
-  if (const FieldDescriptor* field = type.FindFieldByName(name)) return field;
-  for (int i = 0; i < type.field_count(); ++i) {
-    const Descriptor* inner = type.field(i)->message_type();
-    if (inner == nullptr) continue;
-    if (const FieldDescriptor* field = FindField(*inner, name)) return field;
-  }
-  return nullptr;
-}
 
 // The values that a file may name: the unspecified one stands for leaving the field out.
 std::string NamesOf(const EnumDescriptor& type) {
@@ -107,51 +97,172 @@ std::string QuotedAfter(const std::string& message, std::string_view before) {
   return message.substr(word, message.find('"', word) - word);
 }
 
-// The last name before `column`, which is where a value was expected.
-std::string NameBefore(const std::string& line, int column) {
-  size_t end = std::min(line.size(), static_cast<size_t>(std::max(column, 0)));
-  while (end > 0 && !IsNameChar(line[end - 1])) --end;
-  size_t start = end;
-  while (start > 0 && IsNameChar(line[start - 1])) --start;
-  return line.substr(start, end - start);
+// Just behind the literal that begins with the quote at `start`.
+size_t EndOfQuoted(std::string_view text, size_t start) {
+  size_t i = start + 1;
+  while (i < text.size() && text[i] != text[start] && text[i] != '\n') {
+    i += text[i] == '\\' ? 2 : 1;
+  }
+  return std::min(i + 1, text.size());
 }
 
-// What a field takes, or which fields there are, as the rest of a sentence.
-std::string Advice(const Descriptor& root, const std::string& message, const std::string& line,
-                   int column) {
-  const std::string unknown = QuotedAfter(message, "has no field named ");
-  if (!unknown.empty()) {
-    const std::string type = QuotedAfter(message, "Message type ");
-    const Descriptor* owner = root.file()->pool()->FindMessageTypeByName(type);
-    return owner == nullptr ? "" : absl::StrCat("; it has ", FieldsOf(*owner));
+// A field, by its path from the root.
+struct Named {
+  std::string path;
+  const FieldDescriptor* field = nullptr;  // null: none
+
+  const Descriptor* type() const { return field == nullptr ? nullptr : field->message_type(); }
+};
+
+// The field that `text` ends in the middle of: the last that it names, or the message that it leaves open. With
+// `name`, the last one that is called so.
+Named FieldAtEnd(const Descriptor& root, std::string_view text, std::string_view name) {
+  Named last, wanted;
+  std::vector<Named> open;
+  for (size_t i = 0; i < text.size();) {
+    const char c = text[i];
+    if (c == '#') {
+      i = std::min(text.find('\n', i), text.size());
+    } else if (c == '"' || c == '\'') {
+      i = EndOfQuoted(text, i);
+    } else if (IsNameChar(c)) {
+      const size_t start = i;
+      while (i < text.size() && IsNameChar(text[i])) ++i;
+      const std::string word(text.substr(start, i - start));
+      const Descriptor* const type = open.empty() ? &root : open.back().type();
+      const FieldDescriptor* const field = type == nullptr ? nullptr : type->FindFieldByName(word);
+      if (field == nullptr) continue;
+      last = {open.empty() ? word : absl::StrCat(open.back().path, ".", word), field};
+      if (word == name) wanted = last;
+    } else {
+      if (c == '{' || c == '<') open.push_back(std::exchange(last, {}));
+      if ((c == '}' || c == '>') && !open.empty()) open.pop_back();
+      if (c == '}' || c == '>') last = {};
+      ++i;
+    }
   }
-  std::string name = QuotedAfter(message, "field ");
-  if (name.empty()) name = NameBefore(line, column);
-  const FieldDescriptor* field = FindField(root, name);
-  return field == nullptr ? "" : absl::StrCat("; ", name, " takes ", WhatItTakes(*field));
+  if (!name.empty()) return wanted;
+  return last.field == nullptr && !open.empty() ? open.back() : last;
+}
+
+// Which fields there are, where one was not found; else empty.
+std::string WhichFields(const Descriptor& root, const std::string& message) {
+  if (QuotedAfter(message, "has no field named ").empty()) return "";
+  const std::string type = QuotedAfter(message, "Message type ");
+  const Descriptor* owner = root.file()->pool()->FindMessageTypeByName(type);
+  return owner == nullptr ? "" : absl::StrCat("; it has ", FieldsOf(*owner));
+}
+
+// The byte of `line` at the parser's column, which counts a tab as up to eight.
+size_t ByteAt(std::string_view line, int column) {
+  int at = 0;
+  size_t byte = 0;
+  for (; byte < line.size() && at < column; ++byte) at += line[byte] == '\t' ? 8 - at % 8 : 1;
+  return byte;
 }
 
 // The parser reports some errors at the token after the culprit, which may be lines further down.
-int LineWith(const std::vector<std::string>& lines, int line, const std::string& word) {
-  int found = std::min(line, static_cast<int>(lines.size()) - 1);
+size_t LineWith(const std::vector<std::string_view>& lines, size_t line, const std::string& word) {
+  const size_t found = std::min(line, lines.size() - 1);
   if (word.empty()) return found;
-  for (int i = found; i >= 0; --i) {
-    if (lines[static_cast<size_t>(i)].find(word) != std::string::npos) return i;
+  for (size_t i = found + 1; i-- > 0;) {
+    if (lines[i].find(word) != std::string_view::npos) return i;
   }
   return found;
 }
 
-absl::Status Explain(const FirstError& error, const std::string& text, const Descriptor& root,
-                     const std::string& file) {
-  const std::vector<std::string> lines = absl::StrSplit(text, '\n');
-  const int at = LineWith(lines, error.line(), QuotedAfter(error.message(), "field "));
-  const std::string& line = lines[static_cast<size_t>(at)];
-  std::string message = error.message();
-  while (absl::EndsWith(message, ".")) message.pop_back();
-  return absl::InvalidArgumentError(absl::StrFormat(
-      "%s:%d: %s in '%s'%s", file, at + 1, message,
-      std::string(absl::StripAsciiWhitespace(line)).substr(0, 200),
-      Advice(root, error.message(), line, at == error.line() ? error.column() : 0)));
+// Bytes of `text` up to the first that is no UTF-8.
+size_t Utf8Prefix(std::string_view text) {
+  const auto byte = [text](size_t i) { return i < text.size() ? uint8_t(text[i]) : uint8_t{0}; };
+  size_t i = 0;
+  while (i < text.size()) {
+    const uint8_t lead = byte(i);
+    const size_t more = lead < 0x80 ? 0 : lead < 0xE0 ? 1 : lead < 0xF0 ? 2 : 3;
+    if ((lead >= 0x80 && lead < 0xC2) || lead > 0xF4) return i;
+    for (size_t k = 1; k <= more; ++k) {
+      // Not the longer ways to write a character, no surrogates, nothing beyond U+10FFFF.
+      const uint8_t least = k > 1 ? 0x80 : lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
+      const uint8_t most = k > 1 ? 0xBF : lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
+      if (byte(i + k) < least || byte(i + k) > most) return i;
+    }
+    i += more + 1;
+  }
+  return i;
+}
+
+// The first 200 bytes of `text`, without what a terminal would not show as it stands.
+std::string Shown(std::string_view text) {
+  text = text.substr(0, 200);
+  const bool is_utf8 = Utf8Prefix(text) == text.size();
+  std::string shown;
+  for (const char c : text) {
+    if (absl::ascii_isprint(c) || (is_utf8 && uint8_t(c) >= 0x80)) {
+      shown.push_back(c);
+    } else {
+      absl::StrAppendFormat(&shown, "\\x%02x", uint8_t(c));
+    }
+  }
+  return shown;
+}
+
+// What the parser says, without the words of the file that it quotes.
+std::string WithoutWords(const std::string& message) {
+  if (message.starts_with("Expected ")) return message.substr(0, message.find(','));
+  if (message.starts_with("Non-repeated field ")) return message;  // its name is one of ours
+  if (message.find("has no field named ") != std::string::npos) return "there is no such field";
+  if (message.starts_with("Unknown enumeration value ")) return "there is no such value";
+  return "this is not protobuf's text format";
+}
+
+// "PATH is 'VALUE'; it must ...", without the value.
+std::string WithoutValue(const std::string& message) {
+  const size_t value = message.find(" is '");
+  return value == std::string::npos ? message
+                                    : absl::StrCat(message.substr(0, value), " cannot be taken",
+                                                   message.substr(message.rfind("; ")));
+}
+
+// The line that a mistake is in, as a part of a phrase.
+std::string Quoted(const char* before, absl::string_view line, const FieldPlaces& places) {
+  if (places.secret) return "";
+  return absl::StrFormat(" %s '%s'", before, Shown({line.data(), line.size()}));
+}
+
+absl::Status CheckUtf8(std::string_view text, const FieldPlaces& places) {
+  const size_t bad = Utf8Prefix(text);
+  if (bad == text.size()) return absl::OkStatus();
+  const std::string_view before = text.substr(0, bad);
+  const size_t start = before.rfind('\n') + 1;
+  const std::string_view line = text.substr(start, text.find('\n', start) - start);
+  return absl::InvalidArgumentError(
+      absl::StrFormat("%s:%d: byte %d%s is 0x%02x; the file must be UTF-8", places.file,
+                      1 + std::count(before.begin(), before.end(), '\n'), bad - start + 1,
+                      Quoted("of", {line.data(), line.size()}, places), uint8_t(text[bad])));
+}
+
+absl::Status Explain(const FirstError& error, std::string_view text, const Descriptor& root,
+                     const FieldPlaces& places) {
+  std::vector<std::string_view> lines;
+  for (size_t start = 0; start <= text.size(); start += lines.back().size() + 1) {
+    lines.push_back(text.substr(start, std::min(text.find('\n', start), text.size()) - start));
+  }
+  const std::string named = QuotedAfter(error.message(), "field ");
+  const auto told = static_cast<size_t>(std::max(error.line(), 0));
+  const size_t at = LineWith(lines, told, named);
+  const std::string_view line = lines[at];
+  const std::string_view before =
+      text.substr(0, static_cast<size_t>(line.data() - text.data()) +
+                         (at == told ? ByteAt(line, error.column()) : line.size()));
+  std::string taken = WhichFields(root, error.message());
+  const Named field = FieldAtEnd(root, before, named);
+  if (taken.empty() && field.field != nullptr) {
+    taken = absl::StrCat("; ", field.path, " takes ", WhatItTakes(*field.field));
+  }
+  std::string message = places.secret ? WithoutWords(error.message()) : error.message();
+  while (message.ends_with('.')) message.pop_back();
+  const absl::string_view shown = absl::StripAsciiWhitespace({line.data(), line.size()});
+  return absl::InvalidArgumentError(absl::StrFormat("%s:%d: %s%s%s", places.file, at + 1, message,
+                                                    Quoted("in", shown, places), taken));
 }
 
 // Walks down from the root as long as words of `path` are names of fields.
@@ -193,6 +304,19 @@ absl::Status CheckDuration(const google::protobuf::Duration& duration, const std
       path, seconds, nanos, kTenThousandYears));
 }
 
+// Paths and names end up in calls that take a NUL for the end.
+absl::Status CheckString(const Message& message, const FieldDescriptor* field, int index,
+                         const std::string& path) {
+  const Reflection& reflection = *message.GetReflection();
+  const std::string value = index < 0 ? reflection.GetString(message, field)
+                                      : reflection.GetRepeatedString(message, field, index);
+  if (Utf8Prefix(value) == value.size() && value.find('\0') == std::string::npos) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrFormat("%s is '%s'; it must be UTF-8 without NUL", path, Shown(value)));
+}
+
 absl::Status CheckField(const Message& message, const FieldDescriptor* field, int index,
                         const std::string& path) {
   const Reflection& reflection = *message.GetReflection();
@@ -200,6 +324,9 @@ absl::Status CheckField(const Message& message, const FieldDescriptor* field, in
     const Message& inner = index < 0 ? reflection.GetMessage(message, field)
                                      : reflection.GetRepeatedMessage(message, field, index);
     return CheckValues(inner, path);
+  }
+  if (field->type() == FieldDescriptor::TYPE_STRING) {
+    return CheckString(message, field, index, path);
   }
   if (field->cpp_type() != FieldDescriptor::CPPTYPE_ENUM || index >= 0) return absl::OkStatus();
   const int value = reflection.GetEnumValue(message, field);
@@ -241,15 +368,20 @@ absl::Status CheckValues(const Message& message, const std::string& path) {
 }
 
 absl::Status ParseText(const std::string& text, Message* message, FieldPlaces* places) {
+  DW_RETURN_IF_ERROR(CheckUtf8(text, *places));
+  const std::string bare(absl::StripPrefix(text, "\xEF\xBB\xBF"));  // some editors' mark of UTF-8
   FirstError error;
   TextFormat::Parser parser;
   parser.RecordErrorsTo(&error);
   parser.WriteLocationsTo(&places->tree);
-  if (!parser.ParseFromString(text, message)) {
-    return Explain(error, text, *message->GetDescriptor(), places->file);
+  if (!parser.ParseFromString(bare, message)) {
+    return Explain(error, bare, *message->GetDescriptor(), *places);
   }
   const absl::Status values = CheckValues(*message, "");
-  return values.ok() ? values : AtField(values, *message, *places);
+  if (values.ok()) return values;
+  const std::string why(values.message());
+  return AtField(absl::InvalidArgumentError(places->secret ? WithoutValue(why) : why), *message,
+                 *places);
 }
 
 absl::Status AtField(const absl::Status& error, const Message& message, const FieldPlaces& places) {

@@ -16,11 +16,13 @@ namespace deweather {
 struct FieldPlaces {
   std::string file;
   google::protobuf::TextFormat::ParseInfoTree tree;
+  bool secret = false;  // messages quote nothing that the file says
 };
 
 // Fills `message` and `places`, whose `file` is already set. Beyond what the format itself demands,
 // enum numbers must be known and durations normalised.
-// Errors: INVALID_ARGUMENT "FILE:LINE: what is wrong", with the field, its value and what it takes.
+// Errors: INVALID_ARGUMENT "FILE:LINE: what is wrong", with the field, its value and what it takes; without
+// its value and the line's text where the file is secret.
 absl::Status ParseText(const std::string& text, google::protobuf::Message* message,
                        FieldPlaces* places);
 

@@ -118,6 +118,7 @@ Batcher::Batcher(BatcherOptions options, std::vector<RunBatch> devices)
       batch_sizes_(BatchSizes(options_.max_batch)),
       queue_(options_.max_batch, options_.max_batch_delay),
       tasks_(devices.size()),
+      watched_(devices.size()),
       busy_(devices.size()) {
   executors_.reserve(devices.size());
   for (RunBatch& run : devices) {
@@ -175,6 +176,25 @@ QueueDepth Batcher::Depth() const {
   return queue_.Depth(now);
 }
 
+std::vector<Pulse> Batcher::Pulses() const {
+  std::vector<Pulse> pulses;
+  MutexLock lock(mutex_);
+  for (const Watched& watched : watched_) pulses.push_back(watched.pulse);
+  return pulses;
+}
+
+void Batcher::GiveUp(int device, const absl::Status& why) {
+  std::vector<Tile> in_hand;
+  {
+    MutexLock lock(mutex_);
+    Watched& watched = watched_[static_cast<size_t>(device)];
+    for (const std::vector<Tile>* const tiles : std::exchange(watched.lent, {})) {
+      std::ranges::copy(*tiles, std::back_inserter(in_hand));
+    }
+  }
+  FailDevice(why, std::move(in_hand));
+}
+
 // Why no tile may come in; OK if it may.
 absl::Status Batcher::Refusal() const {
   if (!device_failure_.ok()) return device_failure_;
@@ -190,7 +210,7 @@ void Batcher::Loop(Executor& executor) {
     for (TileQueue::Dropped& dropped : work.popped.dropped) {
       Answer(dropped.tile, std::move(dropped.status));
     }
-    if (work.task) RunTask(work.task);
+    if (work.task) RunTaskOf(executor, work.task);
     if (!work.popped.batch.empty()) RunBatchOf(executor, std::move(work.popped.batch));
   }
 }
@@ -252,10 +272,40 @@ void Batcher::Wait() {
   work_.WaitFor(mutex_, std::clamp(*deadline - absl::Now(), absl::ZeroDuration(), kLongestWait));
 }
 
+void Batcher::SetPulse(const Executor& executor, const Pulse& pulse) {
+  MutexLock lock(mutex_);
+  watched_[executor.device].pulse = pulse;
+}
+
+// The executor must not touch them until it has them back.
+void Batcher::Lend(const Executor& executor, const std::vector<Tile>& tiles) {
+  MutexLock lock(mutex_);
+  watched_[executor.device].lent.push_back(&tiles);
+}
+
+// What was lent last; false: it was given up, and answered, meanwhile.
+bool Batcher::TakeBack(const Executor& executor) {
+  MutexLock lock(mutex_);
+  std::vector<const std::vector<Tile>*>& lent = watched_[executor.device].lent;
+  if (lent.empty()) return false;
+  lent.pop_back();
+  return true;
+}
+
+void Batcher::RunTaskOf(const Executor& executor, const std::function<void()>& task) {
+  SetPulse(executor, {Pulse::Of::kTask, absl::Now()});
+  RunTask(task);
+  SetPulse(executor, {});
+}
+
 void Batcher::RunAndAnswer(Executor& executor, std::vector<Tile> batch) {
   const auto size = static_cast<int>(batch.size());
   const absl::Time start = absl::Now();
+  Lend(executor, batch);
+  SetPulse(executor, {Pulse::Of::kBatch, start});
   Results results = RunGuarded(executor.run, batch);
+  SetPulse(executor, {});
+  if (!TakeBack(executor)) return;
   const absl::Duration elapsed = std::max(absl::Now() - start, absl::ZeroDuration());
   const absl::Status failure = DeviceFailureIn(results);
   if (!failure.ok()) return FailDevice(failure, std::move(batch));
@@ -289,7 +339,10 @@ void Batcher::AnswerOrRunAlone(Executor& executor, std::vector<Tile> batch, Resu
 void Batcher::RunAgain(Executor& executor, std::vector<Tile> tiles, int most) {
   while (!(tiles = TakeWanted(std::move(tiles))).empty()) {
     const auto limit = std::min({static_cast<int>(tiles.size()), most, executor.memory.tiles()});
-    RunAndAnswer(executor, TakeFirst(tiles, LargestSize(batch_sizes_, limit)));
+    std::vector<Tile> first = TakeFirst(tiles, LargestSize(batch_sizes_, limit));
+    Lend(executor, tiles);
+    RunAndAnswer(executor, std::move(first));
+    if (!TakeBack(executor)) return;
   }
 }
 

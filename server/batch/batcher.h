@@ -7,7 +7,8 @@
 // Errors   a batch that runs out of memory runs again in halves, and smaller ones follow for a
 //          while (memory_limit.h); of another that fails, the failed tiles run again alone, and
 //          only its own failure is a tile's answer: what the run gave, INTERNAL if it threw;
-//          UNAVAILABLE for all after a device failure, and for what waits at destruction
+//          UNAVAILABLE for all after a device failure, for what a device that hangs has in hand, and
+//          for what waits at destruction
 
 #ifndef DEWEATHER_SERVER_BATCH_BATCHER_H_
 #define DEWEATHER_SERVER_BATCH_BATCHER_H_
@@ -26,6 +27,7 @@
 #include "model/base/mutex.h"
 #include "server/batch/call.h"
 #include "server/batch/memory_limit.h"
+#include "server/batch/pulse.h"
 #include "server/batch/tile.h"
 #include "server/batch/tile_queue.h"
 
@@ -65,6 +67,14 @@ class Batcher {
 
   QueueDepth Depth() const;
 
+  // By device.
+  std::vector<Pulse> Pulses() const;
+
+  // Treats a device whose run does not end as one that failed: `why` is reported, and its tiles are answered, on
+  // the calling thread, with all others. What the run gives, if it ever ends, goes nowhere. The tiles'
+  // `done` is copied for this: what it holds lives on until the run ends.
+  void GiveUp(int device, const absl::Status& why);
+
  private:
   using Results = std::vector<absl::StatusOr<RestoredTile>>;
 
@@ -84,6 +94,12 @@ class Batcher {
 
     bool none() const { return !task && popped.batch.empty() && popped.dropped.empty(); }
   };
+  // What others may see of an executor while it runs something.
+  struct Watched {
+    Pulse pulse;
+    // Tiles that it has in hand and does not touch; emptied when they are given up.
+    std::vector<const std::vector<Tile>*> lent;
+  };
 
   void Loop(Executor& executor);
   void RunBatchOf(Executor& executor, std::vector<Tile> batch);
@@ -94,6 +110,10 @@ class Batcher {
   void Wait() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Refusal() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
+  void SetPulse(const Executor& executor, const Pulse& pulse);
+  void Lend(const Executor& executor, const std::vector<Tile>& tiles);
+  bool TakeBack(const Executor& executor);
+  void RunTaskOf(const Executor& executor, const std::function<void()>& task);
   void RunAndAnswer(Executor& executor, std::vector<Tile> batch);
   void AnswerOrRunAlone(Executor& executor, std::vector<Tile> batch, Results results);
   void RunAgain(Executor& executor, std::vector<Tile> tiles, int most);
@@ -108,6 +128,7 @@ class Batcher {
   CondVar work_;
   TileQueue queue_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::deque<std::function<void()>>> tasks_ ABSL_GUARDED_BY(mutex_);  // by device
+  std::vector<Watched> watched_ ABSL_GUARDED_BY(mutex_);                          // by device
   size_t busy_ ABSL_GUARDED_BY(mutex_);  // executors that do not wait for work
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status device_failure_ ABSL_GUARDED_BY(mutex_);  // UNAVAILABLE once a device has failed

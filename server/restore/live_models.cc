@@ -233,7 +233,9 @@ absl::StatusOr<LiveModels::Loaded> LiveModels::Ready(Restorer model, int64_t byt
   DW_RETURN_IF_ERROR(Validate(model.spec.tile));
   PinnedModel ready{.cost = std::make_shared<BatchCost>(),
                     .map_cost = std::make_shared<BatchCost>()};
-  const absl::Status status = WarmUp(model, warm_up, *ready.cost, *ready.map_cost);
+  WarmUpOptions logged = warm_up;
+  logged.log = options_.log;
+  const absl::Status status = WarmUp(model, logged, *ready.cost, *ready.map_cost);
   if (IsDeviceFailure(status) && options_.on_device_failure) options_.on_device_failure(status);
   DW_RETURN_IF_ERROR(status);
   ready.info = InfoOf(model.spec);
@@ -281,6 +283,8 @@ LiveModelInfo LiveModels::Change(const std::string& name, const Executor& execut
     if (old == nullptr || old == kept[0] || old == kept[1]) continue;
     executor([retired = std::move(old)]() mutable { retired.reset(); });
   }
+  MutexLock lock(watch_mutex_);
+  if (watch_) watch_(name);
   return info;
 }
 
@@ -329,7 +333,7 @@ absl::StatusOr<const LiveModels::Versions*> LiveModels::Lookup(std::string_view 
   if (found != models_.end()) return &found->second;
   std::vector<std::string> live;
   for (const auto& [other, versions] : models_) live.push_back(other);
-  return WithReason(absl::NotFoundError(absl::StrCat("unknown model '", std::string(name),
+  return WithReason(absl::NotFoundError(absl::StrCat("unknown model '", ShownText(name),
                                                      "'; live: ", ShownNames(live))),
                     "UNKNOWN_MODEL");
 }
@@ -341,6 +345,22 @@ absl::StatusOr<PinnedModel> LiveModels::Pin(std::string_view name) const {
   const uint64_t turn = std::exchange(versions->turn, versions->turn + kGoldenStep);
   const double share = std::ldexp(versions->canary_percent / 100, 64);
   return Describe(turn < static_cast<uint64_t>(share) ? versions->canary : versions->live);
+}
+
+absl::StatusOr<PinnedModel> LiveModels::Pin(std::string_view name, std::string_view version) const {
+  if (version.empty()) return Pin(name);
+  MutexLock lock(mutex_);
+  DW_ASSIGN_OR_RETURN(const Versions* const versions, Lookup(name));
+  if (versions->live.version() == version) return Describe(versions->live);
+  std::vector<std::string> serving = {versions->live.version()};
+  if (versions->canary.there()) {
+    if (versions->canary.version() == version) return Describe(versions->canary);
+    serving.push_back(versions->canary.version());
+  }
+  return WithReason(absl::NotFoundError(absl::StrFormat(
+                        "version '%s' of model '%s' is not live; live: %s", ShownText(version),
+                        versions->live.model.info.name, ShownNames(serving))),
+                    "UNKNOWN_VERSION");
 }
 
 absl::StatusOr<std::vector<LiveModelInfo>> LiveModels::Serving(std::string_view name) const {
@@ -357,6 +377,13 @@ std::vector<LiveModelInfo> LiveModels::List() const {
   list.reserve(models_.size());
   for (const auto& [name, versions] : models_) list.push_back(Describe(versions.live).info);
   return list;
+}
+
+void LiveModels::WatchNames(std::function<void(const std::string&)> watch) {
+  MutexLock lock(watch_mutex_);
+  watch_ = std::move(watch);
+  if (!watch_) return;
+  for (const LiveModelInfo& info : List()) watch_(info.name);
 }
 
 std::vector<std::string> LiveModels::Names() const {

@@ -175,12 +175,19 @@ class LiveModels {
   // The version that the next request of that model gets. Empty or "default": the default model.
   absl::StatusOr<PinnedModel> Pin(std::string_view name) const;
 
+  // That version, if it is live or on trial, and else NOT_FOUND UNKNOWN_VERSION; an empty one is as above.
+  absl::StatusOr<PinnedModel> Pin(std::string_view name, std::string_view version) const;
+
   // The versions that requests of that model get: the live one, then the one on trial if there is one.
   // Takes nobody's turn.
   absl::StatusOr<std::vector<LiveModelInfo>> Serving(std::string_view name) const;
 
   // Sorted by name.
   std::vector<LiveModelInfo> List() const;
+
+  // `watch` is called with the name of every model that is live, and again whenever that name's versions
+  // change; a name that is live stays so. Empty: nobody watches; does not return while the old one runs.
+  void WatchNames(std::function<void(const std::string& name)> watch);
 
   // Of live and stored models, sorted.
   std::vector<std::string> Names() const;
@@ -301,6 +308,9 @@ class LiveModels {
   std::optional<Judged> judged_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, Followed> followed_ ABSL_GUARDED_BY(mutex_);
   std::set<std::string> logged_ ABSL_GUARDED_BY(mutex_);  // so that no list repeats it
+
+  Mutex watch_mutex_;  // before mutex_
+  std::function<void(const std::string&)> watch_ ABSL_GUARDED_BY(watch_mutex_);
 };
 
 // INVALID_ARGUMENT: there is no such device here, or the program is built without CUDA.

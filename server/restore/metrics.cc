@@ -1,11 +1,9 @@
 #include "server/restore/metrics.h"
 
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <filesystem>
 #include <iterator>
 #include <optional>
@@ -17,6 +15,7 @@
 #include "absl/time/clock.h"
 #include "model/base/control_group.h"
 #include "model/base/file.h"
+#include "model/base/process_memory.h"
 
 namespace deweather {
 namespace {
@@ -154,18 +153,6 @@ double CpuSeconds() {
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
-double ResidentBytes() {
-  std::FILE* const file = std::fopen("/proc/self/statm", "re");
-  if (file == nullptr) return 0;
-  long total_pages = 0;
-  long resident_pages = 0;
-  const int fields = std::fscanf(file, "%ld %ld", &total_pages, &resident_pages);
-  std::fclose(file);
-  return fields == 2
-             ? static_cast<double>(resident_pages) * static_cast<double>(sysconf(_SC_PAGESIZE))
-             : 0;
-}
-
 // The look itself opens one.
 double OpenFiles() {
   std::error_code error;
@@ -215,6 +202,9 @@ Metrics::Metrics(MetricsOptions options)
           OneGauge(*registry, "deweather_inflight_requests", "Requests that were let in.")),
       inflight_bytes_(OneGauge(*registry, "deweather_inflight_bytes",
                                "What they hold, by the estimate that admission goes by.")),
+      heartbeat_(
+          GaugeFamily(*registry, "deweather_batch_heartbeat_timestamp_seconds",
+                      "When the device began what it is at, or now if it waits, since 1970.")),
       model_info_(GaugeFamily(*registry, "deweather_model_info",
                               "1 for each model and version that is live or on trial.")),
       model_requests_(CounterFamily(*registry, "deweather_model_requests_total",
@@ -349,7 +339,7 @@ void Metrics::SetLoadProbe(std::function<Load()> probe) {
 
 void Metrics::RefreshProcess() const {
   cpu_seconds_.Increment(CpuSeconds() - cpu_seconds_.Value());
-  resident_bytes_.Set(ResidentBytes());
+  resident_bytes_.Set(static_cast<double>(ResidentBytes()));
   open_files_.Set(OpenFiles());
   max_files_.Set(MaxFiles());
   const absl::StatusOr<DiskSpace> space = SpaceOf(options_.data_dir);
@@ -366,6 +356,13 @@ void Metrics::RefreshLoad() const {
   queue_oldest_seconds_.Set(absl::ToDoubleSeconds(load.queue.oldest));
   inflight_requests_.Set(static_cast<double>(load.requests));
   inflight_bytes_.Set(static_cast<double>(load.bytes));
+  const absl::Time now = absl::Now();
+  for (size_t device = 0; device < load.devices.size(); ++device) {
+    const Pulse& pulse = load.devices[device];
+    const absl::Time beat = pulse.of == Pulse::Of::kNothing ? now : pulse.since;
+    heartbeat_.Add({{"device", absl::StrCat(device)}})
+        .Set(static_cast<double>(absl::ToUnixMillis(beat)) * 1e-3);
+  }
 }
 
 }  // namespace deweather

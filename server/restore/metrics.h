@@ -33,6 +33,7 @@
 #include "absl/time/time.h"
 #include "model/base/mutex.h"
 #include "server/batch/call.h"
+#include "server/batch/pulse.h"
 #include "server/batch/tile_queue.h"
 
 namespace deweather {
@@ -63,7 +64,8 @@ struct BatchRouting {
 struct Load {
   QueueDepth queue;
   int64_t requests = 0;
-  int64_t bytes = 0;  // that they hold, as admission counts
+  int64_t bytes = 0;                // that they hold, as admission counts
+  std::vector<Pulse> devices = {};  // what they are at
 };
 
 struct MetricsOptions {
@@ -150,6 +152,7 @@ class Metrics final : public prometheus::Collectable {
   prometheus::Gauge& queue_oldest_seconds_;
   prometheus::Gauge& inflight_requests_;
   prometheus::Gauge& inflight_bytes_;
+  prometheus::Family<prometheus::Gauge>& heartbeat_;
   prometheus::Family<prometheus::Gauge>& model_info_;
   prometheus::Family<prometheus::Counter>& model_requests_;
   prometheus::Family<prometheus::Histogram>& model_seconds_;

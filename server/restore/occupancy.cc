@@ -1,6 +1,6 @@
 #include "server/restore/occupancy.h"
 
-#include "absl/time/clock.h"
+#include "model/base/stopwatch.h"
 
 namespace deweather {
 
@@ -15,10 +15,10 @@ void Occupancy::WaitUntilEmpty() {
 }
 
 bool Occupancy::WaitUntilEmptyFor(absl::Duration timeout) {
-  const absl::Time deadline = absl::Now() + timeout;
+  const Stopwatch watch;
   MutexLock lock(mutex_);
   while (count_ > 0) {
-    const absl::Duration left = deadline - absl::Now();
+    const absl::Duration left = watch.LeftOf(timeout);
     if (left <= absl::ZeroDuration()) return false;
     empty_.WaitFor(mutex_, left);
   }

@@ -292,8 +292,8 @@ absl::Status LiveModels::CheckKnown(const std::string& name) const {
       !options_.store.empty() && ValidateName("name", name).ok() &&
       std::filesystem::is_directory(absl::StrCat(options_.store, "/", name), ignored);
   if (stored || Find(name).has_value()) return absl::OkStatus();
-  return WithReason(absl::NotFoundError(absl::StrFormat("unknown model '%s'; known: %s", name,
-                                                        ShownNames(Names()))),
+  return WithReason(absl::NotFoundError(absl::StrFormat("unknown model '%s'; known: %s",
+                                                        ShownText(name), ShownNames(Names()))),
                     "UNKNOWN_MODEL");
 }
 

@@ -108,6 +108,17 @@ absl::StatusOr<ImageInfo> Inspect(const std::string& bytes, const DecodeLimits& 
   return WithReason(info.status(), too_large ? "PIXEL_LIMIT" : "INVALID_IMAGE");
 }
 
+absl::StatusOr<ImageInfo> InfoOf(const RestoreRequest& request, const DecodeLimits& limits) {
+  if (!request.raw.has_value()) return Inspect(request.image, limits);
+  const ImageInfo& info = request.raw->info;
+  const int64_t pixels = int64_t{info.width} * info.height;
+  if (pixels <= limits.max_pixels) return info;
+  return WithReason(absl::InvalidArgumentError(absl::StrFormat(
+                        "picture of %dx%d = %d pixels is over the limit of %d pixels", info.width,
+                        info.height, pixels, limits.max_pixels)),
+                    "PIXEL_LIMIT");
+}
+
 // Side of a token in pixels; 0: none is routed.
 int TokenPx(const LiveModelInfo& model) {
   return model.layers > 0 && !model.per_image ? model.tile.multiple_px : 0;
@@ -258,6 +269,8 @@ class RestorePipeline::Restoration : public std::enable_shared_from_this<Restora
   void Measure(Stage stage, absl::Time start, absl::Duration* total);
   void CountRefusal(Refusal reason);
   Admission::Demand Demand() const;
+  absl::StatusOr<Image> Read();
+  absl::StatusOr<std::string> Write() const;
   const std::shared_ptr<BatchCost>& Cost() const;
   CostFit Fit() const;
 
@@ -308,6 +321,7 @@ RestorePipeline::Restoration::Restoration(Parts& parts, RestoreRequest request, 
   call_->deadline = request_.deadline;
   call_->caller = request_.caller;
   call_->priority = request_.options.priority;
+  if (request_.model != nullptr) model_ = *std::exchange(request_.model, nullptr);
 }
 
 // The last pin of a retired version is given up on the executor: freeing it takes time.
@@ -328,11 +342,13 @@ absl::Status RestorePipeline::Restoration::Admit() {
   if (request_.reservation == nullptr) DW_RETURN_IF_ERROR(parts_.CheckServing());
   const RestoreOptions& options = request_.options;
   DW_RETURN_IF_ERROR(Validate(options));
-  DW_ASSIGN_OR_RETURN(model_, parts_.models.Pin(options.model));
+  if (model_.restorer == nullptr) {
+    DW_ASSIGN_OR_RETURN(model_, parts_.models.Pin(options.model));
+  }
   given_ = &model_.info;
   DW_RETURN_IF_ERROR(CheckOffered(options, model_.info));
   task_ = TaskIndex(options.task, model_.info.tasks);
-  DW_ASSIGN_OR_RETURN(info_, Inspect(request_.image, parts_.options.decode_limits));
+  DW_ASSIGN_OR_RETURN(info_, InfoOf(request_, parts_.options.decode_limits));
   grid_.emplace(info_.width, info_.height, model_.info.tile);
   DW_ASSIGN_OR_RETURN(
       share_, parts_.admission.Admit(Demand(), absl::Now(), std::move(request_.reservation)));
@@ -341,7 +357,8 @@ absl::Status RestorePipeline::Restoration::Admit() {
 }
 
 Admission::Demand RestorePipeline::Restoration::Demand() const {
-  const auto encoded_bytes = static_cast<int64_t>(request_.image.size());
+  const auto encoded_bytes =
+      request_.raw.has_value() ? request_.raw->bytes : static_cast<int64_t>(request_.image.size());
   const int window_tiles = std::min(grid_->size(), parts_.options.window_tiles);
   return {.caller = request_.caller,
           .priority = request_.options.priority,
@@ -369,12 +386,17 @@ CostFit RestorePipeline::Restoration::Fit() const {
 
 absl::Status RestorePipeline::Restoration::Decode() {
   const absl::Time start = absl::Now();
-  absl::StatusOr<Image> image = DecodeImage(request_.image, parts_.options.decode_limits);
+  absl::StatusOr<Image> image = Read();
   if (!image.ok()) return WithReason(image.status(), "INVALID_IMAGE");
   image_ = *std::move(image);
   request_.image = std::string();
   Measure(Stage::kDecode, start, &result_.timings.decode);
   return Cut();  // at once: it is too short a step to wake a worker for
+}
+
+absl::StatusOr<Image> RestorePipeline::Restoration::Read() {
+  if (request_.raw.has_value()) return std::exchange(request_.raw->read, nullptr)();
+  return DecodeImage(request_.image, parts_.options.decode_limits);
 }
 
 absl::Status RestorePipeline::Restoration::Cut() {
@@ -408,18 +430,18 @@ absl::Status RestorePipeline::Restoration::Blend() {
 
 absl::Status RestorePipeline::Restoration::Encode() {
   const absl::Time start = absl::Now();
-  const RestoreOptions& options = request_.options;
   DW_RETURN_IF_ERROR(EncodeMaps());
-  absl::StatusOr<std::string> bytes = EncodeImage(
-      image_, {.format = options.format, .quality = options.quality, .metadata = options.metadata});
+  absl::StatusOr<std::string> bytes = Write();
   if (!bytes.ok()) return WithReason(bytes.status(), "NOT_ENCODABLE");
   result_.image = *std::move(bytes);
   DW_RETURN_IF_ERROR(CheckReply(result_, request_));
   Measure(Stage::kEncode, start, &result_.timings.encode);
   const StageTimings& timings = result_.timings;
-  parts_.admission.LearnCodec(int64_t{info_.width} * info_.height,
-                              timings.decode + timings.blend + timings.encode);
-  result_.format = options.format.value_or(image_.format);
+  if (!request_.raw.has_value()) {
+    parts_.admission.LearnCodec(int64_t{info_.width} * info_.height,
+                                timings.decode + timings.blend + timings.encode);
+  }
+  result_.format = request_.options.format.value_or(image_.format);
   result_.width = image_.width;
   result_.height = image_.height;
   result_.model = model_.info.name;
@@ -434,6 +456,13 @@ absl::Status RestorePipeline::Restoration::Encode() {
   share_.reset();
   Finish(std::move(result_));
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> RestorePipeline::Restoration::Write() const {
+  if (request_.raw.has_value()) return request_.raw->write(image_);
+  const RestoreOptions& options = request_.options;
+  return EncodeImage(
+      image_, {.format = options.format, .quality = options.quality, .metadata = options.metadata});
 }
 
 // The mean is made in the order of the tiles, so that it is the same in whatever order they came.
@@ -604,7 +633,7 @@ RestorePipeline::RestorePipeline(const RestorePipelineOptions& options, LiveMode
     : parts_(std::make_unique<Parts>(options, models, metrics)) {
   metrics.SetLoadProbe([this] {
     const Admission::Held held = parts_->admission.held();
-    return Load{parts_->batcher.Depth(), held.requests, held.bytes};
+    return Load{parts_->batcher.Depth(), held.requests, held.bytes, parts_->batcher.Pulses()};
   });
 }
 
@@ -647,6 +676,12 @@ int RestorePipeline::in_flight() const { return parts_->occupancy.count(); }
 
 Executor RestorePipeline::executor() {
   return [this](std::function<void()> task) { parts_->batcher.Post(std::move(task)); };
+}
+
+std::vector<Pulse> RestorePipeline::Pulses() const { return parts_->batcher.Pulses(); }
+
+void RestorePipeline::GiveUp(int device, const absl::Status& why) {
+  parts_->batcher.GiveUp(device, why);
 }
 
 std::vector<int> RestorePipeline::batch_sizes() const {

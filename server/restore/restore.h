@@ -32,6 +32,7 @@
 #include "model/image/codec.h"
 #include "model/image/image.h"
 #include "server/batch/call.h"
+#include "server/batch/pulse.h"
 #include "server/batch/tile.h"
 #include "server/restore/admission.h"
 
@@ -39,6 +40,7 @@ namespace deweather {
 
 class LiveModels;
 class Metrics;
+struct PinnedModel;
 
 // What a caller may choose. The zero value is what RestoreOptions of the wire means by default.
 struct RestoreOptions {
@@ -56,6 +58,15 @@ struct RestoreOptions {
 
 // Room in the budgets, given back when destroyed (server/restore/admission.h).
 using Reservation = std::unique_ptr<Admission::Share>;
+
+// A picture that comes in no file: what stands for a file's header, decoder and encoder.
+struct RawPicture {
+  ImageInfo info = {};  // of what `read` gives
+  int64_t bytes = 0;    // that it takes until it is read
+  // Both are called on a worker, at most once; `read` is let go of then.
+  std::function<absl::StatusOr<Image>()> read = {};
+  std::function<absl::StatusOr<std::string>(const Image&)> write = {};
+};
 
 struct RestoreRequest {
   std::string image;  // an encoded picture
@@ -75,6 +86,9 @@ struct RestoreRequest {
                            // CANCELLED, or DEADLINE_EXCEEDED where the deadline has passed
   // What to end with instead of CANCELLED: written, if at all, before `cancel`. May be null.
   std::shared_ptr<const absl::Status> cancel_cause = {};
+  std::optional<RawPicture> raw = {};  // instead of `image`; options of files do not matter then
+  // What pictures that belong together are restored with; null: what options.model names.
+  std::shared_ptr<const PinnedModel> model = {};
 };
 
 // Which experts worked on one picture, summed over its tiles (overlaps and reflected borders count
@@ -108,7 +122,7 @@ struct StageTimings {
 };
 
 struct RestoreResult {
-  std::string image;  // encoded
+  std::string image;  // encoded, or what RawPicture::write made of it
   ImageFormat format = ImageFormat::kPng;
   int width = 0;  // after EXIF orientation
   int height = 0;
@@ -179,6 +193,13 @@ class RestorePipeline {
 
   // For LiveModels::Load: warm-up runs where batches run.
   Executor executor();
+
+  // What each device is at, for who watches them.
+  std::vector<Pulse> Pulses() const;
+
+  // A device that hangs is reported as one that failed, and all tiles are answered (Batcher::GiveUp). Its run
+  // never ends, and neither does then the destructor.
+  void GiveUp(int device, const absl::Status& why);
 
   // Sizes a batch may have, ascending: every one is warmed before a model becomes live.
   std::vector<int> batch_sizes() const;

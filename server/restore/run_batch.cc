@@ -2,15 +2,16 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/empty.h>
 
 #include <cstdint>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "model/base/error_reason.h"
 #include "model/base/status_macros.h"
+#include "model/host_tensor.h"
 #include "model/image/rgb_rows.h"
 #include "model/restorer.h"
 #include "model/torch_errors.h"
@@ -20,11 +21,12 @@ namespace {
 
 using Results = std::vector<absl::StatusOr<RestoredTile>>;
 
-// [B,3,H,W] f32
-at::Tensor GatherBatch(absl::Span<const Tile> tiles) {
+// [B,3,H,W] f32, where the model's device fetches it quickly.
+at::Tensor GatherBatch(const RestorerSpec& spec, absl::Span<const Tile> tiles) {
   const TileRect& rect = tiles.front().rect;
   at::Tensor input =
-      at::empty({static_cast<int64_t>(tiles.size()), 3, rect.height, rect.width}, at::kFloat);
+      EmptyOnHost({static_cast<int64_t>(tiles.size()), 3, rect.height, rect.width}, at::kFloat,
+                  /*pinned=*/absl::StartsWith(spec.device, "cuda"));
   float* const pixels = input.mutable_data_ptr<float>();
   const int64_t stride = input.stride(0);
   at::parallel_for(0, input.size(0), 1, [&](int64_t begin, int64_t end) {
@@ -86,7 +88,7 @@ Restored Contiguous(Restored restored) {
 
 absl::StatusOr<Restored> RunModel(const Restorer& model, absl::Span<const Tile> tiles) {
   return CatchTorch(model.spec.name, [&]() -> absl::StatusOr<Restored> {
-    const at::Tensor input = GatherBatch(tiles);
+    const at::Tensor input = GatherBatch(model.spec, tiles);
     const ForwardOptions options = OptionsFor(model.spec, tiles);
     DW_ASSIGN_OR_RETURN(Restored restored, model.forward(input, options));
     if (options.uncertainty && !restored.uncertainty.defined()) {

@@ -9,7 +9,9 @@
 #include <memory>
 
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
+#include "model/base/device_failure.h"
 #include "model/base/error_reason.h"
 #include "model/base/status_macros.h"
 #include "model/restorer.h"
@@ -82,12 +84,37 @@ absl::Status RunMeasured(const Restorer& model, const Trial& trial, const WarmUp
   });
 }
 
+// A size that cannot be recorded is computed as it was before: only a broken device is an error.
+absl::Status RecordAll(const Restorer& model, const WarmUpOptions& options) {
+  if (model.record == nullptr) return absl::OkStatus();
+  std::vector<int> without;
+  absl::Status why;
+  for (auto size = options.batch_sizes.rbegin(); size != options.batch_sizes.rend(); ++size) {
+    if (options.stop.stop_requested()) return absl::CancelledError("the warm-up was stopped");
+    const absl::Status status = RunThere(options.executor, [&model, batch = *size] {
+      return CatchTorch(model.spec.name, [&]() -> absl::Status {
+        return model.record(Ramps(batch, model.spec.tile.tile_px));
+      });
+    });
+    if (absl::IsUnavailable(status) || IsDeviceFailure(status)) return status;
+    if (status.ok()) continue;
+    without.push_back(*size);
+    why.Update(status);
+  }
+  if (without.empty() || !options.log) return absl::OkStatus();
+  options.log(absl::StrFormat("model %s version %s runs batches of %s without CUDA graphs: %s",
+                              model.spec.name, model.spec.version, absl::StrJoin(without, ", "),
+                              std::string(why.message())));
+  return absl::OkStatus();
+}
+
 absl::Status RunAll(const Restorer& model, const WarmUpOptions& options, BatchCost& cost,
                     BatchCost& map_cost) {
   if (options.batch_sizes.empty()) return absl::OkStatus();
   const int least = options.batch_sizes.front();
   const int most = options.batch_sizes.back();
   DW_RETURN_IF_ERROR(RunMeasured(model, {.batch = least}, options, nullptr));
+  DW_RETURN_IF_ERROR(RecordAll(model, options));
   for (const int size : options.batch_sizes) {
     DW_RETURN_IF_ERROR(RunMeasured(model, {.batch = size}, options, &cost));
   }

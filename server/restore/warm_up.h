@@ -8,7 +8,9 @@
 #ifndef DEWEATHER_SERVER_RESTORE_WARM_UP_H_
 #define DEWEATHER_SERVER_RESTORE_WARM_UP_H_
 
+#include <functional>
 #include <stop_token>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -23,9 +25,12 @@ struct WarmUpOptions {
   std::vector<int> batch_sizes;  // tiles, ascending; none: nothing is run
   Executor executor;
   std::stop_token stop = {};
+  // Told which sizes could not be recorded (Restorer::record), and why. May be empty.
+  std::function<void(const std::string&)> log = {};
 };
 
-// Runs the first size twice and every other once; what each took goes to `cost`, but for the very
+// Runs the first size once and has every size recorded where the model can do that, the largest first: the
+// others find room in its memory. Then runs every size; what each took goes to `cost`, but for the very
 // first run, which is cold. The last size runs until every task has been in it. Where tokens are routed the
 // first size runs with uncertainty too, which goes to `map_cost`.
 absl::Status WarmUp(const Restorer& model, const WarmUpOptions& options, BatchCost& cost,

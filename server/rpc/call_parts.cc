@@ -1,7 +1,5 @@
 #include "server/rpc/call_parts.h"
 
-#include <spdlog/spdlog.h>
-
 #include <chrono>
 #include <utility>
 
@@ -9,15 +7,6 @@
 #include "model/base/error_reason.h"
 
 namespace deweather {
-namespace {
-
-bool IsServersFault(const absl::Status& error) {
-  if (absl::IsDataLoss(error)) return ErrorReason(error) != "CHECKSUM";  // of what a caller sent
-  return absl::IsInternal(error) || absl::IsUnknown(error);
-}
-
-}  // namespace
-
 UnreadReplies::UnreadReplies(int64_t max_bytes)
     : room_(std::make_shared<Admission>(
           AdmissionOptions{.max_bytes = max_bytes, .max_caller_percent = 100}, /*max_batch=*/1,
@@ -45,9 +34,9 @@ absl::Time DeadlineOf(const grpc::CallbackServerContext& context) {
                                                                   : absl::FromChrono(deadline);
 }
 
-void LogError(const char* method, const std::string& caller, const absl::Status& error) {
-  const auto level = IsServersFault(error) ? spdlog::level::err : spdlog::level::debug;
-  spdlog::log(level, "{} for {}: {}", method, caller, error.ToString());
+bool IsServersFault(const absl::Status& error) {
+  if (absl::IsDataLoss(error)) return ErrorReason(error) != "CHECKSUM";  // of what a caller sent
+  return absl::IsInternal(error) || absl::IsUnknown(error);
 }
 
 absl::Status ForCallers(const absl::Status& status) {

@@ -13,12 +13,15 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "model/base/server_options.h"
+#include "server/access/access.h"
 #include "server/restore/admission.h"
 #include "server/restore/occupancy.h"
 #include "server/restore/restore.h"
 #include "server/rpc/open_calls.h"
 
 namespace deweather {
+
+class RequestLog;
 
 // Threads  thread-safe
 class UnreadReplies {
@@ -38,10 +41,18 @@ class UnreadReplies {
   std::shared_ptr<Admission> room_;  // of each share too: requests may outlive the service
 };
 
+// What a server knows of calls, whatever service they are for.
+struct Entrance {
+  RequestLog* requests = nullptr;  // none: only what the server is to blame for is logged
+  const Access* access = nullptr;  // none: whoever comes may call everything
+};
+
 struct CallParts {
+  const std::string service;  // full name
+  const Entrance entrance;
   Occupancy& calls;  // a call is in it until its reply has been sent
   const LimitOptions limits;
-  OpenCalls open;
+  OpenCalls open = {};
 };
 
 // Of calls that restore.
@@ -52,8 +63,8 @@ struct RestorationParts : CallParts {
 
 absl::Time DeadlineOf(const grpc::CallbackServerContext& context);
 
-// Logs the error of a call, or of a frame of one: as an error if the server is to blame.
-void LogError(const char* method, const std::string& caller, const absl::Status& error);
+// Whether it is a fault of the server's, and none of a caller's.
+bool IsServersFault(const absl::Status& error);
 
 // The same; a read-only data folder in words that tell a caller where to go.
 absl::Status ForCallers(const absl::Status& status);

@@ -33,14 +33,14 @@ DownloadCall::~DownloadCall() {
 }
 
 absl::StatusOr<DownloadCall::Page> DownloadCall::FindFirst() {
-  if (!request_.sha256().empty() && !IsSha256(request_.sha256())) {
+  if (!request().sha256().empty() && !IsSha256(request().sha256())) {
     return absl::InvalidArgumentError("sha256 is not made of 64 hexadecimal digits in lower case");
   }
-  DW_RETURN_IF_ERROR(FindJob(training_, request_.id()).status());
+  DW_RETURN_IF_ERROR(FindJob(training_, request().id()).status());
   DW_RETURN_IF_ERROR(OpenFile());
   DW_ASSIGN_OR_RETURN(const std::string sha256, Hash());
-  if (!request_.sha256().empty() && request_.sha256() != sha256) {
-    return NotTheSame(request_.name(), absl::StrCat("its SHA-256 is ", sha256));
+  if (!request().sha256().empty() && request().sha256() != sha256) {
+    return NotTheSame(request().name(), absl::StrCat("its SHA-256 is ", sha256));
   }
   if (offset_ < 0 || offset_ > bytes_) {
     return absl::InvalidArgumentError(
@@ -63,7 +63,7 @@ absl::StatusOr<DownloadCall::Page> DownloadCall::FindNext() {
 }
 
 absl::Status DownloadCall::OpenFile() {
-  DW_ASSIGN_OR_RETURN(file_, OpenArtifact(training_.jobs, request_.id(), request_.name()));
+  DW_ASSIGN_OR_RETURN(file_, OpenArtifact(training_.jobs, request().id(), request().name()));
   struct stat info = {};
   if (fstat(file_, &info) != 0) return absl::ErrnoToStatus(errno, "cannot look at the file");
   bytes_ = info.st_size;
@@ -89,8 +89,8 @@ absl::StatusOr<std::string> DownloadCall::Read(int64_t offset) const {
         pread(file_, bytes.data() + done, bytes.size() - done, offset + static_cast<int64_t>(done));
     if (count < 0 && errno == EINTR) continue;
     if (count < 0)
-      return absl::ErrnoToStatus(errno, absl::StrCat("cannot read '", request_.name(), "'"));
-    if (count == 0) return NotTheSame(request_.name(), "it became shorter");
+      return absl::ErrnoToStatus(errno, absl::StrCat("cannot read '", request().name(), "'"));
+    if (count == 0) return NotTheSame(request().name(), "it became shorter");
     done += static_cast<size_t>(count);
   }
   return bytes;

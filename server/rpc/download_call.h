@@ -5,23 +5,23 @@
 #ifndef DEWEATHER_SERVER_RPC_DOWNLOAD_CALL_H_
 #define DEWEATHER_SERVER_RPC_DOWNLOAD_CALL_H_
 
+#include <utility>
+
 #include "deweather/v1/training.grpc.pb.h"
 #include "server/rpc/job_requests.h"
 #include "server/rpc/write_call.h"
 
 namespace deweather {
 
-class DownloadCall final : public WriteCall<v1::ArtifactChunk> {
+class DownloadCall final : public WriteCall<v1::DownloadArtifactRequest, v1::ArtifactChunk> {
  public:
   DownloadCall(CallParts& parts, const TrainingParts& training, WorkerPool& workers,
-               grpc::CallbackServerContext& context, const v1::DownloadArtifactRequest& request)
-      : WriteCall(parts, workers, context, "DownloadArtifact"),
-        training_(training),
-        request_(request),
-        offset_(request.offset()) {}
+               grpc::CallbackServerContext& context, Arrival arrival)
+      : WriteCall(parts, workers, context, std::move(arrival)), training_(training) {}
   ~DownloadCall() override;
 
  private:
+  void Begin() override { offset_ = request().offset(); }
   absl::StatusOr<Page> Find() override { return file_ < 0 ? FindFirst() : FindNext(); }
   // The whole file is hashed first.
   TaskOrder order() const override { return file_ < 0 ? TaskOrder::kLong : TaskOrder::kSecond; }
@@ -33,11 +33,10 @@ class DownloadCall final : public WriteCall<v1::ArtifactChunk> {
   absl::StatusOr<std::string> Read(int64_t offset) const;
 
   const TrainingParts& training_;
-  const v1::DownloadArtifactRequest request_;
   // Find's own.
   int file_ = -1;
-  int64_t bytes_ = 0;  // of the file
-  int64_t offset_;     // of what is sent next
+  int64_t bytes_ = 0;   // of the file
+  int64_t offset_ = 0;  // of what is sent next
 };
 
 }  // namespace deweather

@@ -14,6 +14,7 @@
 #include <cstdio>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -34,8 +35,8 @@ struct ImportParts {
 class ImportCall final : public ReadCall<v1::ImportModelRequest, v1::ImportModelResponse> {
  public:
   ImportCall(CallParts& parts, ImportParts& imports, WorkerPool& workers,
-             grpc::CallbackServerContext& context, grpc::ByteBuffer* response)
-      : ReadCall(parts, workers, context, "ImportModel", response), imports_(imports) {}
+             grpc::CallbackServerContext& context, Arrival arrival, grpc::ByteBuffer* response)
+      : ReadCall(parts, workers, context, std::move(arrival), response), imports_(imports) {}
 
  private:
   struct Close {

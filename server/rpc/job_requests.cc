@@ -1,6 +1,6 @@
 #include "server/rpc/job_requests.h"
 
-#include <spdlog/spdlog.h>
+#include <spdlog/common.h>
 
 #include <algorithm>
 #include <iterator>
@@ -16,7 +16,9 @@
 #include "model/base/sha256.h"
 #include "model/base/status_macros.h"
 #include "model/base/train_options.h"
+#include "server/log/log.h"
 #include "server/rpc/page.h"
+#include "server/rpc/trace_context.h"
 #include "server/rpc/training_convert.h"
 #include "training/jobs/job_folder.h"
 #include "training/jobs/take_over.h"
@@ -153,20 +155,23 @@ absl::Status CheckSubmit(const TrainingParts& parts, const v1::SubmitJobRequest&
 }
 
 absl::StatusOr<v1::Job> Submit(const TrainingParts& parts, const v1::SubmitJobRequest& request,
-                               absl::Time now) {
-  const NewJob job = ToJob(request);
+                               const std::string& trace_parent, absl::Time now) {
+  NewJob job = ToJob(request);
+  job.trace_parent = trace_parent;
   DW_ASSIGN_OR_RETURN(const std::optional<Job> known,
                       parts.store.FindRequest(job.request_id, job.request_digest));
   if (known.has_value()) return ToMessage(*known);
   DW_RETURN_IF_ERROR(CheckRoom(parts));
   if (request.validate_only()) return ToMessage(Job{.submitted = job});
   DW_ASSIGN_OR_RETURN(const Job stored, Store(parts, job, now));
-  spdlog::info("job {} was submitted: model {}", stored.id, stored.submitted.model);
+  LogWith(spdlog::level::info,
+          absl::StrFormat("job %s was submitted: model %s", stored.id, stored.submitted.model),
+          FieldsOf(stored));
   return ToMessage(stored);
 }
 
 absl::StatusOr<v1::Job> Resume(const TrainingParts& parts, const v1::ResumeJobRequest& request,
-                               absl::Time now) {
+                               const std::string& trace_parent, absl::Time now) {
   const std::string digest = DigestOf(request);
   DW_ASSIGN_OR_RETURN(const std::optional<Job> known,
                       parts.store.FindRequest(request.request_id(), digest));
@@ -178,11 +183,16 @@ absl::StatusOr<v1::Job> Resume(const TrainingParts& parts, const v1::ResumeJobRe
   job.resumed_from = old.id;
   job.request_id = request.request_id();
   job.request_digest = digest;
+  job.trace_parent = trace_parent;
   DW_ASSIGN_OR_RETURN(const Job stored, Store(parts, job, now));
-  spdlog::info("job {} goes on from job {}", stored.id, old.id);
+  LogWith(spdlog::level::info, absl::StrFormat("job %s goes on from job %s", stored.id, old.id),
+          FieldsOf(stored));
   // The job is stored whatever happens; what fails here is tried again by its first attempt.
   const absl::Status taken = TakeOver(parts.store, parts.jobs, stored);
-  if (!taken.ok()) spdlog::warn("job {}: {}", stored.id, taken.ToString());
+  if (!taken.ok()) {
+    LogWith(spdlog::level::warn, absl::StrCat("job ", stored.id, ": ", taken.ToString()),
+            FieldsOf(stored));
+  }
   return ToMessage(stored);
 }
 
@@ -206,6 +216,13 @@ absl::StatusOr<std::string> Delete(const TrainingParts& parts,
                                    const v1::DeleteJobRequest& request) {
   DW_RETURN_IF_ERROR(CheckId(request.id()));
   return DeleteJob(parts.store, parts.jobs, request.id());
+}
+
+LogFields FieldsOf(const Job& job) {
+  LogFields fields = {{"job_id", job.id}};
+  const std::optional<TraceParent> trace = ParseTraceParent(job.submitted.trace_parent);
+  if (trace.has_value()) fields.push_back({"trace_id", trace->trace_id});
+  return fields;
 }
 
 absl::StatusOr<Job> FindJob(const TrainingParts& parts, const std::string& id) {

@@ -15,6 +15,7 @@
 #include "deweather/v1/training.pb.h"
 #include "model/base/server_options.h"
 #include "proto/config/job_config.h"
+#include "server/log/log_line.h"
 #include "server/rpc/job_feed.h"
 #include "training/datasets/datasets.h"
 #include "training/jobs/job_store.h"
@@ -38,11 +39,11 @@ using FindTraining = std::function<absl::StatusOr<const TrainingParts*>()>;
 // Whether the request is well formed; may walk through the folders of data sets. A job that is there already
 // is neither checked again nor refused for want of room.
 absl::Status CheckSubmit(const TrainingParts& parts, const v1::SubmitJobRequest& request);
-// REQUIRES: CheckSubmit was OK.
+// REQUIRES: CheckSubmit was OK. `trace_parent` is the request's, here and below.
 absl::StatusOr<v1::Job> Submit(const TrainingParts& parts, const v1::SubmitJobRequest& request,
-                               absl::Time now);
+                               const std::string& trace_parent, absl::Time now);
 absl::StatusOr<v1::Job> Resume(const TrainingParts& parts, const v1::ResumeJobRequest& request,
-                               absl::Time now);
+                               const std::string& trace_parent, absl::Time now);
 absl::StatusOr<v1::Job> Cancel(const TrainingParts& parts, const v1::CancelJobRequest& request,
                                absl::Time now);
 // The folder that is left to be removed.
@@ -55,6 +56,9 @@ absl::StatusOr<v1::ListCheckpointsResponse> List(const TrainingParts& parts,
                                                  const v1::ListCheckpointsRequest& request);
 absl::StatusOr<v1::ListDatasetsResponse> List(const TrainingParts& parts,
                                               const v1::ListDatasetsRequest& request);
+
+// What a line about a job tells beside its message.
+LogFields FieldsOf(const Job& job);
 
 // The job of an id; NOT_FOUND UNKNOWN_JOB.
 absl::StatusOr<Job> FindJob(const TrainingParts& parts, const std::string& id);

@@ -109,6 +109,7 @@ RunTrain TrainInChild(const std::string& jobs, const TrainingServiceOptions& tra
                    .timeout = options.timeout,
                    .max_memory_bytes = training.max_memory_bytes,
                    .stop = options.stop};
+    SetTrace(options.trace_parent, &run.child);
     run.child.arguments.insert(run.child.arguments.end(), arguments.begin(), arguments.end());
     return RunToEnd(run);
   };

@@ -28,6 +28,7 @@ struct JudgeOptions {
   std::string dir = {};      // holds input/ and gt/
   double max_regression_db = 0.1;
   absl::Duration timeout = absl::Minutes(30);
+  std::string trace_parent = {};  // of the request
   std::stop_token stop = {};
 };
 

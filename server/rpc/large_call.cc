@@ -201,6 +201,7 @@ void LargeCall::OnResult(absl::StatusOr<RestoreResult> result, UnreadReplies::Sh
   if (!result.ok()) return End(result.status());
   unread_ = std::move(unread);
   phase_ = Phase::kDownloading;
+  figures().Add(*result);
   reply_ = std::move(result->image);
   v1::RestoreLargeResponse::Summary& summary = *summary_.emplace().mutable_summary();
   summary.set_image_bytes(static_cast<int64_t>(reply_.size()));

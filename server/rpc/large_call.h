@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -24,8 +25,8 @@ namespace deweather {
 
 class LargeCall final : public BidiCall<v1::RestoreLargeRequest, v1::RestoreLargeResponse> {
  public:
-  LargeCall(RestorationParts& parts, grpc::CallbackServerContext& context)
-      : BidiCall(parts, context, "RestoreLarge"), parts_(parts) {}
+  LargeCall(RestorationParts& parts, grpc::CallbackServerContext& context, Arrival arrival)
+      : BidiCall(parts, context, std::move(arrival)), parts_(parts) {}
 
  private:
   enum class Phase { kOpen, kUploading, kRestoring, kDownloading };

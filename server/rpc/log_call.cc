@@ -18,7 +18,7 @@ constexpr absl::Duration kLookInterval = absl::Milliseconds(250);
 
 // The job before its log: once it has ended, nothing more is printed.
 absl::StatusOr<LogCall::Page> LogCall::Find() {
-  DW_ASSIGN_OR_RETURN(const Job job, FindJob(training_, job_));
+  DW_ASSIGN_OR_RETURN(const Job job, FindJob(training_, request().id()));
   DW_ASSIGN_OR_RETURN(LogPiece piece,
                       ReadLog(JobLogPath(training_.jobs, job.id), offset_, kChunkBytes));
   if (!end_) end_ = piece.end;
@@ -29,7 +29,7 @@ absl::StatusOr<LogCall::Page> LogCall::Find() {
     chunk.set_offset(piece.offset);
     chunk.set_data(std::move(piece.text));
   }
-  page.last = follow_ ? IsTerminal(job.state) && offset_ >= piece.end : offset_ >= *end_;
+  page.last = request().follow() ? IsTerminal(job.state) && offset_ >= piece.end : offset_ >= *end_;
   if (job.state != JobState::kQueued) page.look_again = kLookInterval;
   return page;
 }

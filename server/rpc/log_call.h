@@ -5,6 +5,7 @@
 #define DEWEATHER_SERVER_RPC_LOG_CALL_H_
 
 #include <optional>
+#include <utility>
 
 #include "deweather/v1/training.grpc.pb.h"
 #include "server/rpc/job_requests.h"
@@ -12,25 +13,22 @@
 
 namespace deweather {
 
-class LogCall final : public WriteCall<v1::LogChunk> {
+class LogCall final : public WriteCall<v1::StreamLogsRequest, v1::LogChunk> {
  public:
   LogCall(CallParts& parts, const TrainingParts& training, WorkerPool& workers,
-          grpc::CallbackServerContext& context, const v1::StreamLogsRequest& request)
-      : WriteCall(parts, workers, context, "StreamLogs"),
-        training_(training),
-        job_(request.id()),
-        follow_(request.follow()),
-        offset_(request.offset()) {}
+          grpc::CallbackServerContext& context, Arrival arrival)
+      : WriteCall(parts, workers, context, std::move(arrival)), training_(training) {}
 
  private:
-  void Begin() override { Listen(training_.feed, job_); }
+  void Begin() override {
+    offset_ = request().offset();
+    Listen(training_.feed, request().id());
+  }
   absl::StatusOr<Page> Find() override;
 
   const TrainingParts& training_;
-  const std::string job_;
-  const bool follow_;
   // Find's own.
-  int64_t offset_;              // of what is sent next
+  int64_t offset_ = 0;          // of what is sent next
   std::optional<int64_t> end_;  // of the log, when the call began
 };
 

@@ -10,9 +10,10 @@
 #include "model/base/error_reason.h"
 #include "model/base/name.h"
 #include "model/base/status_macros.h"
+#include "server/rpc/arrival.h"
 #include "server/rpc/model_convert.h"
 #include "server/rpc/page.h"
-#include "server/rpc/unary_call.h"
+#include "server/rpc/refused_call.h"
 
 namespace deweather {
 namespace {
@@ -89,28 +90,47 @@ void LogSwitch(const char* method, const std::string& caller, const v1::Model& m
 
 }  // namespace
 
-grpc::ServerUnaryReactor* ModelService::ListModels(grpc::CallbackServerContext* context,
-                                                   const v1::ListModelsRequest* request,
-                                                   v1::ListModelsResponse* response) {
-  return StartCall("ListModels", context->peer(), call_parts_, readers_, response,
-                   [this, request = *request] { return List(parts_.models, request); });
+void ModelService::TakeReads() {
+  TakeUnary<v1::ListModelsRequest, v1::ListModelsResponse>(
+      "ListModels", call_parts_,
+      OnWorker<v1::ListModelsRequest, v1::ListModelsResponse>(
+          call_parts_, readers_, [this](const v1::ListModelsRequest& request, const Arrival&) {
+            return List(parts_.models, request);
+          }));
+  TakeUnary<v1::GetModelRequest, v1::Model>(
+      "GetModel", call_parts_,
+      OnWorker<v1::GetModelRequest, v1::Model>(
+          call_parts_, readers_,
+          [this](const v1::GetModelRequest& request, const Arrival&) -> absl::StatusOr<v1::Model> {
+            DW_RETURN_IF_ERROR(ValidateName("name", request.name()));
+            return Describe(parts_.models, request.name());
+          }));
+  TakeUnary<v1::DeleteVersionRequest, v1::DeleteVersionResponse>(
+      "DeleteVersion", call_parts_,
+      OnWorker<v1::DeleteVersionRequest, v1::DeleteVersionResponse>(
+          call_parts_, readers_,
+          [this](const v1::DeleteVersionRequest& request, const Arrival& arrival) {
+            return Delete(request, arrival.caller);
+          }));
 }
 
-grpc::ServerUnaryReactor* ModelService::GetModel(grpc::CallbackServerContext* context,
-                                                 const v1::GetModelRequest* request,
-                                                 v1::Model* response) {
-  return StartCall("GetModel", context->peer(), call_parts_, readers_, response,
-                   [this, name = request->name()]() -> absl::StatusOr<v1::Model> {
-                     DW_RETURN_IF_ERROR(ValidateName("name", name));
-                     return Describe(parts_.models, name);
-                   });
-}
-
-grpc::ServerUnaryReactor* ModelService::PromoteModel(grpc::CallbackServerContext* context,
-                                                     const v1::PromoteModelRequest* request,
-                                                     v1::Model* response) {
-  return StartSwitch(IsMeasured(*request) ? measurer_ : loader_, "PromoteModel", context->peer(),
-                     response, [this, request = *request] { return Promote(request); });
+void ModelService::TakeSwitches() {
+  TakeUnary<v1::PromoteModelRequest, v1::Model>(
+      "PromoteModel", call_parts_, [this](const auto& call, v1::PromoteModelRequest request) {
+        Lane& lane = IsMeasured(request) ? measurer_ : loader_;
+        const std::string& trace = call->arrival().trace_parent;
+        StartSwitch(lane, call, [this, request = std::move(request), trace] {
+          return Promote(request, trace);
+        });
+      });
+  TakeUnary<v1::RollbackModelRequest, v1::Model>(
+      "RollbackModel", call_parts_,
+      [this](const auto& call, const v1::RollbackModelRequest& request) {
+        StartSwitch(loader_, call, [this, name = request.name()] {
+          return parts_.models.Rollback(name, parts_.pipeline.batch_sizes(),
+                                        parts_.pipeline.executor(), stop_.get_token());
+        });
+      });
 }
 
 bool ModelService::IsMeasured(const v1::PromoteModelRequest& request) const {
@@ -118,9 +138,11 @@ bool ModelService::IsMeasured(const v1::PromoteModelRequest& request) const {
               .empty();
 }
 
-absl::StatusOr<LiveModelInfo> ModelService::Promote(const v1::PromoteModelRequest& request) {
+absl::StatusOr<LiveModelInfo> ModelService::Promote(const v1::PromoteModelRequest& request,
+                                                    const std::string& trace_parent) {
   DW_ASSIGN_OR_RETURN(const Wanted wanted, WantedBy(request, parts_));
-  DW_ASSIGN_OR_RETURN(const JudgeOptions measurement, Measurement(request));
+  DW_ASSIGN_OR_RETURN(JudgeOptions measurement, Measurement(request));
+  measurement.trace_parent = trace_parent;
   PromotionTerms terms{.canary_percent = request.canary_percent()};
   if (!measurement.dataset.empty()) {
     terms.judge = [this, &measurement](const Candidate& candidate) {
@@ -157,33 +179,23 @@ absl::StatusOr<JudgeOptions> ModelService::Measurement(
   return options;
 }
 
-grpc::ServerUnaryReactor* ModelService::RollbackModel(grpc::CallbackServerContext* context,
-                                                      const v1::RollbackModelRequest* request,
-                                                      v1::Model* response) {
-  return StartSwitch(loader_, "RollbackModel", context->peer(), response,
-                     [this, name = request->name()] {
-                       return parts_.models.Rollback(name, parts_.pipeline.batch_sizes(),
-                                                     parts_.pipeline.executor(), stop_.get_token());
-                     });
-}
-
-grpc::ServerUnaryReactor* ModelService::DeleteVersion(grpc::CallbackServerContext* context,
-                                                      const v1::DeleteVersionRequest* request,
-                                                      v1::DeleteVersionResponse* response) {
-  return StartCall("DeleteVersion", context->peer(), call_parts_, readers_, response,
-                   [this, caller = context->peer(),
-                    request = *request]() -> absl::StatusOr<v1::DeleteVersionResponse> {
-                     DW_RETURN_IF_ERROR(ForCallers(
-                         parts_.models.DeleteVersion(request.name(), request.version())));
-                     spdlog::info("DeleteVersion for {}: model {} version {} is deleted", caller,
-                                  request.name(), request.version());
-                     return v1::DeleteVersionResponse();
-                   });
+absl::StatusOr<v1::DeleteVersionResponse> ModelService::Delete(
+    const v1::DeleteVersionRequest& request, const std::string& caller) {
+  DW_RETURN_IF_ERROR(ForCallers(parts_.models.DeleteVersion(request.name(), request.version())));
+  spdlog::info("DeleteVersion for {}: model {} version {} is deleted", caller, request.name(),
+               request.version());
+  return v1::DeleteVersionResponse();
 }
 
 BytesReader* ModelService::ImportModel(grpc::CallbackServerContext* context,
                                        grpc::ByteBuffer* response) {
-  return std::make_shared<ImportCall>(call_parts_, imports_, importer_, *context, response)->Open();
+  Arrival arrival = Arrive(call_parts_, *context, "ImportModel");
+  if (!arrival.refused.ok()) {
+    return new RefusedCall<BytesReader>(call_parts_, arrival, arrival.refused);
+  }
+  return std::make_shared<ImportCall>(call_parts_, imports_, importer_, *context,
+                                      std::move(arrival), response)
+      ->Open();
 }
 
 absl::Status ModelService::Enter(Lane& lane) {
@@ -192,25 +204,18 @@ absl::Status ModelService::Enter(Lane& lane) {
   return WithReason(absl::AbortedError("another promotion is under way"), "PROMOTION_RUNNING");
 }
 
-grpc::ServerUnaryReactor* ModelService::StartSwitch(Lane& lane, const char* method,
-                                                    const std::string& caller, v1::Model* response,
-                                                    Switch change) {
-  const auto call = MakeCall(method, caller, parts_.calls, response);
-  grpc::ServerUnaryReactor* const reactor = call->Reactor();
+template <typename Request>
+void ModelService::StartSwitch(Lane& lane, const SwitchCall<Request>& call, Switch change) {
   const absl::Status entered = Enter(lane);
-  if (!entered.ok()) {
-    call->Answer(entered);
-    return reactor;
-  }
-  lane.worker.Post([this, &lane, call, method, caller, change = std::move(change)] {
+  if (!entered.ok()) return call->Answer(entered);
+  lane.worker.Post([this, &lane, call, change = std::move(change)] {
     const absl::StatusOr<LiveModelInfo> live = change();
     lane.busy = false;
     if (!live.ok()) return call->Answer(ForCallers(live.status()));
-    absl::StatusOr<v1::Model> model = Describe(parts_.models, live->name);
-    if (model.ok()) LogSwitch(method, caller, *model);
-    call->Answer(std::move(model));
+    const absl::StatusOr<v1::Model> model = Describe(parts_.models, live->name);
+    if (model.ok()) LogSwitch(call->arrival().method, call->arrival().caller, *model);
+    call->Answer(model);
   });
-  return reactor;
 }
 
 }  // namespace deweather

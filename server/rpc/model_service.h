@@ -12,6 +12,7 @@
 
 #include <atomic>
 #include <functional>
+#include <memory>
 #include <stop_token>
 #include <string>
 
@@ -22,10 +23,12 @@
 #include "server/restore/live_models.h"
 #include "server/restore/occupancy.h"
 #include "server/restore/restore.h"
+#include "server/rpc/bytes_service.h"
 #include "server/rpc/call_parts.h"
 #include "server/rpc/import_call.h"
 #include "server/rpc/judge.h"
 #include "server/rpc/read_call.h"
+#include "server/rpc/unary_call.h"
 #include "training/datasets/datasets.h"
 #include "training/jobs/job_store.h"
 
@@ -37,6 +40,7 @@ struct ModelServiceParts {
   RestorePipeline& pipeline;
   Occupancy& calls;  // a call is in it until its reply has been sent
   const LimitOptions limits = {};
+  const Entrance entrance = {};
   const std::string store = {};  // DATA/models, the folder of versions; empty: no data folder
   // Jobs and data sets, asked for by each call that needs them; an error, why there are none, is its answer.
   const std::function<absl::StatusOr<JobStore*>()> jobs = {};
@@ -47,18 +51,20 @@ struct ModelServiceParts {
 };
 
 // The service whose stream's messages are bytes (server/rpc/streaming_call.h says why).
-using BytesModelService = v1::ModelService::WithCallbackMethod_ListModels<
-    v1::ModelService::WithCallbackMethod_GetModel<v1::ModelService::WithCallbackMethod_PromoteModel<
-        v1::ModelService::WithCallbackMethod_RollbackModel<
-            v1::ModelService::WithCallbackMethod_DeleteVersion<
-                v1::ModelService::WithRawCallbackMethod_ImportModel<v1::ModelService::Service>>>>>>;
+using BytesModelService =
+    BytesService<v1::ModelService,
+                 v1::ModelService::WithRawCallbackMethod_ImportModel<v1::ModelService::Service>>;
 
 class ModelService final : public BytesModelService {
  public:
   explicit ModelService(const ModelServiceParts& parts)
       : parts_(parts),
-        call_parts_{parts.calls, parts.limits, {}},
-        imports_{parts.store, parts.limits.max_model_bytes, parts.min_free_bytes} {}
+        call_parts_{v1::ModelService::service_full_name(), parts.entrance, parts.calls,
+                    parts.limits},
+        imports_{parts.store, parts.limits.max_model_bytes, parts.min_free_bytes} {
+    TakeReads();
+    TakeSwitches();
+  }
 
   // Waits for a promotion under way: the rest of its load and one run of its warm-up, at most.
   // REQUIRES: the server has ended.
@@ -74,21 +80,9 @@ class ModelService final : public BytesModelService {
     call_parts_.open.BeginDrain();
   }
 
-  grpc::ServerUnaryReactor* ListModels(grpc::CallbackServerContext* context,
-                                       const v1::ListModelsRequest* request,
-                                       v1::ListModelsResponse* response) override;
-  grpc::ServerUnaryReactor* GetModel(grpc::CallbackServerContext* context,
-                                     const v1::GetModelRequest* request,
-                                     v1::Model* response) override;
-  grpc::ServerUnaryReactor* PromoteModel(grpc::CallbackServerContext* context,
-                                         const v1::PromoteModelRequest* request,
-                                         v1::Model* response) override;
-  grpc::ServerUnaryReactor* RollbackModel(grpc::CallbackServerContext* context,
-                                          const v1::RollbackModelRequest* request,
-                                          v1::Model* response) override;
-  grpc::ServerUnaryReactor* DeleteVersion(grpc::CallbackServerContext* context,
-                                          const v1::DeleteVersionRequest* request,
-                                          v1::DeleteVersionResponse* response) override;
+  // Ends the streams whose callers are not let in any more, with UNAUTHENTICATED or PERMISSION_DENIED.
+  void AccessChanged() { call_parts_.open.AccessChanged(); }
+
   BytesReader* ImportModel(grpc::CallbackServerContext* context,
                            grpc::ByteBuffer* response) override;
 
@@ -102,12 +96,19 @@ class ModelService final : public BytesModelService {
   };
 
   bool IsMeasured(const v1::PromoteModelRequest& request) const;
-  absl::StatusOr<LiveModelInfo> Promote(const v1::PromoteModelRequest& request);
+  absl::StatusOr<LiveModelInfo> Promote(const v1::PromoteModelRequest& request,
+                                        const std::string& trace_parent);
   absl::StatusOr<JudgeOptions> Measurement(const v1::PromoteModelRequest& request) const;
 
+  void TakeReads();
+  void TakeSwitches();
+  template <typename Request>
+  using SwitchCall = std::shared_ptr<TaskCall<Request, v1::Model>>;
   absl::Status Enter(Lane& lane);
-  grpc::ServerUnaryReactor* StartSwitch(Lane& lane, const char* method, const std::string& caller,
-                                        v1::Model* response, Switch change);
+  template <typename Request>
+  void StartSwitch(Lane& lane, const SwitchCall<Request>& call, Switch change);
+  absl::StatusOr<v1::DeleteVersionResponse> Delete(const v1::DeleteVersionRequest& request,
+                                                   const std::string& caller);
 
   const ModelServiceParts parts_;
   CallParts call_parts_;

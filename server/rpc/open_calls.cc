@@ -4,17 +4,15 @@
 
 namespace deweather {
 
-int64_t OpenCalls::Add(std::function<void()> on_drain) {
+int64_t OpenCalls::Add(Call call) {
   int64_t number = 0;
   {
     MutexLock lock(mutex_);
     number = next_++;
-    if (!draining_) {
-      calls_.emplace(number, std::move(on_drain));
-      return number;
-    }
+    calls_.emplace(number, call);
+    if (!draining_) return number;
   }
-  on_drain();
+  call.on_drain();
   return number;
 }
 
@@ -24,13 +22,22 @@ void OpenCalls::Remove(int64_t number) {
 }
 
 void OpenCalls::BeginDrain() {
-  std::map<int64_t, std::function<void()>> calls;
+  std::map<int64_t, Call> calls;
   {
     MutexLock lock(mutex_);
-    draining_ = true;
-    calls.swap(calls_);
+    if (std::exchange(draining_, true)) return;
+    calls = calls_;
   }
-  for (const auto& [number, on_drain] : calls) on_drain();
+  for (const auto& [number, call] : calls) call.on_drain();
+}
+
+void OpenCalls::AccessChanged() {
+  std::map<int64_t, Call> calls;
+  {
+    MutexLock lock(mutex_);
+    calls = calls_;
+  }
+  for (const auto& [number, call] : calls) call.on_access();
 }
 
 bool OpenCalls::draining() const {

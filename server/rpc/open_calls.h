@@ -1,4 +1,4 @@
-// The streams that are open, to be told when the server goes down.
+// The streams that are open, to be told when the server goes down, and when other callers are let in.
 //
 // Threads  thread-safe; no function given to it is called under its lock
 
@@ -15,18 +15,25 @@ namespace deweather {
 
 class OpenCalls {
  public:
-  // `on_drain` is called once: when draining begins, or now if it has begun; perhaps still while
-  // Remove runs. Returns the call's number.
-  int64_t Add(std::function<void()> on_drain);
+  struct Call {
+    // Once: when draining begins, or in Add if it has begun.
+    std::function<void()> on_drain;
+    // Whenever others may call than before.
+    std::function<void()> on_access;
+  };
+
+  // Its functions are perhaps still called while Remove runs. Returns the call's number.
+  int64_t Add(Call call);
   void Remove(int64_t number);
 
   // Idempotent.
   void BeginDrain();
   bool draining() const;
+  void AccessChanged();
 
  private:
   mutable Mutex mutex_;
-  std::map<int64_t, std::function<void()>> calls_ ABSL_GUARDED_BY(mutex_);
+  std::map<int64_t, Call> calls_ ABSL_GUARDED_BY(mutex_);
   int64_t next_ ABSL_GUARDED_BY(mutex_) = 0;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
 };

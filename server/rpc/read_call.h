@@ -18,8 +18,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "model/base/stopwatch.h"
 #include "model/base/worker_pool.h"
 #include "server/rpc/streaming_call.h"
 
@@ -40,8 +40,8 @@ class ReadCall : public BytesReader, public StreamingCall {
  protected:
   // `response` is gRPC's, until the call's end.
   ReadCall(CallParts& parts, WorkerPool& workers, grpc::CallbackServerContext& context,
-           const char* method, grpc::ByteBuffer* response)
-      : StreamingCall(parts, context, method), workers_(workers), response_(response) {}
+           Arrival arrival, grpc::ByteBuffer* response)
+      : StreamingCall(parts, context, std::move(arrival)), workers_(workers), response_(response) {}
 
   // The next message; an error ends the call.
   virtual absl::Status Take(Request message) = 0;
@@ -56,7 +56,7 @@ class ReadCall : public BytesReader, public StreamingCall {
   void Read() {
     if (ended()) return;  // the server drains
     SetReading(true);
-    read_at_ = absl::Now();
+    since_read_ = Stopwatch();
     Moved(waited_);
     StartRead(&request_);
   }
@@ -76,7 +76,8 @@ class ReadCall : public BytesReader, public StreamingCall {
   }
 
   void Parse() {
-    waited_ += absl::Now() - read_at_;
+    figures().bytes_in += static_cast<int64_t>(request_.Length());
+    waited_ += since_read_.elapsed();
     arrived_ += static_cast<int64_t>(request_.Length());
     if (!begun_ || arrived_ >= kProgressBytes) {
       arrived_ = 0;
@@ -142,7 +143,7 @@ class ReadCall : public BytesReader, public StreamingCall {
   bool completing_ = false;
   int64_t arrived_ = 0;    // bytes since the idle limit last started
   absl::Duration waited_;  // for them
-  absl::Time read_at_;
+  Stopwatch since_read_;
 };
 
 }  // namespace deweather

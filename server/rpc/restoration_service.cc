@@ -1,125 +1,93 @@
 #include "server/rpc/restoration_service.h"
 
-#include <grpcpp/alarm.h>
-
 #include <memory>
 #include <stop_token>
-#include <string>
 #include <utility>
 
-#include "absl/time/clock.h"
-#include "model/base/mutex.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "server/rpc/arrival.h"
 #include "server/rpc/convert.h"
-#include "server/rpc/grpc_status.h"
 #include "server/rpc/large_call.h"
+#include "server/rpc/refused_call.h"
 #include "server/rpc/stream_call.h"
+#include "server/rpc/unary_call.h"
 
 namespace deweather {
 namespace {
 
-// Cancels a call whose caller does not read its reply in time.
-class Patience {
+// `AnswerWith` is called exactly once, even after a cancel.
+class RestoreCall final : public UnaryCall<v1::RestoreRequest, v1::RestoreResponse> {
  public:
-  explicit Patience(grpc::CallbackServerContext& context)
-      : watched_(std::make_shared<Watched>(&context)) {}
-  ~Patience() {
-    MutexLock lock(watched_->mutex);
-    watched_->context = nullptr;
-  }
-  Patience(const Patience&) = delete;
-  Patience& operator=(const Patience&) = delete;
+  RestoreCall(RestorationParts& parts, grpc::CallbackServerContext& context)
+      : UnaryCall(parts, context, "Restore", parts.limits.max_receive_bytes),
+        parts_(parts),
+        deadline_(DeadlineOf(context)) {}
 
-  void Begin(absl::Duration limit) {
-    alarm_.Set(absl::ToChronoTime(absl::Now() + limit), [watched = watched_](bool expired) {
-      MutexLock lock(watched->mutex);
-      if (expired && watched->context != nullptr) watched->context->TryCancel();
+ private:
+  void OnMessage(v1::RestoreRequest message) override {
+    absl::StatusOr<RestoreOptions> options = ToOptions(message.options());
+    if (!options.ok()) return Refuse(options.status());
+    RestoreRequest work;
+    work.image = std::move(*message.mutable_image());
+    work.options = *std::move(options);
+    work.deadline = deadline_;
+    work.caller = arrival().caller;
+    work.max_reply_bytes = parts_.limits.max_send_bytes;
+    work.cancel = cancel_.get_token();
+    room_ = parts_.unread.TakeFor(work);
+    parts_.pipeline.Start(std::move(work), [this](absl::StatusOr<RestoreResult> result) {
+      AnswerWith(std::move(result));
     });
   }
 
- private:
-  // Outlives the call: the alarm's function may run beside its end.
-  struct Watched {
-    explicit Watched(grpc::CallbackServerContext* of) : context(of) {}
-    Mutex mutex;
-    grpc::CallbackServerContext* context ABSL_GUARDED_BY(mutex);
-  };
-  const std::shared_ptr<Watched> watched_;
-  grpc::Alarm alarm_;
-};
-
-// One call, from its request to the end of its reply. `Answer` is called exactly once, even after a
-// cancel; gRPC calls OnDone when that and every other reaction is over.
-class RestoreCall final : public grpc::ServerUnaryReactor {
- public:
-  RestoreCall(RestorationParts& parts, grpc::CallbackServerContext& context,
-              v1::RestoreResponse* response)
-      : place_(parts.calls),
-        caller_(context.peer()),
-        max_idle_(parts.limits.max_stream_idle),
-        response_(response),
-        patience_(context) {}
-
-  std::stop_token cancelled() const { return cancel_.get_token(); }
-
-  // Room for the reply, kept until it has been sent.
-  void TakeRoom(UnreadReplies& unread, RestoreRequest& work) { room_ = unread.TakeFor(work); }
-
-  void Answer(absl::StatusOr<RestoreResult> result) {
-    patience_.Begin(max_idle_);
-    if (!result.ok()) {
-      LogError("Restore", caller_, result.status());
-      return Finish(ToGrpc(result.status()));
-    }
-    ToMessage(*std::move(result), response_);
-    Finish(grpc::Status::OK);
+  void Refuse(const absl::Status& why) override {
+    parts_.pipeline.CountRefused(why);
+    Answer(why);
   }
 
- private:
-  void OnCancel() override { cancel_.request_stop(); }
-  void OnDone() override { delete this; }
+  void AnswerWith(absl::StatusOr<RestoreResult> result) {
+    if (!result.ok()) return Answer(result.status());
+    CallFigures figures;
+    figures.Add(*result);
+    v1::RestoreResponse message;
+    ToMessage(*std::move(result), &message);
+    Answer(message, std::move(figures));
+  }
 
-  const Occupancy::Place place_;
-  const std::string caller_;
-  const absl::Duration max_idle_;
-  v1::RestoreResponse* const response_;  // gRPC's, until OnDone
+  void OnCancel() override { cancel_.request_stop(); }
+
+  RestorationParts& parts_;
+  const absl::Time deadline_;
   std::stop_source cancel_;
-  std::shared_ptr<UnreadReplies::Share> room_;
-  Patience patience_;
+  std::shared_ptr<UnreadReplies::Share> room_;  // for the reply, until it has been sent
 };
 
 }  // namespace
 
-grpc::ServerUnaryReactor* RestorationService::Restore(grpc::CallbackServerContext* context,
-                                                      const v1::RestoreRequest* request,
-                                                      v1::RestoreResponse* response) {
-  auto* const call = new RestoreCall(parts_, *context, response);
-  absl::StatusOr<RestoreOptions> options = ToOptions(request->options());
-  if (!options.ok()) {
-    parts_.pipeline.CountRefused(options.status());
-    call->Answer(options.status());
-    return call;
-  }
-  RestoreRequest work;
-  // gRPC's message is not constant and nobody reads it again; a copy would double a photo's memory.
-  work.image = std::move(*const_cast<v1::RestoreRequest*>(request)->mutable_image());
-  work.options = *std::move(options);
-  work.deadline = DeadlineOf(*context);
-  work.caller = context->peer();
-  work.max_reply_bytes = parts_.limits.max_send_bytes;
-  work.cancel = call->cancelled();
-  call->TakeRoom(parts_.unread, work);
-  parts_.pipeline.Start(std::move(work), [call](absl::StatusOr<RestoreResult> result) {
-    call->Answer(std::move(result));
+void RestorationService::TakeRestore() {
+  Take("Restore", [this](grpc::CallbackServerContext& context) {
+    return std::make_shared<RestoreCall>(parts_, context)->Open();
   });
-  return call;
+}
+
+template <typename Call>
+BytesReactor* RestorationService::OpenStream(const char* method,
+                                             grpc::CallbackServerContext& context) {
+  Arrival arrival = Arrive(parts_, context, method);
+  if (arrival.refused.ok()) {
+    return std::make_shared<Call>(parts_, context, std::move(arrival))->Open();
+  }
+  parts_.pipeline.CountRefused(arrival.refused);
+  return new RefusedCall<BytesReactor>(parts_, arrival, arrival.refused);
 }
 
 BytesReactor* RestorationService::RestoreLarge(grpc::CallbackServerContext* context) {
-  return std::make_shared<LargeCall>(parts_, *context)->Open();
+  return OpenStream<LargeCall>("RestoreLarge", *context);
 }
 
 BytesReactor* RestorationService::RestoreStream(grpc::CallbackServerContext* context) {
-  return std::make_shared<StreamCall>(parts_, *context)->Open();
+  return OpenStream<StreamCall>("RestoreStream", *context);
 }
 
 }  // namespace deweather

@@ -12,7 +12,10 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "model/base/server_options.h"
+#include "server/access/certificates.h"
 #include "server/restore/occupancy.h"
+#include "server/rpc/listener.h"
+#include "server/rpc/rules.h"
 
 namespace deweather {
 
@@ -23,16 +26,23 @@ struct NamedService {
 
 struct RpcServer {
   std::unique_ptr<grpc::Server> server;
-  std::string address;  // HOST:PORT, port 0 resolved
+  std::string address;                 // HOST:PORT, port 0 resolved
+  std::unique_ptr<Listener> listener;  // ends before the server, to which it hands over
 };
 
 // Serves `services`, which must outlive the result, beside health and reflection; health says
-// SERVING. INVALID_ARGUMENT if the address cannot be listened on.
-absl::StatusOr<RpcServer> StartRpcServer(const std::string& listen, const LimitOptions& limits,
-                                         const std::vector<NamedService>& services);
+// SERVING. Plaintext if there are no `certificates`. Health and reflection are for whom `rules` allow. Listen's
+// errors (address.h).
+absl::StatusOr<RpcServer> StartRpcServer(
+    const std::string& listen, const LimitOptions& limits,
+    const std::vector<NamedService>& services,
+    const std::shared_ptr<const LiveCertificates>& certificates = nullptr, const Rules& rules = {});
 
-// What health says of the whole server and of every service.
-void SetServing(RpcServer& server, bool serving);
+// From now on health knows `name` too, and says SERVING, or NOT_SERVING after StopServing. Thread-safe.
+void AddToHealth(RpcServer& server, const std::string& name);
+
+// Health says NOT_SERVING for good, of the whole server and of every name.
+void StopServing(RpcServer& server);
 
 // Waits until no call is in `calls`, for at most `timeout`; then ends the server, which cancels what is
 // left, and waits for that. gRPC's own wait would not do: it waits for everybody who watches health.

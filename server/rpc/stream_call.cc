@@ -63,6 +63,7 @@ absl::Status StreamCall::OnStart(const v1::RestoreStreamRequest::Start& start) {
 absl::Status StreamCall::OnFrame(v1::RestoreStreamRequest::Frame message) {
   if (!started_) return OutOfOrder("a frame before the start, which comes first");
   const int64_t number = next_number_++;
+  ++figures().frames;
   Frame& frame = frames_[number];
   frame.id = message.id();
   frame.image = std::move(*message.mutable_image());
@@ -145,8 +146,16 @@ void StreamCall::OnResult(int64_t number, absl::StatusOr<RestoreResult> result,
 void StreamCall::Answer(Frame& frame, absl::StatusOr<RestoreResult> result) {
   v1::RestoreStreamResponse& answer = frame.answer.emplace();
   answer.set_id(frame.id);
-  if (result.ok()) return ToMessage(*std::move(result), answer.mutable_restored());
-  LogError(method(), caller(), result.status());
+  if (result.ok()) {
+    figures().Add(*result);
+    return ToMessage(*std::move(result), answer.mutable_restored());
+  }
+  // One of them says why it is the server's fault; the call's line says how many there are.
+  if (!told_ && IsServersFault(result.status())) {
+    told_ = true;
+    LogError(arrival(), result.status());
+  }
+  ++figures().failed_frames;
   ToMessage(result.status(), answer.mutable_error());
 }
 

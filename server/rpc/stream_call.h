@@ -16,6 +16,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -27,8 +28,8 @@ namespace deweather {
 
 class StreamCall final : public BidiCall<v1::RestoreStreamRequest, v1::RestoreStreamResponse> {
  public:
-  StreamCall(RestorationParts& parts, grpc::CallbackServerContext& context)
-      : BidiCall(parts, context, "RestoreStream"), parts_(parts) {}
+  StreamCall(RestorationParts& parts, grpc::CallbackServerContext& context, Arrival arrival)
+      : BidiCall(parts, context, std::move(arrival)), parts_(parts) {}
 
  private:
   struct Frame {
@@ -75,8 +76,9 @@ class StreamCall final : public BidiCall<v1::RestoreStreamRequest, v1::RestoreSt
   int64_t next_number_ = 0;
   std::deque<int64_t> waiting_;
   int running_ = 0;
-  int ran_ = 0;      // running, or answered and not yet sent
-  int settled_ = 0;  // answered without a run, and not yet sent
+  int ran_ = 0;        // running, or answered and not yet sent
+  int settled_ = 0;    // answered without a run, and not yet sent
+  bool told_ = false;  // a frame's failure is in the log
 };
 
 }  // namespace deweather

@@ -3,6 +3,7 @@
 #include <grpc/grpc.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
@@ -28,19 +29,12 @@ grpc_call* Ref(grpc_call* call) {
 
 }  // namespace
 
-absl::Status Malformed(const std::string& type) {
-  return WithReason(absl::InvalidArgumentError(
-                        absl::StrFormat("a message cannot be parsed; it must be a %s", type)),
-                    "MALFORMED_MESSAGE");
-}
-
 void StreamingCall::Unref::operator()(grpc_call* call) const { grpc_call_unref(call); }
 
 StreamingCall::StreamingCall(CallParts& parts, grpc::CallbackServerContext& context,
-                             const char* method)
+                             Arrival arrival)
     : parts_(parts),
-      method_(method),
-      caller_(context.peer()),
+      arrival_(std::move(arrival)),
       deadline_(DeadlineOf(context)),
       grpc_(Ref(context.c_call())),
       patience_(parts.limits.max_stream_idle) {}
@@ -55,25 +49,39 @@ void StreamingCall::Post(std::function<void()> turn) {
 void StreamingCall::Enter() {
   self_ = shared_from_this();
   place_.emplace(parts_.calls);
-  number_ = parts_.open.Add([weak = weak_from_this()] {
-    const std::shared_ptr<StreamingCall> call = weak.lock();
-    if (call == nullptr) return;
-    call->Post([raw = call.get()] {
-      if (!raw->ended()) raw->OnDrain();
-    });
-  });
+  number_ = parts_.open.Add(
+      {.on_drain = Later(&StreamingCall::Drain), .on_access = Later(&StreamingCall::CheckAccess)});
   Post([this] {
     Moved();
-    SetAlarm(absl::Now() + parts_.limits.max_stream_idle);
+    SetAlarm(parts_.limits.max_stream_idle);
+    CheckAccess();  // it may have changed before parts_.open had this call
   });
+}
+
+// A turn of that kind, from any thread, unless the call is gone.
+std::function<void()> StreamingCall::Later(void (StreamingCall::*turn)()) {
+  return [weak = weak_from_this(), turn] {
+    const std::shared_ptr<StreamingCall> call = weak.lock();
+    if (call != nullptr) call->Post([raw = call.get(), turn] { (raw->*turn)(); });
+  };
+}
+
+void StreamingCall::Drain() {
+  if (!ended()) OnDrain();
+}
+
+void StreamingCall::CheckAccess() {
+  if (ended()) return;
+  const absl::Status status = CheckAgain(parts_, arrival_);
+  if (!status.ok()) EndSoon(status);
 }
 
 void StreamingCall::End(const absl::Status& status) {
   if (ended()) return;
-  ended_at_ = absl::Now();
+  since_end_.emplace();
   OnEnd(status);
   cancel_.request_stop();
-  if (!status.ok()) LogError(method_, caller_, status);
+  Leave(parts_, arrival_, status, figures_);
   StartFinish(ToGrpc(status));
 }
 
@@ -82,18 +90,18 @@ void StreamingCall::EndSoon(const absl::Status& status) {
   patience_ = std::min(patience_, kShortPatience);
   cut_ = status;
   End(status);
-  SetAlarm(absl::Now() + patience_);
+  SetAlarm(patience_);
 }
 
-void StreamingCall::Moved(absl::Duration used) { moved_ = absl::Now() - used; }
+void StreamingCall::Moved(absl::Duration used) { since_move_ = Stopwatch(used); }
 
 bool StreamingCall::failed() const {
   return grpc_call_failed_before_recv_message(grpc_.get()) != 0;
 }
 
 void StreamingCall::SetWriting(bool writing) {
-  writing_since_.reset();
-  if (writing) writing_since_ = absl::Now();
+  since_write_.reset();
+  if (writing) since_write_.emplace();
   Moved();
 }
 
@@ -118,18 +126,18 @@ void StreamingCall::Done() {
   });
 }
 
-// When the call has been idle for too long unless something happens.
-absl::Time StreamingCall::IdleAt() const {
+// The time until the call has been idle for too long, unless something happens.
+absl::Duration StreamingCall::IdleIn() const {
   const absl::Duration limit = parts_.limits.max_stream_idle;
-  if (ended()) return *ended_at_ + patience_;
-  if (writing()) return *writing_since_ + limit;
-  return reading_ && !working() ? moved_ + limit : absl::InfiniteFuture();
+  if (ended()) return since_end_->LeftOf(patience_);
+  if (writing()) return since_write_->LeftOf(limit);
+  return reading_ && !working() ? since_move_.LeftOf(limit) : absl::InfiniteDuration();
 }
 
 // A new alarm each time: the old one is not yet through with the function that called this.
-void StreamingCall::SetAlarm(absl::Time when) {
+void StreamingCall::SetAlarm(absl::Duration in) {
   alarm_ = std::make_unique<grpc::Alarm>();
-  alarm_->Set(absl::ToChronoTime(when), [weak = weak_from_this()](bool expired) {
+  alarm_->Set(absl::ToChronoTime(absl::Now() + in), [weak = weak_from_this()](bool expired) {
     const std::shared_ptr<StreamingCall> call = weak.lock();
     if (expired && call != nullptr) call->Post([raw = call.get()] { raw->OnAlarm(); });
   });
@@ -138,12 +146,12 @@ void StreamingCall::SetAlarm(absl::Time when) {
 void StreamingCall::OnAlarm() {
   if (grpc_ == nullptr) return;
   const absl::Duration limit = parts_.limits.max_stream_idle;
-  const absl::Time now = absl::Now();
-  if (now < IdleAt()) return SetAlarm(std::min(IdleAt(), now + limit));
+  const absl::Duration left = IdleIn();
+  if (left > absl::ZeroDuration()) return SetAlarm(std::min(left, limit));
   if (ended() && !cut_.ok()) return Cut(cut_);
   if (ended() || writing()) return Cut(Idle("the caller has read no reply", limit));
   End(Idle(silence(), limit));
-  SetAlarm(now + limit);
+  SetAlarm(limit);
 }
 
 // A status would wait behind the message that is not read: this one goes ahead of it, without details.

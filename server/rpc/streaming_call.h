@@ -22,8 +22,12 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "model/base/stopwatch.h"
 #include "server/restore/occupancy.h"
+#include "server/rpc/arrival.h"
+#include "server/rpc/call_figures.h"
 #include "server/rpc/call_parts.h"
+#include "server/rpc/message.h"
 #include "server/rpc/strand.h"
 
 struct grpc_call;
@@ -39,7 +43,8 @@ class StreamingCall : public std::enable_shared_from_this<StreamingCall> {
   void Post(std::function<void()> turn);
 
  protected:
-  StreamingCall(CallParts& parts, grpc::CallbackServerContext& context, const char* method);
+  // REQUIRES: the call is not refused.
+  StreamingCall(CallParts& parts, grpc::CallbackServerContext& context, Arrival arrival);
   virtual ~StreamingCall();
 
   // Whether the server has work for this call, so that its caller's silence is no idleness.
@@ -56,16 +61,17 @@ class StreamingCall : public std::enable_shared_from_this<StreamingCall> {
   // The same, for a caller who is not worth waiting for: one who has not read it in a second is cut off.
   void EndSoon(const absl::Status& status);
 
-  const std::string& caller() const { return caller_; }
-  const char* method() const { return method_; }
+  const std::string& caller() const { return arrival_.caller; }
+  const Arrival& arrival() const { return arrival_; }
   absl::Time deadline() const { return deadline_; }
   std::stop_token cancelled() const { return cancel_.get_token(); }
-  bool ended() const { return ended_at_.has_value(); }
+  bool ended() const { return since_end_.has_value(); }
+  CallFigures& figures() { return figures_; }  // of the call so far
 
   // The caller or the server got on: the time until the idle limit starts again, `used` of it past.
   void Moved(absl::Duration used = absl::ZeroDuration());
   bool reading() const { return reading_; }
-  bool writing() const { return writing_since_.has_value(); }
+  bool writing() const { return since_write_.has_value(); }
 
   // For the reactor below.
   void Enter();
@@ -81,14 +87,16 @@ class StreamingCall : public std::enable_shared_from_this<StreamingCall> {
     void operator()(grpc_call* call) const;
   };
 
-  absl::Time IdleAt() const;
-  void SetAlarm(absl::Time when);
+  std::function<void()> Later(void (StreamingCall::*turn)());
+  void Drain();
+  void CheckAccess();
+  absl::Duration IdleIn() const;
+  void SetAlarm(absl::Duration in);
   void OnAlarm();
   void Cut(const absl::Status& status);
 
   CallParts& parts_;
-  const char* const method_;
-  const std::string caller_;
+  const Arrival arrival_;
   const absl::Time deadline_;
   Strand strand_;
 
@@ -98,21 +106,17 @@ class StreamingCall : public std::enable_shared_from_this<StreamingCall> {
   int64_t number_ = 0;  // in parts_.open
 
   // Touched by turns only.
+  CallFigures figures_;
   std::unique_ptr<grpc_call, Unref> grpc_;  // to cut it, even where gRPC is done with it
   std::unique_ptr<grpc::Alarm> alarm_;
   std::stop_source cancel_;
-  absl::Time moved_ = absl::InfinitePast();
+  Stopwatch since_move_;
   bool reading_ = false;
-  std::optional<absl::Time> writing_since_;
-  std::optional<absl::Time> ended_at_;
+  std::optional<Stopwatch> since_write_;  // of what is being written
+  std::optional<Stopwatch> since_end_;
   absl::Duration patience_;  // for the answer to be read
   absl::Status cut_;         // for who has none; OK: that the caller is idle
 };
-
-using BytesReactor = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
-
-// INVALID_ARGUMENT, with the reason MALFORMED_MESSAGE.
-absl::Status Malformed(const std::string& type);
 
 // A call as gRPC sees it: at most one message is read at a time, and at most one is written. They are
 // bytes to gRPC: to its own parser a message that is none would look like a half-close.
@@ -149,6 +153,7 @@ class BidiCall : public BytesReactor, public StreamingCall {
     const grpc::Status status =
         grpc::SerializationTraits<Response>::Serialize(response, &response_, &own_buffer);
     if (!status.ok()) return End(absl::InternalError(status.error_message()));
+    figures().bytes_out += static_cast<int64_t>(response_.Length());
     SetWriting(true);
     StartWrite(&response_);
   }
@@ -164,6 +169,7 @@ class BidiCall : public BytesReactor, public StreamingCall {
   }
 
   void Parse() {
+    figures().bytes_in += static_cast<int64_t>(request_.Length());
     Request message;
     if (grpc::SerializationTraits<Request>::Deserialize(&request_, &message).ok()) {
       return OnMessage(std::move(message));

@@ -102,6 +102,7 @@ v1::Job ToMessage(const Job& job) {
   message.set_model_version(job.model_version);
   message.set_last_event(job.last_event);
   message.set_disk_bytes(job.disk_bytes);
+  message.set_trace_parent(job.submitted.trace_parent);
   return message;
 }
 

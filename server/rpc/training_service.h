@@ -10,11 +10,13 @@
 
 #include <utility>
 
+#include "absl/status/statusor.h"
 #include "deweather/v1/training.grpc.pb.h"
 #include "model/base/mutex.h"
 #include "model/base/server_options.h"
 #include "model/base/worker_pool.h"
 #include "server/restore/occupancy.h"
+#include "server/rpc/bytes_service.h"
 #include "server/rpc/call_parts.h"
 #include "server/rpc/job_requests.h"
 #include "server/rpc/read_call.h"
@@ -22,59 +24,45 @@
 namespace deweather {
 
 // The service whose uploads are bytes (server/rpc/streaming_call.h says why).
-using BytesTrainingService =
-    v1::TrainingService::WithRawCallbackMethod_UploadDataset<v1::TrainingService::CallbackService>;
+using BytesTrainingService = BytesService<
+    v1::TrainingService,
+    v1::TrainingService::WithRawCallbackMethod_UploadDataset<v1::TrainingService::Service>>;
 
 class TrainingService final : public BytesTrainingService {
  public:
   // Each call asks `training`; an error is its answer. What that finds must outlive the service; a call is in
   // `calls` until its reply has been sent.
-  TrainingService(FindTraining training, Occupancy& calls, const LimitOptions& limits)
-      : training_(std::move(training)), parts_{calls, limits, {}} {}
+  TrainingService(FindTraining training, Occupancy& calls, const LimitOptions& limits,
+                  const Entrance& entrance = {})
+      : training_(std::move(training)),
+        parts_{v1::TrainingService::service_full_name(), entrance, calls, limits} {
+    TakeCalls();
+  }
 
   // Ends the streams that are open, and all calls that come later, with UNAVAILABLE: their callers can go on
   // with another server. Idempotent.
   void BeginDrain() { parts_.open.BeginDrain(); }
 
-  grpc::ServerUnaryReactor* SubmitJob(grpc::CallbackServerContext* context,
-                                      const v1::SubmitJobRequest* request,
-                                      v1::Job* response) override;
-  grpc::ServerUnaryReactor* GetJob(grpc::CallbackServerContext* context,
-                                   const v1::GetJobRequest* request, v1::Job* response) override;
-  grpc::ServerUnaryReactor* ListJobs(grpc::CallbackServerContext* context,
-                                     const v1::ListJobsRequest* request,
-                                     v1::ListJobsResponse* response) override;
-  grpc::ServerUnaryReactor* CancelJob(grpc::CallbackServerContext* context,
-                                      const v1::CancelJobRequest* request,
-                                      v1::Job* response) override;
-  grpc::ServerUnaryReactor* ResumeJob(grpc::CallbackServerContext* context,
-                                      const v1::ResumeJobRequest* request,
-                                      v1::Job* response) override;
-  grpc::ServerUnaryReactor* DeleteJob(grpc::CallbackServerContext* context,
-                                      const v1::DeleteJobRequest* request,
-                                      v1::DeleteJobResponse* response) override;
-  grpc::ServerUnaryReactor* ListCheckpoints(grpc::CallbackServerContext* context,
-                                            const v1::ListCheckpointsRequest* request,
-                                            v1::ListCheckpointsResponse* response) override;
-  grpc::ServerUnaryReactor* ListDatasets(grpc::CallbackServerContext* context,
-                                         const v1::ListDatasetsRequest* request,
-                                         v1::ListDatasetsResponse* response) override;
+  // Ends the streams whose callers are not let in any more, with UNAUTHENTICATED or PERMISSION_DENIED.
+  void AccessChanged() { parts_.open.AccessChanged(); }
 
-  grpc::ServerWriteReactor<v1::JobEvent>* WatchJob(grpc::CallbackServerContext* context,
-                                                   const v1::WatchJobRequest* request) override;
-  grpc::ServerWriteReactor<v1::LogChunk>* StreamLogs(grpc::CallbackServerContext* context,
-                                                     const v1::StreamLogsRequest* request) override;
-  grpc::ServerWriteReactor<v1::ArtifactChunk>* DownloadArtifact(
-      grpc::CallbackServerContext* context, const v1::DownloadArtifactRequest* request) override;
   BytesReader* UploadDataset(grpc::CallbackServerContext* context,
                              grpc::ByteBuffer* response) override;
 
  private:
-  template <typename Response, typename Task>
-  grpc::ServerUnaryReactor* Start(const char* method, grpc::CallbackServerContext& context,
-                                  WorkerPool& workers, Response* response, Task task);
-  template <typename Call, typename Reactor, typename... Rest>
-  Reactor* OpenStream(Rest&&... rest);
+  void TakeCalls();
+  void TakeChanges();
+  template <typename Request, typename Response, typename Task>
+  void TakeTask(const char* method, WorkerPool& workers, Task task);
+  template <typename Request, typename Response>
+  void TakeList(const char* method, WorkerPool& workers);
+  absl::StatusOr<v1::DeleteJobResponse> DeleteOne(const TrainingParts& training,
+                                                  const v1::DeleteJobRequest& request);
+  template <typename Call>
+  void TakeWatch(const char* method, WorkerPool& workers);
+  template <typename Call, typename Reactor, typename... Last>
+  Reactor* OpenStream(const char* method, grpc::CallbackServerContext& context, WorkerPool& workers,
+                      Last... last);
 
   const FindTraining training_;
   CallParts parts_;

@@ -4,6 +4,7 @@
 #define DEWEATHER_SERVER_RPC_UPLOAD_CALL_H_
 
 #include <optional>
+#include <utility>
 
 #include "deweather/v1/training.grpc.pb.h"
 #include "server/rpc/job_requests.h"
@@ -14,8 +15,8 @@ namespace deweather {
 class UploadCall final : public ReadCall<v1::UploadDatasetRequest, v1::Dataset> {
  public:
   UploadCall(CallParts& parts, const TrainingParts& training, WorkerPool& workers,
-             grpc::CallbackServerContext& context, grpc::ByteBuffer* response)
-      : ReadCall(parts, workers, context, "UploadDataset", response), training_(training) {}
+             grpc::CallbackServerContext& context, Arrival arrival, grpc::ByteBuffer* response)
+      : ReadCall(parts, workers, context, std::move(arrival), response), training_(training) {}
 
  private:
   absl::Status Take(v1::UploadDatasetRequest message) override;

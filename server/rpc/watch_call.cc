@@ -22,7 +22,7 @@ absl::Status CheckReached(int64_t after, const Job& job) {
 
 // The job before its events: once it has ended, its last event is the last for ever.
 absl::StatusOr<WatchCall::Page> WatchCall::Find() {
-  DW_ASSIGN_OR_RETURN(const Job job, FindJob(training_, job_));
+  DW_ASSIGN_OR_RETURN(const Job job, FindJob(training_, request().id()));
   DW_RETURN_IF_ERROR(CheckReached(after_, job));
   DW_ASSIGN_OR_RETURN(const std::vector<JobEvent> events,
                       training_.store.Events(job.id, after_, kPageEvents));

@@ -3,28 +3,29 @@
 #ifndef DEWEATHER_SERVER_RPC_WATCH_CALL_H_
 #define DEWEATHER_SERVER_RPC_WATCH_CALL_H_
 
+#include <utility>
+
 #include "deweather/v1/training.grpc.pb.h"
 #include "server/rpc/job_requests.h"
 #include "server/rpc/write_call.h"
 
 namespace deweather {
 
-class WatchCall final : public WriteCall<v1::JobEvent> {
+class WatchCall final : public WriteCall<v1::WatchJobRequest, v1::JobEvent> {
  public:
   WatchCall(CallParts& parts, const TrainingParts& training, WorkerPool& workers,
-            grpc::CallbackServerContext& context, const v1::WatchJobRequest& request)
-      : WriteCall(parts, workers, context, "WatchJob"),
-        training_(training),
-        job_(request.id()),
-        after_(request.after_event()) {}
+            grpc::CallbackServerContext& context, Arrival arrival)
+      : WriteCall(parts, workers, context, std::move(arrival)), training_(training) {}
 
  private:
-  void Begin() override { Listen(training_.feed, job_); }
+  void Begin() override {
+    after_ = request().after_event();
+    Listen(training_.feed, request().id());
+  }
   absl::StatusOr<Page> Find() override;
 
   const TrainingParts& training_;
-  const std::string job_;
-  int64_t after_;  // number of the last event that was found; Find's own
+  int64_t after_ = 0;  // number of the last event that was found; Find's own
 };
 
 }  // namespace deweather

@@ -1,4 +1,5 @@
 // A call that sends one message and gets a stream: watching, and downloads.
+// Who may not call is refused before the message is read (server/rpc/bytes_service.h says how).
 // A worker finds a page of messages; they are sent one after the other, and only then the next page is
 // looked for. However slowly a caller reads, and however much there is to tell, it costs one page.
 //
@@ -11,7 +12,7 @@
 #define DEWEATHER_SERVER_RPC_WRITE_CALL_H_
 
 #include <grpcpp/alarm.h>
-#include <grpcpp/support/server_callback.h>
+#include <grpcpp/support/byte_buffer.h>
 
 #include <cstdint>
 #include <functional>
@@ -26,20 +27,22 @@
 #include "absl/time/time.h"
 #include "model/base/worker_pool.h"
 #include "server/rpc/job_feed.h"
+#include "server/rpc/message.h"
 #include "server/rpc/streaming_call.h"
 
 namespace deweather {
 
-template <typename Response>
-class WriteCall : public grpc::ServerWriteReactor<Response>, public StreamingCall {
+template <typename Request, typename Response>
+class WriteCall : public BytesReactor, public StreamingCall {
  public:
-  // Begins to look for messages. The result is gRPC's to use and nobody's to delete.
-  grpc::ServerWriteReactor<Response>* Open() {
+  // Begins to read. The result is gRPC's to use and nobody's to delete.
+  BytesReactor* Open() {
     Enter();
     Post([this] {
       if (ended()) return;  // the server drains
-      Begin();
-      Look();
+      SetReading(true);
+      Moved();
+      StartRead(&message_);
     });
     return this;
   }
@@ -53,10 +56,14 @@ class WriteCall : public grpc::ServerWriteReactor<Response>, public StreamingCal
   };
 
   WriteCall(CallParts& parts, WorkerPool& workers, grpc::CallbackServerContext& context,
-            const char* method)
-      : StreamingCall(parts, context, method), workers_(workers) {}
+            Arrival arrival)
+      : StreamingCall(parts, context, std::move(arrival)), workers_(workers) {}
 
-  virtual void Begin() {}
+  // The message of the call, from Begin on.
+  const Request& request() const { return request_; }
+
+  // The message has come.
+  virtual void Begin() = 0;
   // What is to be sent next; an error ends the call.
   virtual absl::StatusOr<Page> Find() = 0;
   virtual TaskOrder order() const { return TaskOrder::kSecond; }
@@ -71,6 +78,21 @@ class WriteCall : public grpc::ServerWriteReactor<Response>, public StreamingCal
   }
 
  private:
+  void OnReadDone(bool ok) final {
+    Post([this, ok] {
+      SetReading(false);
+      if (ended()) return;
+      if (!ok) return failed() ? Cancelled() : End(NoMessage());
+      figures().bytes_in = static_cast<int64_t>(message_.Length());
+      absl::StatusOr<Request> message = ParseMessage<Request>(message_, kMaxPlainMessageBytes);
+      message_.Clear();
+      if (!message.ok()) return End(message.status());
+      request_ = *std::move(message);
+      Begin();
+      Look();
+    });
+  }
+
   void Look() {
     if (ended()) return;
     waiting_ = false;
@@ -98,8 +120,11 @@ class WriteCall : public grpc::ServerWriteReactor<Response>, public StreamingCal
   // REQUIRES: not writing.
   void Advance() {
     if (sent_ < page_.messages.size()) {
+      const absl::Status status = SerializeMessage(page_.messages[sent_++], &message_);
+      if (!status.ok()) return End(status);
+      figures().bytes_out += static_cast<int64_t>(message_.Length());
       SetWriting(true);
-      return this->StartWrite(&page_.messages[sent_++]);
+      return StartWrite(&message_);
     }
     if (page_.last) return End(absl::OkStatus());
     if (changed_ || !page_.messages.empty()) return Look();
@@ -120,27 +145,30 @@ class WriteCall : public grpc::ServerWriteReactor<Response>, public StreamingCal
   void OnWriteDone(bool ok) final {
     Post([this, ok] {
       SetWriting(false);
+      message_.Clear();
       if (ended()) return;
       if (ok) return Advance();
       End(absl::CancelledError("the message could not be sent"));
     });
   }
 
-  bool working() const final { return true; }
+  bool working() const final { return !reading(); }
   // Whatever is left, the caller can ask for again: nobody waits for it.
   void OnDrain() final { EndSoon(Draining()); }
   void OnEnd(const absl::Status&) final {
     if (stop_listening_) stop_listening_();
     later_.reset();
   }
-  void StartFinish(const grpc::Status& status) final { this->Finish(status); }
+  void StartFinish(const grpc::Status& status) final { Finish(status); }
   void OnCancel() final { Cancelled(); }
   void OnDone() final { Done(); }
 
   WorkerPool& workers_;
 
   // Touched by turns only.
-  Page page_;        // the message that is being sent is gRPC's
+  Request request_;
+  grpc::ByteBuffer message_;  // of the message that is read or sent: gRPC's meanwhile
+  Page page_;
   size_t sent_ = 0;  // of it
   bool waiting_ = false;
   bool changed_ = false;  // since the last look began

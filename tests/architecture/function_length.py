@@ -13,6 +13,7 @@ CUDA_LIMIT = 90
 
 NO_FUNCTION = re.compile(r"^\s*(namespace|class|struct|union|enum|extern|typedef|using)\b")
 CONTROL = re.compile(r"^\s*(if|for|while|switch|do|else|try|catch|return|case|default)\b|^\s*[}#]")
+LAMBDA = re.compile(r"\[[^\]]*\]\s*\(")
 # `{` at the end of a line that also closed a parameter list, maybe followed by qualifiers.
 OPENS_FUNCTION = re.compile(r"\)[^;={}()]*(\([^()]*\))?[^;={}()]*\{$|\)\s*(:|,).*\{$")
 
@@ -37,7 +38,8 @@ def heading(lines, index):
     first = index
     while first > 0 and not re.search(r"[;{}:]$|^\s*(//|#)|^$", lines[first - 1]):
         first -= 1
-    return first
+    # A lambda that is an argument ends where it begins, not where the call does.
+    return max((at for at in range(first, index + 1) if LAMBDA.search(lines[at])), default=first)
 
 
 def too_long(root):

@@ -34,6 +34,11 @@ class FunctionsTest(unittest.TestCase):
         text = "namespace a {\nvoid F() {\n  if (G()) {\n    H();\n  }\n}\n}\n"
         self.assertEqual(self.lengths(text), [(2, 5)])
 
+    def test_lambda_that_is_an_argument_ends_where_it_begins(self):
+        text = ("void F() {\n  Take<A, B>(\n      \"a\", [](int x,\n               int y) {\n        G();\n"
+                "        H();\n      });\n  Take<A>(\n      [] { G(); });\n  if (x) {\n    G();\n  }\n}\n")
+        self.assertEqual(self.lengths(text), [(1, 13), (3, 5)])
+
     def test_test_case(self):
         self.assertEqual(self.lengths("TEST(A, B) {\n  F();\n}\n"), [(1, 3)])
 

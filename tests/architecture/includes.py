@@ -78,19 +78,26 @@ TARGETS = {
     "dw_restore": Target(
         "server/restore", ("dw_batch", "dw_model", "dw_image"), ("prometheus",), ("torch",)
     ),
+    "dw_log": Target("server/log", (), (), ("json",)),
+    "dw_access": Target("server/access", ("dw_config",), (), ("crypto", "protobuf")),
     "dw_proto": Target("proto", ("dw_config",), ("protobuf", "grpc")),
     "dw_rpc": Target(
         "server/rpc",
-        ("dw_proto", "dw_config", "dw_restore", "dw_jobs", "dw_datasets"),
+        ("dw_access", "dw_proto", "dw_config", "dw_image", "dw_restore", "dw_jobs", "dw_datasets", "dw_log"),
         ("protobuf", "grpc"),
     ),
     "dw_server": Target(
         "server",
-        ("dw_rpc", "dw_proto", "dw_config", "dw_restore", "dw_batch", "dw_jobs", "dw_datasets"),
+        ("dw_rpc", "dw_access", "dw_proto", "dw_config", "dw_restore", "dw_batch", "dw_jobs", "dw_datasets", "dw_log"),
         ("protobuf", "grpc"),
         ("prometheus", "flags"),
     ),
-    "dw_client": Target("client", ("dw_proto", "dw_config", "dw_image"), ("protobuf", "grpc", "json", "flags")),
+    "dw_client": Target(
+        "client",
+        ("dw_proto", "dw_config", "dw_image"),
+        ("protobuf", "grpc", "json", "flags"),
+        ("crypto",),
+    ),
 }
 
 # A main.cc belongs to its program and may include what it wires; none may see Torch.
@@ -105,7 +112,7 @@ PROGRAMS = {
 
 # The generated headers that dw_config holds; one beside its .proto in a target's folder is that
 # target's, all others are dw_proto's.
-CONFIG_MESSAGES = re.compile(r"(server|train)_config\.pb\.h$")
+CONFIG_MESSAGES = re.compile(r"(access_tokens|(server|train)_config)\.pb\.h$")
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*(<([^>]+)>|"([^"]+)")', re.MULTILINE)
 

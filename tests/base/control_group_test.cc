@@ -3,26 +3,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <filesystem>
-
-#include "model/base/file.h"
-#include "tests/new_folder.h"
+#include "tests/base/machine_folder.h"
 
 namespace deweather {
 namespace {
 
 using testing::ElementsAre;
 
-// A folder that holds /proc and /sys as a test wants them.
-class ControlGroupTest : public testing::Test {
- protected:
-  void Write(const std::string& path, const std::string& text) const {
-    std::filesystem::create_directories(std::filesystem::path(root_ + path).parent_path());
-    ASSERT_TRUE(WriteFileAtomically(root_ + path, text).ok());
-  }
-
-  const std::string root_ = NewFolder();
-};
+class ControlGroupTest : public MachineFolderTest {};
 
 TEST_F(ControlGroupTest, VersionTwoTheLeastOfAGroupAndThoseAbove) {
   Write("/proc/self/cgroup", "0::/a/b\n");

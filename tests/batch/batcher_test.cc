@@ -675,6 +675,84 @@ TEST_F(BatcherDeviceTest, FailureNeedsNoReport) {
   EXPECT_EQ(CodeOf(1), absl::StatusCode::kUnavailable);
 }
 
+class BatcherHangTest : public BatcherDeviceTest {
+ protected:
+  static absl::Status Hung() { return MarkDeviceFailure(absl::UnavailableError("it hangs")); }
+};
+
+TEST_F(BatcherHangTest, WhatIsInHandAndWhatWaitsIsAnswered) {
+  const Signal begun, woken;
+  Batcher batcher(Options(4), {[&](absl::Span<const Tile> tiles) {
+                    begun.Raise();
+                    woken.Wait();
+                    return RestoreAll(tiles);
+                  }});
+  batcher.Push(Tiles(MakeCall(), 0, 1));
+  begun.Wait();
+  batcher.Push(Tiles(MakeCall(), 1, 4));
+  EXPECT_EQ(batcher.Pulses().at(0).of, Pulse::Of::kBatch);
+  batcher.GiveUp(0, Hung());
+  EXPECT_EQ(answers_.size(), 5u) << "answered by GiveUp itself, on this thread";
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(CodeOf(i), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(answers_.of(0).status().message(), "the device failed: it hangs");
+  EXPECT_EQ(reports_, 1);
+  woken.Raise();
+  Flush(batcher);
+  EXPECT_EQ(answers_.size(), 5u) << "what the run gave goes nowhere";
+}
+
+TEST_F(BatcherHangTest, TilesThatWereToRunAgainAreAnswered) {
+  const Signal begun, woken;
+  Batcher batcher(Options(4), {[&](absl::Span<const Tile> tiles) {
+                    if (tiles.size() > 1) throw std::bad_alloc();
+                    begun.Raise();
+                    woken.Wait();
+                    return RestoreAll(tiles);
+                  }});
+  Hold hold(batcher);
+  batcher.Push(Tiles(MakeCall(), 0, 4));
+  hold.Release();
+  begun.Wait();
+  batcher.GiveUp(0, Hung());
+  EXPECT_EQ(answers_.size(), 4u);
+  woken.Raise();
+  Flush(batcher);
+  EXPECT_EQ(answers_.size(), 4u);
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(answers_.count(i), 1u);
+}
+
+TEST_F(BatcherHangTest, AnotherDevicesBatchKeepsItsResult) {
+  Barrier all_here(3);
+  const Signal woken;
+  const RunBatch run = [&](absl::Span<const Tile> tiles) {
+    all_here.Arrive();
+    woken.Wait();
+    return RestoreAll(tiles);
+  };
+  Batcher batcher(Options(1), {run, run});
+  batcher.Push(Tiles(MakeCall(), 0, 2));
+  all_here.Arrive();
+  batcher.GiveUp(1, Hung());
+  EXPECT_EQ(answers_.size(), 1u);
+  woken.Raise();
+  answers_.Await(2);
+  EXPECT_TRUE(answers_.of(0).ok() != answers_.of(1).ok());
+}
+
+TEST_F(BatcherHangTest, PulseTellsWhatADeviceIsAt) {
+  Batcher batcher(Options(4), {RestoreAll});
+  const absl::Time before = absl::Now();
+  Hold hold(batcher);
+  const Pulse pulse = batcher.Pulses().at(0);
+  EXPECT_EQ(pulse.of, Pulse::Of::kTask);
+  EXPECT_GE(pulse.since, before);
+  EXPECT_EQ(batcher.Pulses().at(0), pulse);
+  hold.Release();
+  batcher.Push(Tiles(MakeCall(), 0, 1));
+  answers_.Await(1);
+  EXPECT_EQ(batcher.Pulses().at(0), Pulse());
+}
+
 class BatcherCostTest : public BatcherTest {
  protected:
   // Four tiles that tell their cost.

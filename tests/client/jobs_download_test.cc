@@ -108,7 +108,8 @@ class JobsDownloadTest : public testing::Test {
 
   // One call of the server, begun where `path` ends.
   Status FetchOnce(PartFile* part, int patience_ms = 0) {
-    const auto stub = v1::TrainingService::NewStub(OpenChannel(server_.flags()));
+    const auto stub =
+        v1::TrainingService::NewStub(OpenChannel(server_.flags(), {.repeats_reads = false}));
     const std::atomic<bool> never = false;
     return Fetch(
         *stub, {.patience = absl::Milliseconds(patience_ms), .first_pause = absl::Milliseconds(1)},

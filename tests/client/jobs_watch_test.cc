@@ -39,7 +39,8 @@ class JobsWatchTest : public testing::Test {
 
   Status Watch() {
     testing::internal::CaptureStderr();
-    const auto stub = v1::TrainingService::NewStub(OpenChannel(server_.flags()));
+    const auto stub =
+        v1::TrainingService::NewStub(OpenChannel(server_.flags(), {.repeats_reads = false}));
     const Status status = WatchJob(
         *stub, following_, &request_,
         [&](const v1::JobEvent& event) {
@@ -53,7 +54,8 @@ class JobsWatchTest : public testing::Test {
 
   Status Follow() {
     testing::internal::CaptureStderr();
-    const auto stub = v1::TrainingService::NewStub(OpenChannel(server_.flags()));
+    const auto stub =
+        v1::TrainingService::NewStub(OpenChannel(server_.flags(), {.repeats_reads = false}));
     v1::StreamLogsRequest request;
     request.set_follow(true);
     const Status status = FollowLog(*stub, following_, &request, [&](const v1::LogChunk& chunk) {

@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "client/diagnose.h"
 #include "client/transfer.h"
 
 namespace deweather {
@@ -28,7 +29,7 @@ TEST(FailTest, OnlyOurOwnIsWrongUsage) {
   testing::internal::CaptureStderr();
   EXPECT_EQ(FailLocally(absl::InvalidArgumentError("no"), false), 2);
   EXPECT_EQ(FailLocally(absl::NotFoundError("no"), false), 1);
-  EXPECT_EQ(FailCall(grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "no"), false), 1);
+  EXPECT_EQ(FailCall(ServerFlags(), {grpc::StatusCode::INVALID_ARGUMENT, "no"}, false), 1);
   testing::internal::GetCapturedStderr();
 }
 

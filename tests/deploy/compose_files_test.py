@@ -10,12 +10,13 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
 
-import harness  # noqa: E402, F401  goes on in the Python that has the packages
+import harness  # noqa: E402  goes on in the Python that has the packages
 import yaml  # noqa: E402
 from prerequisites import DEPLOY  # noqa: E402
 
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 SERVICES = COMPOSE["services"]
+TLS_FILE = DEPLOY / "compose.tls.yaml"
 
 
 def default(text):
@@ -59,6 +60,11 @@ class ComposeFilesTest(unittest.TestCase):
             for port in service["ports"]:
                 self.assertRegex(default(port), r"^127\.0\.0\.1:\d+:\d+$", name)
             self.assertNotIn("network_mode", service)
+
+    def test_plaintext_is_said_in_as_many_words(self):
+        for name in ("server", "server-gpu"):
+            self.assertIn("--listen=0.0.0.0:50051", SERVICES[name]["command"])
+            self.assertIn("--allow-plaintext-beyond-loopback", SERVICES[name]["command"])
 
     def test_every_service_is_confined(self):
         for name, service in SERVICES.items():
@@ -161,6 +167,65 @@ class ComposeFilesTest(unittest.TestCase):
         [mount] = [volume for volume in yaml.safe_load(done.stdout)["services"]["server"]["volumes"]
                    if volume["target"].endswith(".textproto")]
         self.assertEqual(mount["source"], str(DEPLOY / "mine.textproto"))
+
+
+class TlsTest(unittest.TestCase):
+    """The override for TLS, with its lines for mTLS and without."""
+
+    @classmethod
+    def setUpClass(cls):
+        text = TLS_FILE.read_text()
+        cls.plain = yaml.safe_load(text)
+        mutual, lines = re.subn(r"(?m)^( *)# (?=DEWEATHER_TLS_|deweather_|- deweather|- --tls)", r"\1", text)
+        assert lines == 10, lines
+        cls.mutual = yaml.safe_load(mutual)
+
+    def test_servers_do_what_they_do_without_and_use_the_files(self):
+        for name in ("server", "server-gpu"):
+            command = self.plain["services"][name]["command"]
+            self.assertEqual(command[:-3], SERVICES[name]["command"])
+            self.assertEqual([flag.partition("=")[0] for flag in command[-3:]], ["--tls-cert", "--tls-key", "--tokens"])
+        self.assertEqual(set(self.plain["services"]), {"server", "server-gpu"})
+
+    def test_every_file_is_a_secret_that_the_service_has(self):
+        mutual = self.mutual["services"]["server"]
+        self.assertIn("--tls-client-ca=/run/secrets/deweather_client_ca", mutual["command"])
+        for tree in (self.plain, self.mutual):
+            for name, service in tree["services"].items():
+                used = re.findall(r"/run/secrets/(\w+)", " ".join([*service["command"], *service["environment"].values()]))
+                self.assertEqual(set(used), set(service["secrets"]), name)
+                for secret in used:
+                    self.assertTrue(default(tree["secrets"][secret]["file"]).startswith("./secrets/"))
+
+    def test_flags_and_variables_are_known(self):
+        known = {program: subprocess.run([harness.program(program), *args, "--help"], capture_output=True, text=True,
+                                         check=True).stdout
+                 for program, args in (("deweather-server", []), ("deweather", ["health"]))}
+        service = self.mutual["services"]["server"]
+        for flag in service["command"]:
+            self.assertRegex(known["deweather-server"], rf"{flag.partition('=')[0]}[ ,\n]")
+        for variable in service["environment"]:
+            self.assertIn(f"Env:{variable}", known["deweather"])
+
+    def test_another_port_is_published(self):
+        [port] = self.plain["services"]["server"]["ports"]
+        self.assertEqual(default(port), "0.0.0.0:50443:50051")
+        self.assertNotIn(":50443:", " ".join(map(default, SERVICES["server"]["ports"])))
+
+    def test_docker_compose_takes_both(self):
+        compose = docker_compose()
+        if compose is None:
+            self.skipTest("no Docker Compose 2.20 or newer here")
+        command = [*compose, "-f", DEPLOY / "compose.yaml", "-f", TLS_FILE, "config"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False,
+                              env={**os.environ, "DEWEATHER_TLS_NAME": "deweather.example"})
+        self.assertEqual(done.returncode, 0, done.stderr)
+        server = yaml.safe_load(done.stdout)["services"]["server"]
+        self.assertEqual(server["environment"]["DEWEATHER_TLS_NAME"], "deweather.example")
+        self.assertEqual(len(server["ports"]), 3)
+        refused = subprocess.run(command, capture_output=True, text=True, check=False)
+        self.assertNotEqual(refused.returncode, 0)
+        self.assertIn("host name", refused.stderr)
 
 
 if __name__ == "__main__":

@@ -113,8 +113,8 @@ class Service:
 
     def connections(self, name):
         place, port = self.servers[name].address.split(":")
-        here = "0000000000000000FFFF0000%08X:%04X" % (int.from_bytes(socket.inet_aton(place), "little"), int(port))
-        lines = pathlib.Path("/proc/net/tcp6").read_text().splitlines()
+        here = "%08X:%04X" % (int.from_bytes(socket.inet_aton(place), "little"), int(port))
+        lines = pathlib.Path("/proc/net/tcp").read_text().splitlines()
         return sum(line.split()[1] == here and line.split()[3] == ESTABLISHED for line in lines)
 
     def metric(self, name):

@@ -13,6 +13,7 @@ FOREIGN = ("PodMonitor", "PrometheusRule")
 # Volumes of the profile `restricted`.
 VOLUMES = {"name", "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected",
            "secret"}
+PROBE = ["/usr/bin/deweather", "health"]
 # What a server that goes down waits for.
 DRAIN = (("drain", "delay"), ("drain", "timeout"), ("training", "stop_grace"))
 
@@ -85,6 +86,25 @@ def ports_wanted(thing):
     return [port["port"] for rule in spec.get("ingress", []) for port in rule["ports"]]
 
 
+def encrypts(container):
+    return any(arg.startswith("--tls-cert=") for arg in container["args"])
+
+
+def secrets(objects):
+    """Files that arguments and the environment name are those of mounted Secrets, which nobody else may read."""
+    for workload, template in pods(objects):
+        container = template["spec"]["containers"][0]
+        for volume in template["spec"]["volumes"]:
+            if "secret" in volume and volume["secret"].get("defaultMode") != 0o440:
+                yield f"{name(workload)} gives {volume['name']} to everybody in the pod"
+        places = [m["mountPath"] for m in container["volumeMounts"] if m.get("readOnly")]
+        named = [arg.partition("=")[2] for arg in container["args"] if re.match(r"--(tls-|tokens=)", arg)]
+        named += [e["value"] for e in container["env"] if e["name"] == "DEWEATHER_TLS_CA"]
+        for path in named:
+            if path.rpartition("/")[0] not in places:
+                yield f"{name(workload)} reads {path}, which is not mounted"
+
+
 def ports(objects):
     for thing in of_kind(objects, "Service", "PodMonitor", "NetworkPolicy"):
         for _, template in selected(objects, thing):
@@ -95,7 +115,10 @@ def ports(objects):
     for workload, container in containers(objects):
         grpc = [port["containerPort"] for port in container["ports"] if port["name"] == "grpc"]
         for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-            if [container.get(probe, {}).get("grpc", {}).get("port")] != grpc:
+            asked = container.get(probe, {})
+            if asked.get("exec", {}).get("command") == PROBE and encrypts(container):
+                continue  # by DEWEATHER_SERVER's default, 127.0.0.1:50051
+            if encrypts(container) or [asked.get("grpc", {}).get("port")] != grpc:
                 yield f"{name(workload)}: {probe} does not ask the port grpc"
 
 
@@ -303,6 +326,8 @@ def listening(objects):
         for field, port in (("listen", "grpc"), ("metrics_listen", "metrics")):
             if f'\n{field}: "0.0.0.0:{said.get(port)}"' not in config:
                 yield f"{name(workload)}: {field} is not the port {port}"
+        if "\nallow_plaintext_beyond_loopback: true" not in config:
+            yield f"{name(workload)} refuses to listen without TLS"
         if not any(m["mountPath"].startswith("/var/lib/deweather") for m in container["volumeMounts"]):
             yield f"{name(workload)} keeps nothing"
 

@@ -36,10 +36,19 @@ def documented(folder):
     return kustomize(folder)
 
 
+def encrypted(folder):
+    """overlays/scale with components/tls."""
+    here = os.path.relpath(KUBERNETES.resolve(), pathlib.Path(folder).resolve())
+    pathlib.Path(folder, "kustomization.yaml").write_text(
+        f"resources: [{here}/overlays/scale]\ncomponents: [{here}/components/tls]\n")
+    return kustomize(folder)
+
+
 def build():
     trees = {name: kustomize(KUBERNETES / name) for name in ("base", "overlays/gpu", "overlays/scale")}
     with tempfile.TemporaryDirectory() as folder:
         trees["documented"] = documented(folder)
+        trees["tls"] = encrypted(folder)
     monitoring = kustomize(KUBERNETES / "monitoring")
     return {name: [*objects, *monitoring] for name, objects in trees.items()}
 
@@ -50,7 +59,7 @@ CHECKS = {
     **{check.__name__: check for check in (
         checks.selectors, checks.ports, checks.references, checks.mounts, checks.restricted, checks.no_token,
         checks.one_runs_jobs, checks.listening, checks.budgets, checks.network, checks.headless, checks.shared,
-        checks.autoscaling)},
+        checks.autoscaling, checks.secrets)},
     "timing": lambda objects: checks.timing(objects, DEFAULTS),
     "memory": lambda objects: checks.memory(objects, DEFAULTS),
     "images": lambda objects: checks.images(objects, VERSION),
@@ -168,6 +177,10 @@ SLIPS = [
     ("one_runs_jobs", lambda o: config(o, "training { enabled: false }", "")),
     ("listening", lambda o: config(o, ":50051", ":50052")),
     ("listening", lambda o: config(o, "0.0.0.0:9464", "127.0.0.1:9464")),
+    ("listening", lambda o: config(o, "allow_plaintext_beyond_loopback: true", "")),
+    ("secrets", lambda o: server(o)["args"].append("--tls-key=/run/deweather/tls/tls.key")),
+    ("secrets", lambda o: pod(o)["spec"]["volumes"].append({"name": "tls", "secret": {"secretName": "deweather-tls"}})),
+    ("ports", lambda o: server(o)["args"].append("--tls-cert=/etc/deweather/tls.crt")),
     ("budgets", lambda o: only(o, "PodDisruptionBudget", "deweather-serve")["spec"].update(minAvailable=3)),
     ("budgets", lambda o: only(o, "PodDisruptionBudget", "deweather")["spec"].update(maxUnavailable=0)),
     ("network", lambda o: policy(o, "deweather-callers")["ingress"][0]["from"].append({"namespaceSelector": {}})),
@@ -241,6 +254,18 @@ class OverlaysTest(unittest.TestCase):
                 self.assertEqual(template["spec"]["tolerations"][0]["key"], "nvidia.com/gpu")
         rollout = only(TREES["documented"], "Deployment")["spec"]["strategy"]["rollingUpdate"]
         self.assertEqual(rollout, {"maxSurge": 0, "maxUnavailable": 1})  # needs no GPU that is free
+
+    def test_tls(self):
+        found = checks.containers(TREES["tls"])
+        self.assertEqual(len(found), 2)
+        known = subprocess.run([SERVER, "--help"], capture_output=True, text=True, check=True).stdout
+        for workload, container in found:
+            with self.subTest(checks.name(workload)):
+                self.assertTrue(checks.encrypts(container))
+                self.assertEqual(container["readinessProbe"]["exec"]["command"], checks.PROBE)
+                for arg in container["args"]:
+                    if arg.startswith("--"):
+                        self.assertRegex(known, rf"{arg.partition('=')[0]}[ ,]")
 
     def test_the_documented_overlay_says_what_it_is_asked(self):
         objects = TREES["documented"]

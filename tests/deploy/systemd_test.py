@@ -1,5 +1,6 @@
 """deploy/systemd: that systemd takes the unit, that its times and paths fit the server's, and what the server tells it."""
 
+import contextlib
 import os
 import pathlib
 import re
@@ -12,7 +13,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
 
-from harness import Server, main, program  # noqa: E402
+from harness import Server, encode, main, noise, program  # noqa: E402
 from prerequisites import DEPLOY, ROOT  # noqa: E402
 
 FOLDER = DEPLOY / "systemd"
@@ -110,6 +111,32 @@ class NotifyTest(unittest.TestCase):
     def test_says_when_it_serves_and_when_it_stops(self):
         with tempfile.TemporaryDirectory() as folder:
             self.served_with(f"{folder}/notify")
+
+    def test_says_that_it_lives_until_a_device_hangs(self):
+        with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+            systemd.bind(f"{folder}/notify")
+            systemd.settimeout(60)
+            env = {"NOTIFY_SOCKET": f"{folder}/notify", "WATCHDOG_USEC": "600000"}
+            pixels = noise(60, 50)
+            pixels[0, 0] = (255, 0, 6)  # tests/reliability/faulty_server.cc
+            with Server("--model", "identity", config="batching { max_batch_time { seconds: 1 } }", env=env,
+                        command=[program("../tests/faulty_server")]) as server, server.client() as caller:
+                while systemd.recv(100) != b"READY=1":
+                    pass
+                for _ in range(5):
+                    self.assertEqual(systemd.recv(100), b"WATCHDOG=1")
+                call = caller.start_restore(encode(pixels))  # held: one that nobody holds is cancelled
+                self.assertEqual(server.process.wait(30), 1)
+                self.assertEqual(call.exception(10).code().name, "UNAVAILABLE")
+            systemd.settimeout(0)
+            told = []
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    told.append(systemd.recv(100))
+            self.assertEqual(told.index(b"STOPPING=1"), len(told) - 1, told)
+
+    def test_is_watched_by_systemd(self):
+        self.assertGreaterEqual(int(settings(UNIT)["WatchdogSec"]), 10)
 
     def test_knows_sockets_without_a_file(self):
         self.served_with(f"@deweather-test-{os.getpid()}")

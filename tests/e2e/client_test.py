@@ -166,6 +166,8 @@ class ClientTest(TestCase):
         good, failed = told["files"]
         self.assertEqual((good["width_px"], good["height_px"], good["format"]), (120, 80, "png"))
         self.assertEqual(good["model"]["name"], "identity")
+        self.assertRegex(good["request_id"], r"^[0-9a-f]{32}$")
+        self.assertNotEqual(good["request_id"], failed["request_id"])
         self.assertGreater(good["timings"]["total_ms"], 0)
         self.assertEqual(failed["error"]["code"], "INVALID_ARGUMENT")
         self.assertEqual(failed["error"]["reason"], "INVALID_IMAGE")
@@ -191,6 +193,12 @@ class ClientTest(TestCase):
                      self.folder / "map.png")
         self.refuses(2, "INVALID_ARGUMENT", "restore", self.input, "-o", self.folder / "out.gif")
         self.refuses(2, "INVALID_ARGUMENT", "restore", self.folder, "-o", "-")
+
+    def test_a_server_that_is_not_there_is_told_in_words(self):
+        for args in [("restore", self.input, "-o", self.folder / "out.png"), ("health",), ("models", "list"),
+                     ("jobs", "get", "a"), ("bench", "--duration", "1s")]:
+            line = self.refuses(1, "UNAVAILABLE", *args, "--server", "127.0.0.1:1")
+            self.assertIn("cannot connect to 127.0.0.1:1: Connection refused", line)
 
     def test_unwritable_output_is_found_before_anything_is_sent(self):
         restored = 'deweather_restore_requests_total{code="OK"}'

@@ -4,6 +4,7 @@ Environment: DEWEATHER_BIN, the folder of the programs; DEWEATHER_PYTHON, a Pyth
 scripts/requirements.txt (default: the one that scripts/setup made).
 """
 
+import fcntl
 import io
 import os
 import pathlib
@@ -103,6 +104,7 @@ class Server:
     def __init__(self, *args, config="drain { delay {} }", env=None, command=None,
                  listen="127.0.0.1:0"):
         self.log = tempfile.TemporaryFile("w+")
+        fcntl.fcntl(self.log, fcntl.F_SETFL, os.O_APPEND)  # reading it moves nothing that is written
         self.config = tempfile.NamedTemporaryFile("w", suffix=".textproto")
         self.config.write(config)
         self.config.flush()
@@ -149,17 +151,19 @@ class Server:
             lines = reply.read().decode().splitlines()
         return {k: float(v) for k, v in (line.rsplit(" ", 1) for line in lines if line[0] != "#")}
 
-    def client(self):
-        return Client(self.address)
+    def client(self, **options):
+        return Client(self.address, **options)
 
 
 class Client:
     """Knows nothing of the service but what reflection tells."""
 
-    def __init__(self, address):
-        self.channel = grpc.insecure_channel(address, options=[
-            ("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1),
-            ("grpc.use_local_subchannel_pool", 1)])
+    def __init__(self, address, credentials=None):
+        """With `credentials`, over TLS."""
+        options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1),
+                   ("grpc.use_local_subchannel_pool", 1)]
+        self.channel = (grpc.secure_channel(address, credentials, options) if credentials
+                        else grpc.insecure_channel(address, options))
         self.database = ProtoReflectionDescriptorDatabase(self.channel)
         self.pool = descriptor_pool.DescriptorPool(self.database)
 

@@ -1,10 +1,11 @@
 """Versions of a model: imported, promoted by the client, kept over a restart, swapped under load."""
 
 import json
+import signal
 import threading
 import unittest
 
-from harness import BIN, ROOT, Server, TestCase, decode, encode, main, np, smooth, wait_until
+from harness import BIN, ROOT, SERVICE, Server, TestCase, decode, encode, main, np, smooth, wait_until
 
 FIXTURES = ROOT / "tests/model/fixtures"
 
@@ -97,6 +98,25 @@ class ModelsTest(TestCase):
             self.eventually(other, self.first)
             self.models(other, "promote", "tiny", self.second)
             self.eventually(one, self.second)
+
+    def test_health_knows_each_model_that_is_live(self):
+        tiny = f"{SERVICE}/tiny"
+        at_once = "drain { delay {} timeout {} }"
+        with self.start() as one, self.start(config=at_once) as other, one.client() as caller, \
+                other.client() as elsewhere:
+            self.assertEqual(caller.health(f"{SERVICE}/identity"), "SERVING")
+            self.fails_with("NOT_FOUND", caller.health, tiny)
+            request = elsewhere.message("grpc.health.v1.HealthCheckRequest")(service=tiny)
+            watch = elsewhere.method("grpc.health.v1.Health", "Watch")(request, timeout=60)
+            self.assertEqual(next(watch).status, 3)  # SERVICE_UNKNOWN
+            self.models(one, "promote", "tiny", self.first)
+            self.assertEqual(caller.health(tiny), "SERVING")
+            self.assertEqual(next(watch).status, 1)  # SERVING: it follows the folder
+            other.process.send_signal(signal.SIGTERM)
+            self.assertEqual(next(watch).status, 2)  # NOT_SERVING
+            watch.cancel()
+        with self.start() as server, server.client() as caller:
+            self.assertEqual(caller.health(tiny), "SERVING")
 
     def eventually(self, server, version):
         wait_until(lambda: self.models(server, "get", "tiny")["live_version"] == version)

@@ -54,6 +54,16 @@ class StartTest(TestCase):
         self.run_program("deweather-server", "--no-such-flag", status=2)
         self.run_program("deweather-server", "surplus", status=2)
 
+    def test_sighup_says_what_is_read_again(self):
+        tokens = self.folder / "tokens.textproto"
+        tokens.write_text(f'token {{ name: "a" sha256: "{"0" * 64}" group: GROUP_INFER }}\n')
+        for args, words in (((), "there are no certificates and no tokens to read again"),
+                            (("--tokens", tokens), "SIGHUP: tokens are read again")):
+            with Server("--model", "identity", *args) as server:
+                server.process.send_signal(signal.SIGHUP)
+                wait_until(lambda: words in server.errors(), 10)
+                self.assertEqual(server.stop(), 0)
+
     def test_flags_override_the_configuration(self):
         path = self.config("model: 'no-such-model' listen: '127.0.0.1:1'")
         with Server("--model", "identity", config=path.read_text()) as server:

@@ -122,7 +122,7 @@ class StartupTest(TestCase):
 
     def test_data_folders(self):
         self.fails(2, "--data-dir", self.folder / "none", *IDENTITY,
-                   words=[f"data_dir is '{self.folder}/none'", "no such folder"])
+                   words=[f"--data-dir is '{self.folder}/none'", "no such folder"])
         if not works(*read_only(self.data, "true")):
             self.skipTest("nothing can be mounted here")
         self.fails(1, "--data-dir", self.data, *IDENTITY, before=read_only(self.data),
@@ -134,9 +134,9 @@ class StartupTest(TestCase):
             for args in [("--listen", address, "--metrics-listen", ""),
                          ("--listen", "127.0.0.1:0", "--metrics-listen", address)]:
                 self.fails(1, "--model", "identity", *args, words=[address, "Address already in use"])
-        self.fails(1, "--model", "identity", "--listen", "192.0.2.1:0",
-                   words=["192.0.2.1:0", "Cannot assign requested address"])
-        self.fails(1, "--model", "identity", "--listen", "no-such-host.invalid:0", words=["no-such-host.invalid"])
+        beyond = ("--model", "identity", "--allow-plaintext-beyond-loopback", "--listen")
+        self.fails(1, *beyond, "192.0.2.1:0", words=["192.0.2.1:0", "Cannot assign requested address"])
+        self.fails(1, *beyond, "no-such-host.invalid:0", words=["no-such-host.invalid"])
 
     def test_devices(self):
         hidden = {"CUDA_VISIBLE_DEVICES": ""}

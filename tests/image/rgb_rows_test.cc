@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <numeric>
 #include <random>
 #include <vector>
 
@@ -35,6 +36,24 @@ uint8_t Mixed(uint8_t own, float restored, float strength) {
   const float from = static_cast<float>(own) / 255;
   volatile const float change = strength * (restored - from);  // rounded by itself
   return static_cast<uint8_t>(std::clamp(from + change, 0.0f, 1.0f) * 255 + 0.5f);
+}
+
+template <typename Sample>
+void ExpectPlanesComeApartAndTogether(size_t count) {
+  std::vector<Sample> row(3 * count);
+  std::iota(row.begin(), row.end(), Sample{7});
+  std::vector<Sample> planes(3 * count), again(3 * count);
+  SplitPlanes(row.data(), count, &planes[0], &planes[count], &planes[2 * count]);
+  for (size_t i = 0; i < 3 * count; ++i) ASSERT_EQ(planes[i % 3 * count + i / 3], row[i]) << i;
+  JoinPlanes(&planes[0], &planes[count], &planes[2 * count], count, again.data());
+  EXPECT_EQ(again, row);
+}
+
+TEST(RgbRowsTest, PlanesComeApartAndTogether) {
+  for (const size_t count : kCounts) {
+    ExpectPlanesComeApartAndTogether<uint8_t>(count);
+    ExpectPlanesComeApartAndTogether<uint16_t>(count);
+  }
 }
 
 TEST(RgbRowsTest, SplitsToTheBit) {

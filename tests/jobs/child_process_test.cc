@@ -19,6 +19,8 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "model/base/file.h"
+#include "model/base/stopwatch.h"
+#include "tests/clock_step.h"
 #include "tests/new_folder.h"
 
 namespace deweather {
@@ -434,6 +436,16 @@ TEST(RunToEnd, KillsWhatTakesTooLong) {
           .status();
   EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
   EXPECT_TRUE(Eventually([&] { return Marked(mark).empty(); }));
+}
+
+TEST(RunToEnd, WaitsForItsTimeoutWhateverTheClockSays) {
+  std::string mark;
+  const StoppedClock stopped;
+  const Stopwatch watch;
+  EXPECT_TRUE(absl::IsDeadlineExceeded(
+      RunToEnd({.child = MarkedShell("sleep 1000", &mark), .timeout = absl::Milliseconds(50)})
+          .status()));
+  EXPECT_LT(watch.elapsed(), absl::Seconds(8)) << "it waits for a time of day";
 }
 
 TEST(RunToEnd, KillsWhatTakesTooMuchMemory) {

@@ -145,7 +145,10 @@ class JobRunnerTest : public testing::Test {
     options_.collect = [](const Job&, const std::string& path) { return ReadFile(path); };
     options_.launch = [this](const Job& job, const ChildOptions&) { return Launch(job); };
     options_.log = [this](const std::string& line) { Log("warn: " + line); };
-    options_.info = [this](const std::string& line) { Log("info: " + line); };
+    options_.tell = [this](const Job& job, const std::string& line, bool trouble) {
+      EXPECT_THAT(line, testing::HasSubstr(job.id));
+      Log((trouble ? "warn: " : "info: ") + line);
+    };
     options_.now = [this] { return absl::Now() + absl::Seconds(clock_ahead_s_.load()); };
     options_.free_bytes = [this] { return free_bytes_.load(); };
   }
@@ -944,6 +947,18 @@ TEST_F(JobRunnerTest, ProgramKnowsItsJobAndKeepsOutOfTheWay) {
   EXPECT_EQ(AwaitState(id, JobState::kFailed).reason,
             absl::StrCat("exit status 2: ", id, " ", jobs_, " PASSIVE run --config ",
                          JobConfigPath(jobs_, id)));
+}
+
+TEST_F(JobRunnerTest, ProgramTakesPartInTheTraceOfItsRequestAlone) {
+  setenv("TRACEPARENT", "of-the-server", 1);
+  StartRunnerOf("echo trace=$TRACEPARENT; exit 2");
+  const std::string trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+  const NewJob traced{.model = "rain", .config = "x", .trace_parent = trace};
+  const std::string id = store_->Submit(traced, absl::Now())->id;
+  runner_->Wake();
+  EXPECT_THAT(AwaitState(id, JobState::kFailed).reason, testing::EndsWith("trace=" + trace));
+  EXPECT_THAT(AwaitState(Submit(), JobState::kFailed).reason, testing::EndsWith("trace="));
+  unsetenv("TRACEPARENT");
 }
 
 // --- trouble with the store ---

@@ -142,13 +142,15 @@ void ExpectError(const absl::Status& status, StatusCode code, const std::string&
 
 TEST_F(JobStoreTest, AJobIsWhatWasSubmittedAlsoInTheNextLife) {
   Open();
-  const NewJob submitted = {.model = "rain",
-                            .config = "name: \"rain\" # \xc3\xa4",
-                            .labels = {{"team", "a'b\"c\\"}, {"run", ""}},
-                            .priority = -7,
-                            .resumed_from = "0123456789ab",
-                            .request_id = "r-1",
-                            .request_digest = "d"};
+  const NewJob submitted = {
+      .model = "rain",
+      .config = "name: \"rain\" # \xc3\xa4",
+      .labels = {{"team", "a'b\"c\\"}, {"run", ""}},
+      .priority = -7,
+      .resumed_from = "0123456789ab",
+      .request_id = "r-1",
+      .request_digest = "d",
+      .trace_parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"};
   const Job made = Submit(submitted, kNoon + absl::Microseconds(3));
   EXPECT_TRUE(IsJobId(made.id)) << made.id;
   for (int life = 0; life < 2; ++life) {
@@ -160,6 +162,7 @@ TEST_F(JobStoreTest, AJobIsWhatWasSubmittedAlsoInTheNextLife) {
     EXPECT_EQ(job.submitted.resumed_from, submitted.resumed_from);
     EXPECT_EQ(job.submitted.request_id, submitted.request_id);
     EXPECT_EQ(job.submitted.request_digest, submitted.request_digest);
+    EXPECT_EQ(job.submitted.trace_parent, submitted.trace_parent);
     EXPECT_EQ(job.state, JobState::kQueued);
     EXPECT_EQ(job.create_time, kNoon + absl::Microseconds(3));
     EXPECT_FALSE(job.start_time || job.end_time || job.retry_time || job.progress);
@@ -580,10 +583,24 @@ TEST_F(JobStoreTest, ManyThreadsLoseNothing) {
 
 TEST_F(JobStoreTest, ANewFileIsOfTheNewestVersion) {
   Open();
-  EXPECT_EQ(Raw("PRAGMA user_version"), "1");
+  EXPECT_EQ(Raw("PRAGMA user_version"), "2");
   EXPECT_EQ(Raw("PRAGMA journal_mode"), "wal");
   ASSERT_TRUE(WriteFileAtomically(path_ + "2", "").ok());  // its maker was killed before the schema
   EXPECT_TRUE(JobStore::Open(path_ + "2").ok());
+}
+
+TEST_F(JobStoreTest, AFileOfVersion1KeepsItsJobs) {
+  Open();
+  const Job before = Submit({.model = "rain", .request_id = "r"});
+  store_.reset();
+  Raw("ALTER TABLE jobs DROP COLUMN trace_parent");
+  Raw("PRAGMA user_version = 1");
+  Open();
+  EXPECT_EQ(Raw("PRAGMA user_version"), "2");
+  const Job after = store_->Get(before.id).value();
+  EXPECT_EQ(after.submitted.request_id, "r");
+  EXPECT_EQ(after.submitted.trace_parent, "");
+  EXPECT_EQ(Submit({.model = "rain", .trace_parent = "t"}).submitted.trace_parent, "t");
 }
 
 TEST_F(JobStoreTest, AFileOfANewerVersionIsRefusedAndLeftAlone) {
@@ -595,7 +612,7 @@ TEST_F(JobStoreTest, AFileOfANewerVersionIsRefusedAndLeftAlone) {
   const absl::Status status = OpenError();
   EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition) << status;
   EXPECT_THAT(std::string(status.message()),
-              AllOf(HasSubstr(path_), HasSubstr("version 7"), HasSubstr("up to 1")));
+              AllOf(HasSubstr(path_), HasSubstr("version 7"), HasSubstr("up to 2")));
   EXPECT_EQ(ReadFile(path_).value(), before);
 }
 

@@ -2,7 +2,7 @@
 //
 //   (255, 0, 1)  the run throws                     (255, 0, 4)  the run takes 50 ms longer
 //   (255, 0, 2)  the tile comes out with a NaN      (255, 0, 5)  the device fails for good
-//   (255, 0, 3)  the run is out of memory
+//   (255, 0, 3)  the run is out of memory            (255, 0, 6)  the run never ends
 //
 // Environment: FAULTY_MAX_BATCH=N, runs of more than N tiles are out of memory;
 // FAULTY_LEAK_BYTES=N, every run leaks so many bytes.
@@ -31,7 +31,7 @@
 namespace deweather {
 namespace {
 
-enum class Fault { kNone, kThrow, kNan, kOutOfMemory, kSlow, kDevice };
+enum class Fault { kNone, kThrow, kNan, kOutOfMemory, kSlow, kDevice, kHang };
 
 int Setting(const char* name) {
   const char* const text = std::getenv(name);
@@ -45,7 +45,7 @@ Fault FaultOf(const Tile& tile) {
   const long red = std::lround(pixel[0] * 255);
   const long green = std::lround(pixel[1] * 255);
   const long blue = std::lround(pixel[2] * 255);
-  return red == 255 && green == 0 && blue <= 5 ? static_cast<Fault>(blue) : Fault::kNone;
+  return red == 255 && green == 0 && blue <= 6 ? static_cast<Fault>(blue) : Fault::kNone;
 }
 
 // Written to, so that it is resident.
@@ -66,6 +66,7 @@ void Plant(Fault fault) {
   if (fault == Fault::kThrow) throw std::runtime_error("planted exception");
   if (fault == Fault::kOutOfMemory) throw std::bad_alloc();
   if (fault == Fault::kSlow) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  while (fault == Fault::kHang) std::this_thread::sleep_for(std::chrono::hours(1));
 }
 
 std::vector<absl::StatusOr<RestoredTile>> RunWithFaults(const RunBatch& run,

@@ -85,6 +85,21 @@ TEST_F(CanaryTest, NoRhythmOfCallersMeetsTheCanary) {
   }
 }
 
+TEST_F(CanaryTest, AVersionIsPinnedByName) {
+  Try(50);
+  const LiveModels& models = replica_->models;
+  for (int i = 0; i < 10; ++i) {
+    for (const std::string& version : {a_, b_}) {
+      EXPECT_EQ(models.Pin("tiny", version)->info.version, version);
+    }
+  }
+  const absl::Status status = models.Pin("tiny", c_).status();
+  EXPECT_TRUE(absl::IsNotFound(status));
+  EXPECT_EQ(ErrorReason(status), "UNKNOWN_VERSION");
+  EXPECT_THAT(status.message(), AllOf(HasSubstr(a_), HasSubstr(b_), HasSubstr(c_)));
+  EXPECT_NEAR(replica_->Pins(b_, 100), 50, 2);
+}
+
 TEST_F(CanaryTest, LooksAndChecksTakeNoTurn) {
   Try(50);
   const std::string first = replica_->models.Pin("tiny")->info.version;

@@ -128,6 +128,10 @@ Restorer RestorerOf(const FakeModel& fake) {
   restorer.forward = [fake](const at::Tensor& tiles, const ForwardOptions& options) {
     return Run(fake, tiles, options);
   };
+  if (fake.on_record == nullptr) return restorer;
+  restorer.record = [record = fake.on_record](const at::Tensor& tiles) {
+    return record(static_cast<int>(tiles.size(0)));
+  };
   return restorer;
 }
 

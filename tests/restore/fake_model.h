@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "model/base/tile_spec.h"
 #include "server/restore/live_models.h"
 
@@ -33,7 +34,8 @@ struct FakeModel {
   int broken_task = -1;                 // a batch with it comes out NaN
   std::function<void(int batch)> on_run = nullptr;  // before each run, on the executor; may throw
   std::function<void(const std::vector<int>& tasks, bool uncertainty)> on_options = nullptr;
-  std::shared_ptr<void> life = nullptr;  // held as long as the model lives
+  std::function<absl::Status(int batch)> on_record = nullptr;  // null: it records nothing
+  std::shared_ptr<void> life = nullptr;                        // held as long as the model lives
 };
 
 // Each 8x8 patch is a token. It keeps `kept` experts from ExpertOf(mean red) on, each with weight

@@ -52,6 +52,18 @@ TEST_F(LiveModelsTest, TheFirstModelIsTheDefault) {
   EXPECT_TRUE(models_.List()[1].is_default);
 }
 
+TEST_F(LiveModelsTest, WhoWatchesHearsOfEveryNameThatIsLive) {
+  Install(models_, {.name = "rain"}, executor_);
+  std::vector<std::string> heard;
+  models_.WatchNames([&heard](const std::string& name) { heard.push_back(name); });
+  EXPECT_THAT(heard, testing::ElementsAre("rain"));
+  Install(models_, {.name = "fog"}, executor_);
+  EXPECT_THAT(heard, testing::ElementsAre("rain", "fog"));
+  models_.WatchNames(nullptr);
+  Install(models_, {.name = "snow"}, executor_);
+  EXPECT_EQ(heard.size(), 2u);
+}
+
 TEST_F(LiveModelsTest, AnUnknownNameIsNotFoundAndTheKnownOnesAreNamed) {
   Install(models_, {.name = "rain"}, executor_);
   Install(models_, {.name = "fog"}, executor_);
@@ -60,6 +72,9 @@ TEST_F(LiveModelsTest, AnUnknownNameIsNotFoundAndTheKnownOnesAreNamed) {
   EXPECT_EQ(ErrorReason(status), "UNKNOWN_MODEL");
   EXPECT_THAT(std::string(status.message()), HasSubstr("'snow'"));
   EXPECT_THAT(std::string(status.message()), HasSubstr("fog, rain"));
+  const absl::Status odd = models_.Pin("s\x1b[2J\n" + std::string(1 << 16, 'n')).status();
+  EXPECT_THAT(std::string(odd.message()), HasSubstr("'s\\x1b[2J\\n"));
+  EXPECT_LT(odd.message().size(), 200u);
 }
 
 TEST_F(LiveModelsTest, InfoIsTheModelsOwn) {

@@ -220,6 +220,18 @@ TEST(MetricsTest, TheLoadIsAskedAtEachScrape) {
   EXPECT_THAT(Text(metrics), HasSubstr("deweather_queue_tiles 0\n"));
 }
 
+TEST(MetricsTest, TheHeartbeatOfADeviceStandsWhileItRuns) {
+  Metrics metrics({});
+  const Pulse runs = {Pulse::Of::kBatch, absl::FromUnixMillis(1'000'500)};
+  metrics.SetLoadProbe([&runs] { return Load{.queue = {}, .devices = {Pulse(), runs}}; });
+  const std::string text = Text(metrics);
+  const char name[] = "deweather_batch_heartbeat_timestamp_seconds";
+  EXPECT_THAT(text, HasSubstr(absl::StrCat("\n", name, "{device=\"1\"} 1000.5\n")));
+  const std::string waits = absl::StrCat("\n", name, "{device=\"0\"} ");
+  ASSERT_THAT(text, HasSubstr(waits));
+  EXPECT_GT(std::stod(text.substr(text.find(waits) + waits.size())), 1.6e9) << "it is now";
+}
+
 TEST(MetricsTest, AnUnheardOfCodeIsUnknown) {
   const Metrics metrics({});
   metrics.requests(static_cast<absl::StatusCode>(99)).Increment();

@@ -5,6 +5,9 @@
 #include <memory>
 #include <thread>
 
+#include "model/base/stopwatch.h"
+#include "tests/clock_step.h"
+
 namespace deweather {
 namespace {
 
@@ -27,6 +30,16 @@ TEST(OccupancyTest, WaitsForTheLastOne) {
   occupancy.WaitUntilEmpty();
   EXPECT_EQ(occupancy.count(), 0);
   leaver.join();
+}
+
+TEST(OccupancyTest, WaitsForItsTimeoutWhateverTheClockSays) {
+  Occupancy occupancy;
+  const Occupancy::Place place(occupancy);
+  const StoppedClock stopped;
+  const Stopwatch watch;
+  EXPECT_FALSE(occupancy.WaitUntilEmptyFor(absl::Milliseconds(50)));
+  EXPECT_GE(watch.elapsed(), absl::Milliseconds(50));
+  EXPECT_LT(watch.elapsed(), absl::Seconds(8)) << "it waits for a time of day";
 }
 
 }  // namespace

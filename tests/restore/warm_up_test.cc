@@ -6,16 +6,21 @@
 #include <algorithm>
 #include <functional>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <vector>
 
+#include "model/base/device_failure.h"
 #include "model/base/error_reason.h"
 #include "tests/restore/fake_model.h"
 
 namespace deweather {
 namespace {
 
+using testing::AllOf;
 using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
 
 class WarmUpTest : public testing::Test {
  protected:
@@ -33,11 +38,27 @@ class WarmUpTest : public testing::Test {
       runs_.push_back({tasks, uncertainty});
     };
     const Executor here = [](const std::function<void()>& task) { task(); };
-    return WarmUp(*MakeFake(model_), {.batch_sizes = sizes, .executor = here}, cost_, map_cost_);
+    const WarmUpOptions options{.batch_sizes = sizes,
+                                .executor = here,
+                                .stop = stop_.get_token(),
+                                .log = [this](const std::string& line) { log_.push_back(line); }};
+    return WarmUp(*MakeFake(model_), options, cost_, map_cost_);
+  }
+  // Answers `status` for batches of `size`, and notes all sizes.
+  void RecordAllBut(int size, const absl::Status& status) {
+    model_.on_record = [this, size, status](int batch) {
+      recorded_.push_back(batch);
+      runs_before_.push_back(runs_.size());
+      return batch == size ? status : absl::OkStatus();
+    };
   }
 
   FakeModel model_;
   std::vector<Run> runs_;
+  std::vector<int> recorded_;
+  std::vector<size_t> runs_before_;  // of each recording
+  std::vector<std::string> log_;
+  std::stop_source stop_;
   BatchCost cost_;
   BatchCost map_cost_;
 };
@@ -79,6 +100,40 @@ TEST_F(WarmUpTest, UncertaintyIsMeasuredApart) {
   model_.per_image = true;
   ASSERT_TRUE(WarmUpAll({1, 2}).ok());
   EXPECT_EQ(std::ranges::count(runs_, true, &Run::uncertainty), 0) << "has no map";
+}
+
+TEST_F(WarmUpTest, SizesAreRecordedLargestFirstBeforeTheyAreMeasured) {
+  RecordAllBut(0, absl::OkStatus());
+  ASSERT_TRUE(WarmUpAll({1, 2, 4}).ok());
+  EXPECT_THAT(recorded_, ElementsAre(4, 2, 1));
+  EXPECT_THAT(runs_before_, ElementsAre(1, 1, 1)) << "after the cold run";
+  EXPECT_EQ(runs_.size(), 4u);
+  EXPECT_THAT(log_, IsEmpty());
+}
+
+TEST_F(WarmUpTest, ASizeThatCannotBeRecordedIsLoggedOnceAndServed) {
+  RecordAllBut(2, absl::ResourceExhaustedError("no room for the graph"));
+  ASSERT_TRUE(WarmUpAll({1, 2, 4}).ok());
+  EXPECT_THAT(recorded_, ElementsAre(4, 2, 1)) << "the smaller are tried all the same";
+  EXPECT_EQ(runs_.size(), 4u);
+  EXPECT_THAT(log_, ElementsAre(AllOf(HasSubstr("fake version 1"), HasSubstr("batches of 2 "),
+                                      HasSubstr("no room for the graph"))));
+}
+
+TEST_F(WarmUpTest, ADeviceThatBreaksOverARecordingEndsTheWarmUp) {
+  RecordAllBut(4, MarkDeviceFailure(absl::InternalError("illegal address")));
+  EXPECT_TRUE(IsDeviceFailure(WarmUpAll({1, 2, 4})));
+  EXPECT_THAT(recorded_, ElementsAre(4));
+}
+
+TEST_F(WarmUpTest, StopsBetweenRecordings) {
+  model_.on_record = [this](int batch) {
+    recorded_.push_back(batch);
+    stop_.request_stop();
+    return absl::OkStatus();
+  };
+  EXPECT_TRUE(absl::IsCancelled(WarmUpAll({1, 2, 4})));
+  EXPECT_THAT(recorded_, ElementsAre(4));
 }
 
 }  // namespace

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "model/base/stopwatch.h"
+#include "tests/clock_step.h"
 #include "tests/rpc/rpc_fixture.h"
 
 namespace deweather {
@@ -524,6 +526,16 @@ TEST_F(LargeTest, SilentCallerIsCutOff) {
   EXPECT_THAT(status.error_message(), HasSubstr("100ms"));
   EXPECT_EQ(ReasonOf(status), "STREAM_IDLE");
   ExpectNothingLeft();
+}
+
+TEST_F(LargeTest, SilentCallerIsCutOffWhateverTheClockSays) {
+  Serve(ShortIdle());
+  const StoppedClock stopped;
+  const Stopwatch watch;
+  Upload upload(*stub_);
+  upload.Start(1'000'000);
+  EXPECT_EQ(ReasonOf(upload.Finish()), "STREAM_IDLE");
+  EXPECT_LT(watch.elapsed(), absl::Seconds(8)) << "it waits for a time of day";
 }
 
 TEST_F(LargeTest, CallerThatSendsNextToNothingIsCutOff) {

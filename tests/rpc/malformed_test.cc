@@ -1,61 +1,16 @@
 // Bytes that are no message, on both streams: neither a half-close nor a frame.
 
 #include <gmock/gmock.h>
-#include <grpcpp/completion_queue.h>
-#include <grpcpp/generic/generic_stub.h>
 
-#include <memory>
 #include <string>
 
+#include "tests/rpc/raw_call.h"
 #include "tests/rpc/rpc_fixture.h"
 
 namespace deweather {
 namespace {
 
 using ::testing::HasSubstr;
-
-// A call whose messages are bytes, as a caller with a broken library sends them.
-class RawCall {
- public:
-  RawCall(const std::shared_ptr<grpc::Channel>& channel, const std::string& method)
-      : stub_(channel) {
-    stream_ = stub_.PrepareCall(&context_, "/deweather.v1.RestorationService/" + method, &queue_);
-    stream_->StartCall(this);
-    Await();
-  }
-  ~RawCall() { queue_.Shutdown(); }
-
-  void Send(const std::string& bytes) {
-    const grpc::Slice slice(bytes);
-    stream_->Write(grpc::ByteBuffer(&slice, 1), this);
-    Await();
-  }
-
-  // Reads first: the status does not come while a reply waits.
-  grpc::Status Finish() {
-    grpc::ByteBuffer reply;
-    do stream_->Read(&reply, this);
-    while (Await());
-    grpc::Status status;
-    stream_->Finish(&status, this);
-    Await();
-    return status;
-  }
-
- private:
-  // Whether what was begun came out well.
-  bool Await() {
-    void* tag = nullptr;
-    bool ok = false;
-    EXPECT_TRUE(queue_.Next(&tag, &ok));
-    return ok;
-  }
-
-  grpc::GenericStub stub_;
-  grpc::ClientContext context_;
-  grpc::CompletionQueue queue_;
-  std::unique_ptr<grpc::GenericClientAsyncReaderWriter> stream_;
-};
 
 const std::string kNoMessage(5, '\xff');
 
@@ -96,7 +51,7 @@ class MalformedTest : public RpcTest {
 
 TEST_F(MalformedTest, BetweenFrames) {
   Serve();
-  RawCall call(channel_, "RestoreStream");
+  RawCall call(channel_, "deweather.v1.RestorationService/RestoreStream");
   call.Send(StreamStart());
   call.Send(Frame(Png(NoiseImage(32, 32))));
   call.Send(kNoMessage);
@@ -106,7 +61,7 @@ TEST_F(MalformedTest, BetweenFrames) {
 
 TEST_F(MalformedTest, InsteadOfAStreamsStart) {
   Serve();
-  RawCall call(channel_, "RestoreStream");
+  RawCall call(channel_, "deweather.v1.RestorationService/RestoreStream");
   call.Send(kNoMessage);
   ExpectMalformed(call, "RestoreStreamRequest");
   ExpectNothingLeft();
@@ -114,7 +69,7 @@ TEST_F(MalformedTest, InsteadOfAStreamsStart) {
 
 TEST_F(MalformedTest, BetweenChunks) {
   Serve();
-  RawCall call(channel_, "RestoreLarge");
+  RawCall call(channel_, "deweather.v1.RestorationService/RestoreLarge");
   call.Send(LargeStart(1000));
   call.Send(Chunk("xxxx"));
   call.Send(kNoMessage);
@@ -127,7 +82,7 @@ TEST_F(MalformedTest, AfterTheLastChunk) {
   const FakeModel fake = {.on_run = gate.OnRun()};
   Serve({}, &fake);
   const std::string image = Png(NoiseImage(32, 32));
-  RawCall call(channel_, "RestoreLarge");
+  RawCall call(channel_, "deweather.v1.RestorationService/RestoreLarge");
   call.Send(LargeStart(image.size()));
   call.Send(Chunk(image));
   gate.AwaitModel();

@@ -15,7 +15,7 @@ const std::vector<std::string> kProtos = {
     "deweather/v1/model.proto",         "deweather/v1/restoration.proto",
     "deweather/v1/server_config.proto", "deweather/v1/train_config.proto",
     "google/rpc/error_details.proto",   "google/rpc/status.proto",
-    "grpc/health/v1/health.proto"};
+    "grpc/health/v1/health.proto",      "inference/grpc_service.proto"};
 
 // First lines of the comments above fields; the line itself where there is no comment.
 std::vector<std::string> FieldComments(const std::string& path) {

@@ -33,6 +33,23 @@ TEST_F(RpcTest, IdentityGivesThePictureBack) {
   EXPECT_TRUE(response.expert_map().empty());
 }
 
+TEST_F(RpcTest, AMessageThatDoesNotComeEndsTheCall) {
+  Serve({.max_stream_idle = absl::Milliseconds(200)});
+  grpc::GenericStub stub(channel_);
+  grpc::ClientContext context;
+  grpc::CompletionQueue queue;
+  const auto call = stub.PrepareCall(&context, "/deweather.v1.RestorationService/Restore", &queue);
+  void* tag = nullptr;
+  bool ok = false;
+  call->StartCall(nullptr);
+  queue.Next(&tag, &ok);
+  grpc::Status status;
+  call->Finish(&status, nullptr);
+  queue.Next(&tag, &ok);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::CANCELLED) << status.error_message();
+  ExpectNothingLeft();
+}
+
 TEST_F(RpcTest, OptionsAreHeeded) {
   Serve();
   v1::RestoreOptions options;

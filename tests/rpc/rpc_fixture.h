@@ -13,6 +13,7 @@
 #include <random>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/time/clock.h"
 #include "deweather/v1/restoration.grpc.pb.h"
@@ -93,7 +94,8 @@ class RpcTest : public testing::Test {
  protected:
   // Starts a server with the identity model, or with `fake`.
   void Serve(const LimitOptions& limits = {}, const FakeModel* fake = nullptr,
-             RestorePipelineOptions options = {.workers = 2, .max_batch = 4}) {
+             RestorePipelineOptions options = {.workers = 2, .max_batch = 4},
+             const std::shared_ptr<const LiveCertificates>& certificates = nullptr) {
     options.decode_limits.max_pixels = limits.max_image_pixels;
     pipeline_ = std::make_unique<RestorePipeline>(options, models_, metrics_);
     if (fake != nullptr) {
@@ -101,14 +103,18 @@ class RpcTest : public testing::Test {
     } else {
       ASSERT_TRUE(models_.Load("identity", {1}, pipeline_->executor()).ok());
     }
-    service_ = std::make_unique<RestorationService>(*pipeline_, calls_, limits);
-    auto server = StartRpcServer("127.0.0.1:0", limits,
-                                 {{v1::RestorationService::service_full_name(), service_.get()}});
+    service_ = std::make_unique<RestorationService>(*pipeline_, calls_, limits, entrance_);
+    std::vector<NamedService> services = MoreServices(limits);
+    services.push_back({v1::RestorationService::service_full_name(), service_.get()});
+    auto server = StartRpcServer("127.0.0.1:0", limits, services, certificates, rules_);
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = std::move(*server);
     channel_ = OpenChannel();
     stub_ = v1::RestorationService::NewStub(channel_);
   }
+
+  // Beside RestorationService, once the pipeline is there.
+  virtual std::vector<NamedService> MoreServices(const LimitOptions& /*limits*/) { return {}; }
 
   void TearDown() override {
     if (server_.server != nullptr) Shutdown(server_, calls_, absl::ZeroDuration());
@@ -167,6 +173,8 @@ class RpcTest : public testing::Test {
   LiveModels models_{{}, metrics_};
   std::unique_ptr<RestorePipeline> pipeline_;
   Occupancy calls_;
+  Entrance entrance_;
+  Rules rules_;
   std::unique_ptr<RestorationService> service_;
   RpcServer server_;
   std::shared_ptr<grpc::Channel> channel_;

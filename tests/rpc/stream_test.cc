@@ -1,9 +1,11 @@
 // RestoreStream: frames in order, the window, dropping, and all that ends a stream.
 
 #include <gmock/gmock.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cstdio>
 #include <functional>
 #include <memory>
 #include <set>
@@ -11,6 +13,9 @@
 #include <thread>
 #include <vector>
 
+#include "absl/strings/str_split.h"
+#include "server/log/log.h"
+#include "server/rpc/request_log.h"
 #include "tests/rpc/rpc_fixture.h"
 
 namespace deweather {
@@ -181,6 +186,42 @@ TEST_F(StreamTest, BadFrameDoesNotEndTheStream) {
   }
   EXPECT_TRUE(all[0].has_restored());
   EXPECT_TRUE(all[3].has_restored());
+}
+
+// What a stream brings makes few lines, however many frames fail.
+TEST_F(StreamTest, FailedFramesAreCountedInTheCallsLine) {
+  const std::shared_ptr<spdlog::logger> before = spdlog::default_logger();
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::tmpfile(), std::fclose);
+  {
+    Log log(fileno(file.get()));
+    RequestLog requests(100);
+    entrance_.requests = &requests;
+    const FakeModel fake = {.nan_for_white = true};
+    Serve({}, &fake);
+    Image white = NoiseImage(32, 32);
+    const std::string good = Png(white);
+    std::fill(white.samples.begin(), white.samples.end(), uint8_t{255});
+    const std::string failing = Png(white);
+    Stream stream(*stub_);
+    ASSERT_TRUE(stream.Start());
+    for (const std::string& frame : {good, failing, std::string("no picture"), failing, failing}) {
+      ASSERT_TRUE(stream.Send(1, frame));
+    }
+    stream.HalfClose();
+    EXPECT_EQ(stream.ReadAll().size(), 5u);
+    EXPECT_TRUE(stream.Finish().ok());
+    TearDown();  // it logs no more
+    spdlog::set_default_logger(before);
+  }
+  std::rewind(file.get());
+  std::string text(1 << 14, '\0');
+  text.resize(std::fread(text.data(), 1, text.size(), file.get()));
+  const std::vector<std::string> lines = absl::StrSplit(text, '\n');
+  ASSERT_EQ(lines.size(), 3u) << text;
+  EXPECT_THAT(lines[0], HasSubstr("\"level\":\"error\""));
+  EXPECT_THAT(lines[1], HasSubstr("\"level\":\"info\""));
+  EXPECT_THAT(lines[1], HasSubstr("\"frames\":5,\"failed_frames\":4"));
+  EXPECT_EQ(lines[2], "");
 }
 
 TEST_F(StreamTest, RefusedFrameSaysWhenToTryAgain) {

@@ -56,7 +56,7 @@ class TrainingTest : public testing::Test {
       if (!found.ok()) return found.status();
       return &*found;
     };
-    service_ = std::make_unique<TrainingService>(find, calls_, limits);
+    service_ = std::make_unique<TrainingService>(find, calls_, limits, entrance_);
     auto server = StartRpcServer("127.0.0.1:0", limits,
                                  {{v1::TrainingService::service_full_name(), service_.get()}});
     ASSERT_TRUE(server.ok()) << server.status();
@@ -138,6 +138,7 @@ class TrainingTest : public testing::Test {
   std::unique_ptr<Datasets> datasets_;
   std::atomic<int> wakes_ = 0;
   Occupancy calls_;
+  Entrance entrance_;
   std::unique_ptr<absl::StatusOr<TrainingParts>> parts_;
   std::unique_ptr<TrainingService> service_;
   RpcServer server_;

@@ -32,8 +32,10 @@ std::vector<int64_t> Numbers(int64_t count) {
 // Somebody who watches a job, on a connection of their own.
 class Watcher {
  public:
-  Watcher(std::unique_ptr<Stub> stub, const std::string& id, int64_t after = 0)
+  Watcher(std::unique_ptr<Stub> stub, const std::string& id, int64_t after = 0,
+          const std::string& token = "")
       : stub_(std::move(stub)) {
+    if (!token.empty()) context_.AddMetadata("authorization", absl::StrCat("Bearer ", token));
     context_.set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(120)));
     v1::WatchJobRequest request;
     request.set_id(id);
@@ -184,6 +186,35 @@ TEST_F(WatchTest, OneWhoHasAllIsToldOfTheEnd) {
   Watcher watcher = Watch(id, 3);
   EXPECT_TRUE(watcher.ReadToEnd().ok());
   EXPECT_THAT(watcher.numbers(), IsEmpty());
+}
+
+TEST_F(WatchTest, EndsWithItsToken) {
+  Serve();
+  const std::string id = Submitted();
+  const Tokens both = {{Sha256Hex("one"), {"lab", kTrain}}, {Sha256Hex("two"), {"lab", kTrain}}};
+  Access access(both);
+  entrance_.access = &access;
+  Stop();
+  Serve();
+  Watcher one(OpenStub(), id, 0, "one"), two(OpenStub(), id, 0, "two");
+  one.Read(1);
+  two.Read(1);
+  Tokens rest = both;
+  rest.erase(Sha256Hex("one"));
+  access.Replace(rest);
+  service_->AccessChanged();
+  Expect(one.ReadToEnd(), StatusCode::UNAUTHENTICATED, "TOKEN_UNKNOWN");
+  Finish(id);
+  EXPECT_TRUE(two.ReadToEnd().ok()) << "the other token is still good";
+}
+
+TEST_F(WatchTest, ACallThatIsRefusedHearsNothingOfTheServer) {
+  Access access(Tokens{});
+  entrance_.access = &access;
+  Start(absl::FailedPreconditionError("no jobs here"), {});
+  Expect(Watcher(OpenStub(), "job", 0, "x").ReadToEnd(), StatusCode::UNAUTHENTICATED,
+         "TOKEN_UNKNOWN");
+  Expect(Watcher(OpenStub(), "job").ReadToEnd(), StatusCode::UNAUTHENTICATED, "TOKEN_MISSING");
 }
 
 TEST_F(WatchTest, WrongRequestsAreRefused) {

@@ -27,6 +27,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "model/base/status_macros.h"
+#include "model/base/stopwatch.h"
 
 namespace deweather {
 namespace {
@@ -182,14 +183,16 @@ struct Pipe {
 
 std::string NameOf(const std::string& entry) { return entry.substr(0, entry.find('=') + 1); }
 
-// Ours, but for the names that are given anew, and for systemd's socket, to which the server alone speaks.
+// Ours, but for the names that are given anew, for systemd's socket, to which the server alone speaks, and for
+// the trace in which it was started.
 std::vector<std::string> EnvironmentFor(const ChildOptions& options) {
   std::vector<std::string> entries = options.environment;
   for (char** ours = environ; *ours != nullptr; ++ours) {
     const std::string name = NameOf(*ours);
     const bool given = std::any_of(options.environment.begin(), options.environment.end(),
                                    [&](const std::string& entry) { return NameOf(entry) == name; });
-    if (!given && name != "NOTIFY_SOCKET=") entries.push_back(*ours);
+    const bool our_own = name == "NOTIFY_SOCKET=" || name == "TRACEPARENT=";
+    if (!given && !our_own) entries.push_back(*ours);
   }
   return entries;
 }
@@ -294,13 +297,13 @@ struct Stream {
 };
 
 absl::Status AwaitEnd(ChildProcess& child, const RunOptions& options, Stream& out, Stream& err) {
-  const absl::Time deadline = absl::Now() + options.timeout;
+  const Stopwatch watch;
   while (!child.Poll()) {
     const std::string& program = options.child.arguments[0];
     if (options.stop.stop_requested()) {
       return absl::CancelledError(absl::StrCat("'", program, "' was stopped"));
     }
-    if (absl::Now() >= deadline) {
+    if (watch.elapsed() >= options.timeout) {
       return absl::DeadlineExceededError(absl::StrFormat("'%s' took longer than %s", program,
                                                          absl::FormatDuration(options.timeout)));
     }

@@ -64,6 +64,7 @@ struct NewJob {
   std::string resumed_from = {};    // id of the job that it goes on from; empty: none
   std::string request_id = {};      // empty: none; the same id is the same job
   std::string request_digest = {};  // of the request, to tell a repetition from another request
+  std::string trace_parent = {};    // W3C Trace Context of the request; empty: it had none
 };
 
 // INVALID_ARGUMENT, naming the field, its value and its limit: labels, priority, request_id.

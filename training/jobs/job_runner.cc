@@ -41,7 +41,7 @@ JobRunnerOptions Complete(JobRunnerOptions options) {
   const fs::path jobs = fs::weakly_canonical(options.jobs, error);
   if (!error) options.jobs = jobs.string();
   if (!options.log) options.log = [](const std::string&) {};
-  if (!options.info) options.info = [](const std::string&) {};
+  if (!options.tell) options.tell = [](const Job&, const std::string&, bool) {};
   if (!options.now) options.now = [] { return absl::Now(); };
   if (!options.free_bytes) {
     options.free_bytes = [path = options.jobs] { return FreeBytes(path); };
@@ -247,7 +247,8 @@ absl::Status JobRunner::Prepare(const Job& job) const {
 // A program that could not be recorded is found by its environment.
 bool JobRunner::Launch(Active& active, const Turn& turn) {
   const Job& job = active.job;
-  const ChildOptions child = ProgramOf(job.id, options_.jobs, options_.training);
+  ChildOptions child = ProgramOf(job.id, options_.jobs, options_.training);
+  SetTrace(job.submitted.trace_parent, &child);
   absl::StatusOr<RunningProgram> program =
       options_.launch ? options_.launch(job, child) : StartProgram(job.id, child);
   if (!program.ok()) {
@@ -261,7 +262,10 @@ bool JobRunner::Launch(Active& active, const Turn& turn) {
                                         .jobs = options_.jobs,
                                         .training = options_.training,
                                         .told = ToldTo(store_, job),
-                                        .log = options_.log},
+                                        .log =
+                                            [this, job](const std::string& line) {
+                                              options_.tell(job, line, /*trouble=*/true);
+                                            }},
                          *std::move(program), turn.now, turn.steady);
   active.first_bytes = Measure(active);
   active.measure_time = turn.steady + active.measure_wait;
@@ -459,7 +463,7 @@ void JobRunner::CountPace() {
 void JobRunner::TellOf(const Job& job, bool crashed) const {
   const bool trouble = crashed || job.state == JobState::kFailed;
   const std::string line = absl::StrFormat("job %s is %s: %s", job.id, Name(job.state), job.reason);
-  (trouble ? options_.log : options_.info)(line);
+  options_.tell(job, line, trouble);
 }
 
 // The same trouble again and again is logged now and then.

@@ -60,9 +60,10 @@ struct JobRunnerOptions {
   // Starts the program of a job; empty: StartProgram.
   std::function<absl::StatusOr<RunningProgram>(const Job& job, const ChildOptions& child)> launch =
       {};
-  std::function<void(const std::string& line)> log = {};   // trouble, jobs that crash or fail
-  std::function<void(const std::string& line)> info = {};  // what else becomes of jobs
-  std::function<absl::Time()> now = {};                    // empty: absl::Now
+  std::function<void(const std::string& line)> log = {};  // trouble that is no single job's
+  // What becomes of a job; trouble: it crashed, failed, or its log is lost.
+  std::function<void(const Job& job, const std::string& line, bool trouble)> tell = {};
+  std::function<absl::Time()> now = {};  // empty: absl::Now
   // That may be written where the jobs are; an error: nobody knows. Empty: asks the file system.
   std::function<absl::StatusOr<int64_t>()> free_bytes = {};
   absl::Duration kill_patience = absl::Seconds(10);  // with what even SIGKILL does not end

@@ -1,7 +1,7 @@
-// The file, version 1. Times are microseconds since 1970; what is NULL is not there.
+// The file, version 2. Times are microseconds since 1970; what is NULL is not there.
 //
 //   jobs       sequence       of submission, never given twice: not that of a deleted job either
-//              id, model, config, priority, resumed_from, request_id, request_digest   as submitted
+//              id, model, config, priority, resumed_from, request_id, request_digest, trace_parent   as submitted
 //              state, reason  the state's name
 //              state_time     since when it is in that state
 //              create_time, start_time, end_time, retry_time
@@ -97,6 +97,7 @@ constexpr std::array kMigrations = {
         boot_id TEXT NOT NULL
       ) STRICT;
     )sql",
+    "ALTER TABLE jobs ADD COLUMN trace_parent TEXT NOT NULL DEFAULT '';",
 };
 
 constexpr char kSelectJobs[] =
@@ -225,7 +226,8 @@ absl::StatusOr<NewJob> SubmittedOf(Statement& row) {
                 .priority = static_cast<int>(Integer(row, "priority")),
                 .resumed_from = Text(row, "resumed_from"),
                 .request_id = Text(row, "request_id"),
-                .request_digest = Text(row, "request_digest")};
+                .request_digest = Text(row, "request_digest"),
+                .trace_parent = Text(row, "trace_parent")};
 }
 
 absl::Status ReadTold(Statement& row, Job* job) {
@@ -505,10 +507,10 @@ std::string JobStore::Database::Insert(const NewJob& job, absl::Time now) {
   const std::optional<std::string> request_id =
       job.request_id.empty() ? std::nullopt : std::optional(job.request_id);
   Query(Prepared("INSERT INTO jobs(id, model, config, priority, resumed_from, request_id, "
-                 "request_digest, state, reason, state_time, create_time, last_event) "
-                 "VALUES(?, ?, ?, ?, ?, ?, ?, 'QUEUED', '', ?, ?, 1)"),
+                 "request_digest, trace_parent, state, reason, state_time, create_time, "
+                 "last_event) VALUES(?, ?, ?, ?, ?, ?, ?, ?, 'QUEUED', '', ?, ?, 1)"),
         id, job.model, job.config, job.priority, job.resumed_from, request_id, job.request_digest,
-        now, now)
+        job.trace_parent, now, now)
       .Run();
   const int64_t sequence = connection.getLastInsertRowid();
   for (const auto& [key, value] : job.labels) {

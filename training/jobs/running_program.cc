@@ -103,6 +103,11 @@ ChildOptions ProgramOf(const std::string& id, const std::string& jobs,
   return options;
 }
 
+void SetTrace(const std::string& trace_parent, ChildOptions* child) {
+  if (trace_parent.empty()) return;
+  child->environment.push_back(absl::StrCat(kTraceVariable, "=", trace_parent));
+}
+
 absl::StatusOr<RunningProgram> StartProgram(const std::string& id, const ChildOptions& options) {
   DW_ASSIGN_OR_RETURN(ChildProcess started, ChildProcess::Start(options));
   const auto child = std::make_shared<ChildProcess>(std::move(started));

@@ -21,6 +21,7 @@ namespace deweather {
 
 inline constexpr char kJobVariable[] = "DEWEATHER_JOB";
 inline constexpr char kJobsVariable[] = "DEWEATHER_JOBS";
+inline constexpr char kTraceVariable[] = "TRACEPARENT";  // W3C Trace Context of who asked for it
 
 struct RunningProgram {
   ProcessIdentity identity = {};
@@ -45,6 +46,9 @@ ChildOptions TrainProgram(const std::string& id, const std::string& jobs,
 // What is started for the job `id` of JOBS: training.launch, or the deweather-train beside this program.
 ChildOptions ProgramOf(const std::string& id, const std::string& jobs,
                        const TrainingServiceOptions& training);
+
+// Has it take part in that trace; an empty one is none.
+void SetTrace(const std::string& trace_parent, ChildOptions* child);
 
 absl::StatusOr<RunningProgram> StartProgram(const std::string& id, const ChildOptions& options);
 

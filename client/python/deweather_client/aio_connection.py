@@ -1,0 +1,99 @@
+"""Calls of a client that awaits them. connection.py is its twin."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from typing import TypeVar
+
+import grpc
+import grpc.aio
+
+from deweather_client.aio_call_end import CallEnd
+from deweather_client.attempts import Attempts, channel_options
+from deweather_client.errors import from_rpc
+from deweather_client.methods import Method, Reply, Request
+from deweather_client.settings import Settings
+from deweather_client.version import USER_AGENT
+
+T = TypeVar("T")
+
+
+class AsyncConnection:
+    """A channel to one server, and how it is called.
+
+    Threads  one event loop
+    Errors   DeweatherError
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        options = channel_options(settings, USER_AGENT)
+        if settings.credentials is None:
+            self.channel = grpc.aio.insecure_channel(settings.server, options)
+        else:
+            self.channel = grpc.aio.secure_channel(settings.server, settings.credentials, options)
+
+    async def close(self) -> None:
+        await self.channel.close()
+
+    async def call(self, method: Method[Request, Reply], request: Request, timeout: float | None = None) -> Reply:
+        """One request, one reply; again where the server says when."""
+        attempts = Attempts(self.settings, timeout)
+        call = self.channel.unary_unary(method.path, request_serializer=method.request.SerializeToString,
+                                        response_deserializer=method.reply.FromString)
+        while True:
+            try:
+                reply: Reply = await call(request, timeout=attempts.left(), metadata=attempts.metadata())
+                return reply
+            except grpc.RpcError as error:
+                pause = attempts.after(error)
+            await asyncio.sleep(pause)
+
+    async def read(self, method: Method[Request, Reply], request: Request,
+                   timeout: float | None) -> AsyncGenerator[Reply, None]:
+        """One request, replies as they come; without a timeout, for as long as they do."""
+        attempts = Attempts(self.settings, timeout)
+        start = self.channel.unary_stream(method.path, request_serializer=method.request.SerializeToString,
+                                          response_deserializer=method.reply.FromString)
+        call = start(request, timeout=timeout and attempts.left(), metadata=attempts.metadata())
+        try:
+            async for reply in call:
+                yield reply
+        except grpc.RpcError as error:
+            raise from_rpc(error, attempts.request_id) from None
+        finally:
+            call.cancel()
+
+    async def send(self, method: Method[Request, Reply], requests: Iterable[Request], timeout: float) -> Reply:
+        """Requests one after another, then one reply. `requests` is iterated in other threads; what it raises ends
+        the call and is raised here."""
+        attempts = Attempts(self.settings, timeout)
+        start = self.channel.stream_unary(method.path, request_serializer=method.request.SerializeToString,
+                                          response_deserializer=method.reply.FromString)
+        call = start(timeout=attempts.left(), metadata=attempts.metadata())
+        end = CallEnd(call)
+        try:
+            async for request in off_loop(requests):
+                await call.write(request)
+            await call.done_writing()
+        except (grpc.RpcError, asyncio.InvalidStateError):
+            pass  # the server has answered already: its answer comes with the end of the call
+        except BaseException:
+            call.cancel()
+            raise
+        try:
+            reply: Reply = await call
+            return reply
+        except grpc.RpcError as error:
+            raise from_rpc(await end.heard(error), attempts.request_id) from None
+
+
+_END = object()
+
+
+async def off_loop(items: Iterable[T]) -> AsyncIterator[T]:
+    """Iterates in other threads: what reads files keeps no event loop waiting."""
+    iterator: Iterator[T] = await asyncio.to_thread(iter, items)
+    while (item := await asyncio.to_thread(next, iterator, _END)) is not _END:
+        yield item  # type: ignore[misc]
