@@ -103,8 +103,8 @@ bool Listener::AcceptFrom(int socket) {
     if (Admit(fd)) {
       hand_over_(fd);
     } else {
+      ++refused_;  // before it closes: who sees the one sees the other
       close(fd);
-      ++refused_;
     }
   }
   return true;
