@@ -19,12 +19,12 @@ int64_t RaiseFileLimit() {
       std::min<rlim_t>(raised.rlim_cur, std::numeric_limits<int64_t>::max()));
 }
 
-absl::StatusOr<int> ConnectionsWithin(int64_t max_files, int wanted) {
-  const int64_t room = std::min<int64_t>(max_files - kOtherFiles, wanted);
+absl::StatusOr<int> ConnectionsWithin(int64_t max_files, int wanted, int ports) {
+  const int64_t room = std::min<int64_t>((max_files - kOtherFiles) / ports, wanted);
   if (room > 0) return static_cast<int>(room);
   return absl::FailedPreconditionError(
       absl::StrFormat("this process may open %d files (ulimit -n); a server needs more than %d",
-                      max_files, kOtherFiles));
+                      max_files, kOtherFiles + ports - 1));
 }
 
 }  // namespace deweather

@@ -15,8 +15,8 @@ inline constexpr int kOtherFiles = 256;
 // Raises what this process may open to the most that it is allowed to, and gives that.
 int64_t RaiseFileLimit();
 
-// At most `wanted`, as far as `max_files` leave room for; FAILED_PRECONDITION if that is none.
-absl::StatusOr<int> ConnectionsWithin(int64_t max_files, int wanted);
+// Of each port at most `wanted`, as far as `max_files` leave room for; FAILED_PRECONDITION if that is none.
+absl::StatusOr<int> ConnectionsWithin(int64_t max_files, int wanted, int ports = 1);
 
 }  // namespace deweather
 

@@ -40,12 +40,14 @@ struct CommandLine {
   bool no_jobs = false;
   bool allow_plaintext = false;
   std::optional<std::string> make_token, tokens, tls_cert, tls_key, tls_client_ca;
-  std::optional<std::string> listen, metrics_listen, model, data_dir, device, precision;
+  std::optional<std::string> listen, metrics_listen, http_listen, model, data_dir, device,
+      precision;
 };
 
 // Who is let in, and who hears what is said.
 void DeclareSecurity(CLI::App& app, CommandLine& line) {
-  app.add_option("--tls-cert", line.tls_cert, "Certificate chain, PEM; with it gRPC is TLS")
+  app.add_option("--tls-cert", line.tls_cert,
+                 "Certificate chain, PEM; with it gRPC and HTTP are TLS")
       ->type_name("FILE");
   app.add_option("--tls-key", line.tls_key, "Its private key, PEM")->type_name("FILE");
   app.add_option("--tls-client-ca", line.tls_client_ca,
@@ -72,6 +74,9 @@ void Declare(CLI::App& app, CommandLine& line) {
       ->type_name("HOST:PORT");
   app.add_option("--metrics-listen", line.metrics_listen,
                  "/metrics for Prometheus; '' for none [127.0.0.1:9464]")
+      ->type_name("HOST:PORT");
+  app.add_option("--http-listen", line.http_listen,
+                 "HTTP: restoring, the console page, KServe, health, metrics; '' for none ['']")
       ->type_name("HOST:PORT");
   app.add_option("--model", line.model, "The default model [the shipped deweather-small]")
       ->type_name("PATH|NAME|identity");
@@ -123,6 +128,8 @@ constexpr TextFlag kTextFlags[] = {
      [](ServerOptions& options) -> std::string& { return options.listen; }},
     {"--metrics-listen", "metrics_listen", &CommandLine::metrics_listen,
      [](ServerOptions& options) -> std::string& { return options.metrics_listen; }},
+    {"--http-listen", "http_listen", &CommandLine::http_listen,
+     [](ServerOptions& options) -> std::string& { return options.http_listen; }},
     {"--model", "model", &CommandLine::model,
      [](ServerOptions& options) -> std::string& { return options.model; }},
     {"--data-dir", "data_dir", &CommandLine::data_dir,

@@ -2,7 +2,6 @@
 
 #include <grpc/support/log.h>
 #include <prometheus/collectable.h>
-#include <prometheus/exposer.h>
 #include <pthread.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
@@ -25,7 +24,6 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
@@ -38,6 +36,7 @@
 #include "server/access/tokens_file.h"
 #include "server/breakdown.h"
 #include "server/data_folder.h"
+#include "server/doors.h"
 #include "server/file_limit.h"
 #include "server/log/log.h"
 #include "server/memory_needs.h"
@@ -52,11 +51,9 @@
 #include "server/rpc/model_service.h"
 #include "server/rpc/request_log.h"
 #include "server/rpc/restoration_service.h"
-#include "server/rpc/rpc_server.h"
 #include "server/rpc/training_service.h"
 #include "server/training_metrics.h"
 #include "server/training_starter.h"
-#include "server/transport_metrics.h"
 #include "server/watchdog.h"
 #include "training/jobs/running_program.h"
 
@@ -146,7 +143,9 @@ absl::Status CheckMachine(const ServerOptions& options) {
     DW_RETURN_IF_ERROR(CheckTrainProgram());
   }
   std::vector<std::string> addresses = {options.listen};
-  if (!options.metrics_listen.empty()) addresses.push_back(options.metrics_listen);
+  for (const std::string* const address : {&options.metrics_listen, &options.http_listen}) {
+    if (!address->empty()) addresses.push_back(*address);
+  }
   return CheckCanListen(addresses);
 }
 
@@ -156,49 +155,20 @@ void WarnOfMemory(const ServerOptions& options) {
 }
 
 // With no more connections than there are descriptors for.
-absl::StatusOr<LimitOptions> LimitsWithinFiles(const LimitOptions& wanted) {
+absl::StatusOr<LimitOptions> LimitsWithinFiles(const ServerOptions& options) {
+  const LimitOptions& wanted = options.limits;
   const int64_t max_files = RaiseFileLimit();
   LimitOptions limits = wanted;
-  DW_ASSIGN_OR_RETURN(limits.max_connections, ConnectionsWithin(max_files, wanted.max_connections));
+  DW_ASSIGN_OR_RETURN(limits.max_connections,
+                      ConnectionsWithin(max_files, wanted.max_connections,
+                                        /*ports=*/options.http_listen.empty() ? 1 : 2));
   if (limits.max_connections < wanted.max_connections) {
     spdlog::warn(
-        "limits.max_connections is {}; at most {} are taken, as this process may open {} files",
+        "limits.max_connections is {}; at most {} are taken, of gRPC and of HTTP each, as this "
+        "process may open {} files",
         wanted.max_connections, limits.max_connections, max_files);
   }
   return limits;
-}
-
-struct MetricsEndpoint {
-  std::unique_ptr<prometheus::Exposer> exposer;  // none if there is no address
-  std::string address;                           // HOST:PORT, port 0 resolved
-};
-
-absl::StatusOr<MetricsEndpoint> Expose(
-    const std::string& listen,
-    const std::vector<std::shared_ptr<prometheus::Collectable>>& metrics) {
-  MetricsEndpoint endpoint;
-  if (listen.empty()) return endpoint;
-  try {
-    // A connection that says nothing holds a thread until it times out: more of them than the two
-    // that the library starts, and a short patience.
-    endpoint.exposer = std::make_unique<prometheus::Exposer>(std::vector<std::string>{
-        "listening_ports", listen, "num_threads", "8", "request_timeout_ms", "2000"});
-  } catch (const std::exception&) {  // says nothing of use
-    return absl::UnavailableError(absl::StrFormat("cannot listen on %s", listen));
-  }
-  for (const std::shared_ptr<prometheus::Collectable>& collectable : metrics) {
-    endpoint.exposer->RegisterCollectable(collectable);
-  }
-  endpoint.address = absl::StrCat(listen.substr(0, listen.rfind(':')), ":",
-                                  endpoint.exposer->GetListeningPorts().front());
-  return endpoint;
-}
-
-void SayWhereItListens(const RpcServer& server, const MetricsEndpoint& endpoint) {
-  FlushLog();  // what was said of the start stands before it
-  absl::PrintF("grpc listening on %s\n", server.address);
-  if (endpoint.exposer != nullptr) absl::PrintF("metrics listening on %s\n", endpoint.address);
-  std::fflush(stdout);
 }
 
 sigset_t StopSignals() {
@@ -234,11 +204,6 @@ absl::StatusOr<Secrets> ReadSecrets(const ServerOptions& options) {
     secrets.access = std::make_unique<Access>(std::move(tokens));
   }
   return secrets;
-}
-
-Rules RulesOf(const AccessOptions& options, const Secrets& secrets) {
-  return {
-      .access = secrets.access.get(), .health = options.health, .reflection = options.reflection};
 }
 
 // Ends the process without a word to any of its threads.
@@ -376,8 +341,8 @@ std::string ReadAgain(const Secrets& secrets, TokensFile* tokens) {
 }
 
 // `begin` makes all refuse what is new.
-void Drain(RpcServer& server, const std::function<void()>& begin, Occupancy& calls,
-           Breakdown& breakdown, const DrainOptions& drain) {
+void Drain(Doors& doors, const std::function<void()>& begin, Occupancy& calls, Breakdown& breakdown,
+           const DrainOptions& drain) {
   spdlog::info("health says NOT_SERVING; calls are served for another {}",
                absl::FormatDuration(drain.delay));
   // A broken server has nothing to wait for: every tile is answered at once.
@@ -388,7 +353,8 @@ void Drain(RpcServer& server, const std::function<void()>& begin, Occupancy& cal
                calls.count());
   const bool finished = calls.WaitUntilEmptyFor(timeout);
   if (finished) std::this_thread::sleep_for(absl::ToChronoNanoseconds(kLateCalls));
-  Shutdown(server, calls, finished ? timeout : absl::ZeroDuration());
+  if (doors.http != nullptr) doors.http->Stop();
+  Shutdown(doors.grpc, calls, finished ? timeout : absl::ZeroDuration());
 }
 
 }  // namespace
@@ -402,7 +368,7 @@ void BlockStopSignals() {
 
 absl::Status Serve(const ServerOptions& options, const DecorateRun& decorate_run) {
   DW_RETURN_IF_ERROR(CheckMachine(options));
-  DW_ASSIGN_OR_RETURN(const LimitOptions limits, LimitsWithinFiles(options.limits));
+  DW_ASSIGN_OR_RETURN(const LimitOptions limits, LimitsWithinFiles(options));
   DW_ASSIGN_OR_RETURN(const Secrets secrets, ReadSecrets(options));
   gpr_set_log_function(LogOfGrpc);
   const auto metrics = std::make_shared<Metrics>(MetricsOptionsOf(options));
@@ -431,29 +397,30 @@ absl::Status Serve(const ServerOptions& options, const DecorateRun& decorate_run
   const Entrance entrance = {.requests = &requests, .access = secrets.access.get()};
   Services services(options, models, pipeline, *training, calls, entrance);
   const auto tokens = FollowTokens(options.access, secrets, services);
-  DW_ASSIGN_OR_RETURN(RpcServer server,
-                      StartRpcServer(options.listen, limits, services.Named(), secrets.certificates,
-                                     RulesOf(options.access, secrets)));
-  models.WatchNames([&](const std::string& name) { AddToHealth(server, HealthName(name)); });
+  DW_ASSIGN_OR_RETURN(Doors doors, OpenDoors({.options = options,
+                                              .limits = limits,
+                                              .calls = calls,
+                                              .services = services.Named(),
+                                              .certificates = secrets.certificates,
+                                              .access = secrets.access.get(),
+                                              .tokens = tokens.get(),
+                                              .metrics = {metrics, TrainingMetrics(*training)}}));
+  models.WatchNames([&](const std::string& name) { AddToHealth(doors.grpc, HealthName(name)); });
   const absl::Cleanup forget_health = [&models] { models.WatchNames(nullptr); };
-  const std::shared_ptr<prometheus::Collectable> job_metrics = TrainingMetrics(*training);
-  const std::shared_ptr<prometheus::Collectable> transport_metrics =
-      TransportMetrics(*server.listener, secrets.certificates, tokens.get());
-  DW_ASSIGN_OR_RETURN(const MetricsEndpoint endpoint,
-                      Expose(options.metrics_listen, {metrics, job_metrics, transport_metrics}));
-  SayWhereItListens(server, endpoint);
+  SayWhereItListens(doors);
   Notify("READY=1");
 
   WaitForStop(breakdown, [&] { return ReadAgain(secrets, tokens.get()); });
   Notify("STOPPING=1");
-  StopServing(server);
+  StopServing(doors.grpc);
   services.inference.EndReady();
   training->BeginStop();  // programs write their checkpoints meanwhile
   const auto begin = [&] {
     services.BeginDrain();
     pipeline.BeginDrain();
+    if (doors.http != nullptr) doors.http->BeginDrain();
   };
-  Drain(server, begin, calls, breakdown, options.drain);
+  Drain(doors, begin, calls, breakdown, options.drain);
   if (breakdown.hung()) ExitAtOnce(breakdown);
   return breakdown.WaitFor(absl::ZeroDuration());
 }

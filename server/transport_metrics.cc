@@ -19,9 +19,9 @@ using prometheus::MetricType;
 
 class ConnectionMetrics final : public prometheus::Collectable {
  public:
-  ConnectionMetrics(Listener& listener, std::shared_ptr<const LiveCertificates> certificates,
-                    const TokensFile* tokens)
-      : listener_(listener), certificates_(std::move(certificates)), tokens_(tokens) {}
+  ConnectionMetrics(Listener& listener, HttpServer* http,
+                    std::shared_ptr<const LiveCertificates> certificates, const TokensFile* tokens)
+      : listener_(listener), http_(http), certificates_(std::move(certificates)), tokens_(tokens) {}
 
   std::vector<MetricFamily> Collect() const override {
     std::vector<MetricFamily> families = {
@@ -30,6 +30,7 @@ class ConnectionMetrics final : public prometheus::Collectable {
         SingleMetric("deweather_connections_refused_total",
                      "Connections that were closed at once, because as many as may be were open",
                      MetricType::Counter, static_cast<double>(listener_.refused()))};
+    if (http_ != nullptr) AddHttp(families);
     if (certificates_ != nullptr) {
       families.push_back(SingleMetric(
           "deweather_tls_certificate_expiry_timestamp_seconds",
@@ -48,7 +49,22 @@ class ConnectionMetrics final : public prometheus::Collectable {
   }
 
  private:
+  void AddHttp(std::vector<MetricFamily>& families) const {
+    Listener& listener = http_->listener();
+    families.push_back(SingleMetric("deweather_http_connections",
+                                    "Connections of HTTP that are open", MetricType::Gauge,
+                                    listener.CountOpen()));
+    families.push_back(SingleMetric(
+        "deweather_http_connections_refused_total",
+        "Connections of HTTP that were closed at once, because as many as may be were open",
+        MetricType::Counter, static_cast<double>(listener.refused())));
+    families.push_back(SingleMetric("deweather_http_body_bytes",
+                                    "Bodies of requests and replies over HTTP that are in memory",
+                                    MetricType::Gauge, static_cast<double>(http_->held_bytes())));
+  }
+
   Listener& listener_;
+  HttpServer* const http_;
   const std::shared_ptr<const LiveCertificates> certificates_;
   const TokensFile* const tokens_;
 };
@@ -56,9 +72,9 @@ class ConnectionMetrics final : public prometheus::Collectable {
 }  // namespace
 
 std::shared_ptr<prometheus::Collectable> TransportMetrics(
-    Listener& listener, std::shared_ptr<const LiveCertificates> certificates,
+    Listener& listener, HttpServer* http, std::shared_ptr<const LiveCertificates> certificates,
     const TokensFile* tokens) {
-  return std::make_shared<ConnectionMetrics>(listener, std::move(certificates), tokens);
+  return std::make_shared<ConnectionMetrics>(listener, http, std::move(certificates), tokens);
 }
 
 }  // namespace deweather

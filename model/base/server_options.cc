@@ -198,19 +198,13 @@ absl::Status CheckTls(const TlsOptions& tls) {
   return absl::OkStatus();
 }
 
-// Names are resolved by nobody here: but for `localhost` they count as other machines'.
-bool IsLoopback(std::string_view address) {
-  const std::string host(address.substr(0, address.rfind(':')));
-  in_addr parsed = {};
-  const bool is_loopback_block = inet_pton(AF_INET, host.c_str(), &parsed) == 1 &&
-                                 ntohl(parsed.s_addr) >> 24 == IN_LOOPBACKNET;
-  return host == "localhost" || host == "[::1]" || is_loopback_block;
-}
-
 absl::Status CheckPlaintext(const ServerOptions& options) {
   if (options.allow_plaintext_beyond_loopback) return absl::OkStatus();
-  if (options.tls.certificate_file.empty() && !IsLoopback(options.listen)) {
-    return Wrong("listen", options.listen,
+  const std::pair<const char*, const std::string&> with_tls[] = {
+      {"listen", options.listen}, {"http_listen", options.http_listen}};
+  for (const auto& [field, address] : with_tls) {
+    if (!options.tls.certificate_file.empty() || address.empty() || IsLoopback(address)) continue;
+    return Wrong(field, address,
                  "an address of this machine alone (127.0.0.1, [::1], localhost), or there must be "
                  "tls.certificate_file, unless allow_plaintext_beyond_loopback is true");
   }
@@ -222,10 +216,21 @@ absl::Status CheckPlaintext(const ServerOptions& options) {
 
 }  // namespace
 
+bool IsLoopback(std::string_view address) {
+  const std::string host(address.substr(0, address.rfind(':')));
+  in_addr parsed = {};
+  const bool is_loopback_block = inet_pton(AF_INET, host.c_str(), &parsed) == 1 &&
+                                 ntohl(parsed.s_addr) >> 24 == IN_LOOPBACKNET;
+  return host == "localhost" || host == "[::1]" || is_loopback_block;
+}
+
 absl::Status Validate(const ServerOptions& options) {
   DW_RETURN_IF_ERROR(CheckAddress("listen", options.listen));
   if (!options.metrics_listen.empty()) {
     DW_RETURN_IF_ERROR(CheckAddress("metrics_listen", options.metrics_listen));
+  }
+  if (!options.http_listen.empty()) {
+    DW_RETURN_IF_ERROR(CheckAddress("http_listen", options.http_listen));
   }
   DW_RETURN_IF_ERROR(ValidateDeviceName(options.device));
   DW_RETURN_IF_ERROR(CheckRange("threads.model", options.threads.model, 0, 1024));

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -147,6 +148,7 @@ struct LogOptions {
 struct ServerOptions {
   std::string listen = "127.0.0.1:50051";         // HOST:PORT of gRPC; port 0: any free one
   std::string metrics_listen = "127.0.0.1:9464";  // HOST:PORT of /metrics; empty: none
+  std::string http_listen;                        // HOST:PORT of HTTP; empty: none
   std::string model;                              // path, name or "identity"; empty: as shipped
   std::string data_dir;                           // empty: none
   std::string device = "auto";                    // auto, cpu, cuda, cuda:N
@@ -160,12 +162,16 @@ struct ServerOptions {
   DatasetOptions datasets;
   PromotionOptions promotion;
   TlsOptions tls;
-  bool allow_plaintext_beyond_loopback = false;  // of `listen` without TLS, and of `metrics_listen`
+  // Of `listen` and `http_listen` without TLS, and of `metrics_listen`.
+  bool allow_plaintext_beyond_loopback = false;
   AccessOptions access;
   LogOptions log;
 
   friend bool operator==(const ServerOptions&, const ServerOptions&) = default;
 };
+
+// Whether HOST of HOST:PORT is this machine alone: 127.0.0.0/8, [::1], localhost. No other name is looked up.
+bool IsLoopback(std::string_view address);
 
 // INVALID_ARGUMENT; the message begins with the path of the field and names its value and range.
 absl::Status Validate(const ServerOptions& options);

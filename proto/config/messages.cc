@@ -341,6 +341,7 @@ absl::StatusOr<ServerOptions> ToOptions(const v1::ServerConfig& message) {
   ServerOptions options;
   if (message.has_listen()) options.listen = message.listen();
   if (message.has_metrics_listen()) options.metrics_listen = message.metrics_listen();
+  options.http_listen = message.http_listen();
   options.model = message.model();
   options.data_dir = message.data_dir();
   if (message.has_device()) options.device = message.device();

@@ -17,6 +17,8 @@ namespace deweather {
 
 namespace {
 
+constexpr char kInProcess[] = "inproc";  // how gRPC names a channel without a network
+
 std::vector<std::string_view> HeadersNamed(const char* name,
                                            const grpc::CallbackServerContext& context) {
   std::vector<std::string_view> values;
@@ -25,6 +27,14 @@ std::vector<std::string_view> HeadersNamed(const char* name,
     values.emplace_back(header->second.data(), header->second.size());
   }
   return values;
+}
+
+// The connection; of a call that this process makes for somebody, theirs.
+std::string PeerOf(const grpc::CallbackServerContext& context) {
+  std::string peer = context.peer();
+  if (peer != kInProcess) return peer;
+  const std::vector<std::string_view> named = HeadersNamed(kPeerHeader, context);
+  return named.size() == 1 ? std::string(named.front()) : peer;
 }
 
 void LetIn(const CallParts& parts, const grpc::CallbackServerContext& context, Arrival* arrival) {
@@ -42,7 +52,7 @@ void LetIn(const CallParts& parts, const grpc::CallbackServerContext& context, A
 Arrival Arrive(const CallParts& parts, grpc::CallbackServerContext& context, const char* method) {
   Arrival arrival;
   arrival.method = method;
-  arrival.peer = context.peer();
+  arrival.peer = PeerOf(context);
   arrival.caller = arrival.peer;
   arrival.start = absl::Now();
   arrival.request_id = RequestIdOf(context);

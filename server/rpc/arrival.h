@@ -17,6 +17,9 @@
 
 namespace deweather {
 
+// What says, of a call out of this process, for whom it is made; the callers of other calls are who connects.
+inline constexpr char kPeerHeader[] = "deweather-peer";
+
 // What is known of a call before it does anything.
 struct Arrival {
   const char* method = "";        // within its service, as in "GetModel"

@@ -5,6 +5,7 @@
 #ifndef DEWEATHER_SERVER_RPC_MESSAGE_H_
 #define DEWEATHER_SERVER_RPC_MESSAGE_H_
 
+#include <grpcpp/impl/codegen/proto_utils.h>
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/proto_buffer_reader.h>
 #include <grpcpp/support/server_callback.h>

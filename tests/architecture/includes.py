@@ -86,9 +86,16 @@ TARGETS = {
         ("dw_access", "dw_proto", "dw_config", "dw_image", "dw_restore", "dw_jobs", "dw_datasets", "dw_log"),
         ("protobuf", "grpc"),
     ),
+    "dw_http": Target(
+        "server/http",
+        ("dw_rpc", "dw_access", "dw_proto", "dw_restore"),
+        ("protobuf", "grpc"),
+        ("boost", "json", "crypto"),
+        internal=("asio.h", "connection.h", "event.h", "received_body.h", "session.h", "tls_contexts.h"),
+    ),
     "dw_server": Target(
         "server",
-        ("dw_rpc", "dw_access", "dw_proto", "dw_config", "dw_restore", "dw_batch", "dw_jobs", "dw_datasets", "dw_log"),
+        ("dw_http", "dw_rpc", "dw_access", "dw_proto", "dw_config", "dw_restore", "dw_batch", "dw_jobs", "dw_datasets", "dw_log"),
         ("protobuf", "grpc"),
         ("prometheus", "flags"),
     ),
@@ -283,7 +290,7 @@ def rule_of(path):
         unseen |= set(target.private)
     else:
         libraries |= set(target.private)
-    if name in ("dw_rpc", "dw_server", "dw_client"):
+    if name in ("dw_rpc", "dw_http", "dw_server", "dw_client"):
         unseen.add("torch")
     return Rule(name, targets, libraries, unseen)
 

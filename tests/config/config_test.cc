@@ -34,7 +34,7 @@ TEST(ServerConfigTest, EmptyFileIsTheDefaults) {
 
 TEST(ServerConfigTest, EveryFieldArrives) {
   const auto options = ParseServerConfig(R"(
-    listen: "[::1]:1" metrics_listen: "" model: "m" data_dir: "d" device: "cuda:3"
+    listen: "[::1]:1" metrics_listen: "" http_listen: "[::1]:2" model: "m" data_dir: "d" device: "cuda:3"
     precision: PRECISION_BF16
     threads { model: 1 workers: 2 }
     limits { max_image_pixels: 3 max_receive_bytes: 4000 max_send_bytes: 5000
@@ -57,6 +57,7 @@ TEST(ServerConfigTest, EveryFieldArrives) {
   ServerOptions expected;
   expected.listen = "[::1]:1";
   expected.metrics_listen = "";
+  expected.http_listen = "[::1]:2";
   expected.model = "m";
   expected.data_dir = "d";
   expected.device = "cuda:3";
@@ -120,6 +121,7 @@ TEST(ServerConfigTest, MistakesNameFileLineFieldValueAndLimit) {
       {"listen: 'a:-1'", {"listen is 'a:-1'"}},
       {"listen: '::1:80'", {"listen is '::1:80'"}},
       {"metrics_listen: 'x'", {"metrics_listen is 'x'"}},
+      {"http_listen: 'x'", {"http_listen is 'x'"}},
       {"device: 'gpu'", {"device is 'gpu'", "auto, cpu, cuda"}},
       {"device: 'cuda:'", {"device is 'cuda:'"}},
       {"device: 'cuda:1x'", {"device is 'cuda:1x'"}},

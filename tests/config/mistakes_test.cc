@@ -190,6 +190,7 @@ TEST(MistakesTest, ValuesThatAreNone) {
       {"listen: 'a:65536'", ":1: listen is 'a:65536'; it must be HOST:PORT .*65535\\]"},
       {"listen: 'a:-1'", ":1: listen is 'a:-1'; it must be HOST:PORT .*"},
       {"listen: '::1:80'", ":1: listen is '::1:80'; it must be HOST:PORT .*"},
+      {"http_listen: '8080'", ":1: http_listen is '8080'; it must be HOST:PORT .*"},
       {"metrics_listen: 'unix:/x'", ":1: metrics_listen is 'unix:/x'; it must be HOST:PORT .*"},
       {"device: ''", ":1: device is ''; it must be auto, cpu, cuda or cuda:0 to cuda:127"},
       {"device: 'cuda:128'", ":1: device is 'cuda:128'; it must be .*cuda:127"},
@@ -230,6 +231,7 @@ TEST(MistakesTest, WhatDoesNotGoTogether) {
       {"listen: '127.0.0.1.example.org:1'", ":1: listen is '127.0.0.1.example.org:1'; " + alone},
       {"listen: 'photos.example.org:1'", ":1: listen is 'photos.example.org:1'; " + alone},
       {"metrics_listen: '0.0.0.0:1'", ":1: metrics_listen is '0.0.0.0:1'; " + alone},
+      {"\nhttp_listen: '0.0.0.0:1'", ":2: http_listen is '0.0.0.0:1'; " + alone},
       {"listen: '0.0.0.0:1' tls { certificate_file: 'c' key_file: 'k' }\n"
        "metrics_listen: '192.0.2.1:1'",
        ":2: metrics_listen is '192.0.2.1:1'; " + alone},
@@ -237,6 +239,7 @@ TEST(MistakesTest, WhatDoesNotGoTogether) {
   for (const char* fine :
        {"listen: '127.9.9.9:1'", "listen: 'localhost:1'", "listen: '[::1]:1'",
         "listen: '0.0.0.0:1' tls { certificate_file: 'c' key_file: 'k' }",
+        "http_listen: '0.0.0.0:1' tls { certificate_file: 'c' key_file: 'k' }",
         "listen: '0.0.0.0:1' metrics_listen: '[::]:1' allow_plaintext_beyond_loopback: true"}) {
     EXPECT_EQ(ErrorOf(fine), "") << fine;
   }

@@ -98,32 +98,38 @@ def wait_until(condition, seconds=30):
 class Server:
     """A deweather-server on free ports. Without `config`, it drains without delay.
 
+    It serves HTTP too where `http` says so: `http_address`.
+
     `command` starts another program in its place, or the same one through another.
     """
 
     def __init__(self, *args, config="drain { delay {} }", env=None, command=None,
-                 listen="127.0.0.1:0"):
+                 listen="127.0.0.1:0", http=False):
         self.log = tempfile.TemporaryFile("w+")
         fcntl.fcntl(self.log, fcntl.F_SETFL, os.O_APPEND)  # reading it moves nothing that is written
         self.config = tempfile.NamedTemporaryFile("w", suffix=".textproto")
         self.config.write(config)
         self.config.flush()
-        listening = ["--listen", listen, "--metrics-listen", "127.0.0.1:0"]
+        listening = ["--listen", listen, "--metrics-listen", "127.0.0.1:0",
+                     *(["--http-listen", "127.0.0.1:0"] if http else [])]
         self.process = subprocess.Popen(
             [*(command or [program("deweather-server")]), "--config", self.config.name, *listening, *args],
             stdout=subprocess.PIPE, stderr=self.log, text=True, env={**os.environ, **(env or {})})
-        self.address = self.metrics_address = None
+        listens = self.read_addresses(3 if http else 2)
+        self.address, self.metrics_address = listens.get("grpc"), listens.get("metrics")
+        self.http_address = listens.get("http")
+
+    def read_addresses(self, count):
+        """Where it says that it listens, that many of them."""
+        found = {}
         for line in self.process.stdout:
-            match = re.fullmatch(r"(grpc|metrics) listening on (\S+)\n", line)
+            match = re.fullmatch(r"(grpc|metrics|http) listening on (\S+)\n", line)
             assert match, f"unexpected on stdout: {line!r}"
-            if match[1] == "grpc":
-                self.address = match[2]
-            else:
-                self.metrics_address = match[2]
-                break
-        if not self.metrics_address:
-            self.process.wait()
-            raise AssertionError(f"the server did not start:\n{self.errors()}")
+            found[match[1]] = match[2]
+            if len(found) == count:
+                return found
+        self.process.wait()
+        raise AssertionError(f"the server did not start:\n{self.errors()}")
 
     def __enter__(self):
         return self

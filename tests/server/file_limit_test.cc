@@ -15,6 +15,8 @@ TEST(FileLimitTest, ConnectionsLeaveRoomForFiles) {
   EXPECT_EQ(ConnectionsWithin(100'000, 4096).value(), 4096);
   EXPECT_EQ(ConnectionsWithin(1024, 4096).value(), 768);
   EXPECT_EQ(ConnectionsWithin(257, 4096).value(), 1);
+  EXPECT_EQ(ConnectionsWithin(1024, 4096, /*ports=*/2).value(), 384);
+  EXPECT_FALSE(ConnectionsWithin(257, 4096, /*ports=*/2).ok());
 }
 
 TEST(FileLimitTest, TooFewFilesAreAnError) {

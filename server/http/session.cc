@@ -1,0 +1,457 @@
+#include "server/http/session.h"
+
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/beast/http/error.hpp>
+#include <boost/beast/http/status.hpp>
+#include <limits>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "model/base/error_reason.h"
+#include "server/http/origin.h"
+#include "server/rpc/call_parts.h"
+#include "server/rpc/trace_context.h"
+
+namespace deweather {
+namespace {
+
+namespace asio = boost::asio;
+namespace http = boost::beast::http;
+using boost::beast::error_code;
+
+constexpr size_t kMaxShownBytes = 80;
+constexpr size_t kMaxTimeoutDigits = 10;
+constexpr size_t kMaxBesideHead = 16 * 1024;  // of a body, in one write with its head
+constexpr char kContinue[] = "HTTP/1.1 100 Continue\r\n\r\n";
+
+absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
+
+// Not an end, but for ever in practice.
+absl::Duration OrEver(absl::Duration limit) {
+  return limit > absl::ZeroDuration() ? limit : absl::InfiniteDuration();
+}
+
+absl::StatusOr<absl::Time> DeadlineOf(const HttpRequest& request) {
+  const std::optional<std::string_view> text = request.One("connect-timeout-ms");
+  if (!text.has_value()) return absl::InfiniteFuture();
+  int64_t milliseconds = 0;
+  if (text->size() <= kMaxTimeoutDigits && absl::SimpleAtoi(View(*text), &milliseconds) &&
+      milliseconds >= 0) {
+    return absl::Now() + absl::Milliseconds(milliseconds);
+  }
+  return absl::InvalidArgumentError(
+      absl::StrFormat("connect-timeout-ms is '%s'; it must be an integer of at most %d digits",
+                      absl::CHexEscape(View(text->substr(0, kMaxShownBytes))), kMaxTimeoutDigits));
+}
+
+Failure BadHead(error_code error, int64_t max_header_bytes) {
+  if (error == http::error::header_limit || error == http::error::buffer_overflow) {
+    return FailureOf(WithReason(absl::ResourceExhaustedError(absl::StrFormat(
+                                    "the headers are longer than limits.max_header_bytes, %d bytes",
+                                    max_header_bytes)),
+                                "HEADER_SIZE"),
+                     431);
+  }
+  return FailureOf(WithReason(absl::InvalidArgumentError(
+                                  absl::StrCat("this is no HTTP request: ", error.message())),
+                              "MALFORMED_REQUEST"),
+                   error == http::error::bad_version ? 505 : 400);
+}
+
+Failure TooSlow(const char* what) {
+  return FailureOf(WithReason(absl::DeadlineExceededError(
+                                  absl::StrCat("the ", what, " of the request came too slowly")),
+                              "STREAM_IDLE"),
+                   408);
+}
+
+Failure TooLong(std::optional<uint64_t> bytes, int64_t max_bytes) {
+  const std::string size =
+      bytes.has_value() ? absl::StrCat(*bytes, " bytes") : "more bytes than it may have";
+  return FailureOf(
+      WithReason(absl::ResourceExhaustedError(absl::StrFormat(
+                     "the body has %s; of this request it may have %d", size, max_bytes)),
+                 "MESSAGE_SIZE"),
+      413);
+}
+
+Failure NoRoom(int64_t max_bytes) {
+  return FailureOf(
+      WithRetryDelay(WithReason(absl::UnavailableError(absl::StrFormat(
+                                    "bodies of all requests and replies may have %d bytes at a "
+                                    "time (limits.max_transport_bytes), and have",
+                                    max_bytes)),
+                                "BYTE_BUDGET"),
+                     absl::Seconds(1)));
+}
+
+// No value of a header begins another.
+std::string Printable(std::string value) {
+  for (char& c : value) {
+    if (c < ' ' || c > '~') c = '?';
+  }
+  return value;
+}
+
+const char* const kOfEveryReply =
+    "X-Content-Type-Options: nosniff\r\n"
+    "Referrer-Policy: no-referrer\r\n"
+    "Cross-Origin-Resource-Policy: same-origin\r\n";
+
+}  // namespace
+
+Session::Session(SessionParts& parts, const asio::any_io_executor& strand,
+                 std::shared_ptr<Connection> connection)
+    : parts_(parts),
+      limits_(parts.routes.limits),
+      strand_(strand),
+      connection_(std::move(connection)),
+      told_(strand) {}
+
+asio::awaitable<void> Session::Run() {
+  const std::shared_ptr<Session> self = shared_from_this();
+  bool open = co_await connection_->Handshake(limits_.max_handshake);
+  while (open) open = co_await ServeOne();
+  co_await connection_->Close();
+}
+
+void Session::Drain() {
+  asio::post(strand_, [self = shared_from_this()] { self->connection_->Wake(); });
+}
+
+void Session::Abort() {
+  asio::post(strand_, [self = shared_from_this()] {
+    self->connection_->Abort();
+    self->gone_ = true;
+    if (self->call_ != nullptr) self->call_->Cancel();
+  });
+}
+
+// Whether another request may follow.
+asio::awaitable<bool> Session::ServeOne() {
+  Exchange exchange(parts_.bodies);
+  const bool head = co_await ReadHead(exchange);
+  if (!head) co_return false;
+  const Occupancy::Place place(parts_.calls);
+  const absl::Status taken = TakeHead(exchange);
+  if (!taken.ok()) {
+    exchange.plan.fail = FailureReply;
+    const bool refused = co_await Refuse(exchange, FailureOf(taken));
+    co_return refused;
+  }
+  const bool answered = co_await Answer(exchange);
+  co_return answered&& exchange.keep;
+}
+
+asio::awaitable<bool> Session::ReadHead(Exchange& exchange) {
+  Parser& parser = exchange.parser;
+  parser.eager(false);
+  parser.header_limit(static_cast<uint32_t>(limits_.max_header_bytes));
+  parser.body_limit(std::numeric_limits<uint64_t>::max());  // ReceivedBody has one
+  const absl::Duration idle = first_ ? limits_.max_handshake : OrEver(limits_.max_connection_idle);
+  absl::Time deadline = absl::Now() + idle;
+  bool begun = false;
+  while (true) {
+    if (!begun && !connection_->pending().empty()) {
+      begun = true;
+      first_ = false;
+      deadline = absl::Now() + limits_.max_handshake;
+    }
+    error_code error = http::error::need_more;
+    if (begun) {
+      const std::string_view pending = connection_->pending();
+      connection_->Consume(parser.put(asio::buffer(pending.data(), pending.size()), error));
+    }
+    if (!error && parser.is_header_done()) co_return true;
+    if (error && error != http::error::need_more) {
+      const bool answered = co_await AnswerBadHead(error);
+      co_return answered;
+    }
+    if (parts_.draining && !begun) co_return false;
+    const Connection::Came came = co_await connection_->Fill(deadline);
+    if (came == Connection::Came::kEnd) co_return false;
+    if (came == Connection::Came::kNothing && absl::Now() >= deadline) co_return false;
+  }
+}
+
+// False, as nothing can follow.
+asio::awaitable<bool> Session::AnswerBadHead(error_code error) {
+  Exchange exchange(parts_.bodies);
+  exchange.caller.request_id = NewRequestId();
+  const bool sent = co_await Send(exchange, FailureReply(BadHead(error, limits_.max_header_bytes)));
+  co_return sent && false;
+}
+
+// What every request must be, whatever it is for.
+absl::Status Session::TakeHead(Exchange& exchange) {
+  const auto& message = exchange.parser.get();
+  HttpRequest& request = exchange.request;
+  request.method = std::string(message.method_string());
+  for (const auto& field : message) {
+    request.headers.push_back(
+        {absl::AsciiStrToLower(std::string(field.name_string())), std::string(field.value())});
+  }
+  exchange.head_only = request.method == "HEAD";
+  exchange.chunks = message.version() >= 11;
+  const bool young = absl::Now() - begun_ < OrEver(limits_.max_connection_age);
+  exchange.keep = exchange.parser.keep_alive() && young;
+  exchange.caller.peer = absl::StrCat("http:", connection_->peer());
+  const std::string_view id = request.One(kRequestIdHeader).value_or("");
+  exchange.caller.request_id = IsRequestId(id) ? std::string(id) : NewRequestId();
+  exchange.caller.trace_parent = std::string(request.One("traceparent").value_or(""));
+  exchange.caller.authorization = request.All("authorization");
+
+  const std::optional<HttpTarget> target =
+      ParseTarget(std::string_view(message.target().data(), message.target().size()));
+  if (!target.has_value()) {
+    return WithReason(
+        absl::InvalidArgumentError(absl::StrFormat(
+            "the request is for '%s'; it must be a path that begins with /",
+            absl::CHexEscape(std::string(message.target().substr(0, kMaxShownBytes))))),
+        "MALFORMED_REQUEST");
+  }
+  request.path = target->path;
+  request.query = target->query;
+  return CheckPlace(request);
+}
+
+absl::Status Session::CheckPlace(const HttpRequest& request) const {
+  const std::optional<std::string_view> host = request.One("host");
+  if (!host.has_value() || host->empty()) {
+    return WithReason(absl::InvalidArgumentError("the request must have one Host header"),
+                      "MALFORMED_REQUEST");
+  }
+  if (parts_.local_only) {
+    const absl::Status local = CheckHostIsLocal(*host);
+    if (!local.ok()) return local;
+  }
+  for (const std::string_view origin : request.All("origin")) {
+    const absl::Status own = CheckOrigin(origin, *host);
+    if (!own.ok()) return own;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Session::CheckCaller(const Exchange& exchange) const {
+  const Plan& plan = exchange.plan;
+  const auto& authorization = exchange.caller.authorization;
+  if (plan.rule.has_value()) return CheckRule(*plan.rule, parts_.access, authorization);
+  if (parts_.access == nullptr) return absl::OkStatus();
+  return parts_.access->Check(authorization, plan.service, plan.method).status();
+}
+
+asio::awaitable<bool> Session::Answer(Exchange& exchange) {
+  exchange.plan = PlanOf(exchange.request, parts_.routes);
+  const absl::Status may = CheckCaller(exchange);
+  if (!may.ok()) {
+    const bool sent = co_await RefuseByCall(exchange, may);
+    co_return sent;
+  }
+  std::optional<Failure> wrong = exchange.plan.refused;
+  absl::StatusOr<absl::Time> deadline = DeadlineOf(exchange.request);
+  if (!wrong.has_value() && !deadline.ok()) wrong = FailureOf(deadline.status());
+  if (!wrong.has_value()) {
+    exchange.caller.deadline = *deadline;
+    wrong = co_await ReadBody(exchange);
+  }
+  bool sent = false;
+  if (wrong.has_value()) {
+    sent = co_await Refuse(exchange, *wrong);
+  } else if (exchange.plan.answer) {
+    sent = co_await Send(exchange, exchange.plan.answer());
+  } else {
+    sent = co_await Call(exchange);
+  }
+  co_return sent;
+}
+
+// Of a body that has not come nothing is read any more.
+asio::awaitable<bool> Session::Refuse(Exchange& exchange, const Failure& why) {
+  exchange.keep = exchange.keep && exchange.parser.is_done();
+  const bool sent = co_await Send(exchange, exchange.plan.fail(why));
+  co_return sent;
+}
+
+// The service refuses the call too, unread; so it is counted and logged where all others are.
+asio::awaitable<bool> Session::RefuseByCall(Exchange& exchange, const absl::Status& why) {
+  Failure failure = FailureOf(why);
+  if (!exchange.plan.service.empty()) {
+    StartCall(exchange, grpc::ByteBuffer());
+    const InternalCall::Event event = co_await NextEvent();
+    const bool refused = !event.message.has_value() && !event.status.error_details().empty();
+    if (refused) failure.status = event.status;
+    co_await EndCall();  // a token that has become good meanwhile is for the next request
+  }
+  const bool sent = co_await Refuse(exchange, failure);
+  co_return sent;
+}
+
+asio::awaitable<std::optional<Failure>> Session::ReadBody(Exchange& exchange) {
+  Parser& parser = exchange.parser;
+  auto& body = parser.get().body();
+  body.max_bytes = exchange.plan.max_body_bytes;
+  body.share = &exchange.share;
+  const auto length = parser.content_length();
+  if (length && *length > static_cast<uint64_t>(body.max_bytes)) {
+    co_return TooLong(*length, body.max_bytes);
+  }
+  Pace pace(limits_.max_stream_idle, absl::Now());
+  if (!parser.is_done() && exchange.request.One("expect").has_value()) {
+    const bool told = co_await connection_->Write(kContinue, pace);
+    if (!told) co_return TooSlow("body");
+  }
+  parser.eager(true);
+  while (!parser.is_done()) {
+    error_code error = http::error::need_more;
+    const std::string_view pending = connection_->pending();
+    size_t used = 0;
+    if (!pending.empty()) used = parser.put(asio::buffer(pending.data(), pending.size()), error);
+    connection_->Consume(used);
+    if (body.too_long) co_return TooLong(std::nullopt, body.max_bytes);
+    if (body.no_room) co_return NoRoom(parts_.bodies.max_bytes());
+    if (error && error != http::error::need_more) {
+      co_return BadHead(error, limits_.max_header_bytes);
+    }
+    if (parser.is_done()) break;
+    if (used == 0 && pending.size() > static_cast<size_t>(limits_.max_header_bytes)) {
+      co_return BadHead(http::error::bad_chunk_extension, limits_.max_header_bytes);
+    }
+    const size_t before = connection_->pending().size();
+    const Connection::Came came = co_await connection_->Fill(pace.deadline());
+    const bool late = came == Connection::Came::kNothing && absl::Now() >= pace.deadline();
+    if (came == Connection::Came::kEnd || late) co_return TooSlow("body");
+    pace.Moved(static_cast<int64_t>(connection_->pending().size() - before), absl::Now());
+  }
+  co_return std::nullopt;
+}
+
+void Session::StartCall(const Exchange& exchange, grpc::ByteBuffer message) {
+  call_ = InternalCall::Start(parts_.channel, exchange.plan.service, exchange.plan.method,
+                              exchange.caller, std::move(message));
+  if (gone_) call_->Cancel();
+}
+
+asio::awaitable<InternalCall::Event> Session::NextEvent() {
+  event_.reset();
+  call_->Next([self = shared_from_this()](InternalCall::Event event) {
+    asio::post(self->strand_, [self, event = std::move(event)]() mutable {
+      self->event_ = std::move(event);
+      self->told_.Raise();
+    });
+  });
+  while (!event_.has_value()) co_await told_.Wait();
+  if (!event_->message.has_value()) call_ = nullptr;  // it is over
+  co_return std::move(*event_);
+}
+
+asio::awaitable<void> Session::EndCall() {
+  if (call_ != nullptr) call_->Cancel();
+  while (call_ != nullptr) co_await NextEvent();
+}
+
+asio::awaitable<bool> Session::Call(Exchange& exchange) {
+  absl::StatusOr<grpc::ByteBuffer> message =
+      exchange.plan.read(std::move(exchange.parser.get().body().text));
+  if (!message.ok()) {
+    const bool refused = co_await Refuse(exchange, FailureOf(message.status()));
+    co_return refused;
+  }
+  StartCall(exchange, *std::move(message));
+  connection_->Watch([this] {
+    gone_ = true;
+    if (call_ != nullptr) call_->Cancel();
+  });
+  InternalCall::Event event = co_await NextEvent();
+  bool sent = false;
+  if (exchange.plan.streams) {
+    sent = co_await SendStream(exchange, std::move(event));
+  } else {
+    sent = co_await SendOne(exchange, std::move(event));
+  }
+  co_await EndCall();
+  connection_->StopWatching();
+  co_return sent && !gone_;
+}
+
+asio::awaitable<bool> Session::SendOne(Exchange& exchange, InternalCall::Event event) {
+  grpc::Status status = event.status;
+  if (event.message.has_value()) {
+    const InternalCall::Event end = co_await NextEvent();
+    status = end.status;
+  }
+  if (gone_) co_return false;
+  if (status.ok() && !event.message.has_value()) {
+    status = grpc::Status(grpc::StatusCode::INTERNAL, "the call ended without a reply");
+  }
+  const Plan& plan = exchange.plan;
+  HttpReply reply = status.ok() ? plan.write(*event.message) : plan.fail({.status = status});
+  event.message.reset();
+  const bool sent = co_await Send(exchange, std::move(reply));
+  co_return sent;
+}
+
+asio::awaitable<bool> Session::SendStream(Exchange& exchange, InternalCall::Event event) {
+  exchange.keep = exchange.keep && exchange.chunks && !parts_.draining;
+  Pace pace(limits_.max_stream_idle, absl::Now());
+  bool open = co_await connection_->Write(HeadOf(exchange, exchange.plan.head, std::nullopt), pace);
+  while (open && event.message.has_value()) {
+    const HttpReply piece = exchange.plan.write(*event.message);
+    open = co_await SendPiece(exchange, piece.body);
+    if (open) event = co_await NextEvent();
+  }
+  if (!open) co_return false;
+  const bool well = event.status.ok();
+  const std::string last =
+      well ? exchange.plan.last : exchange.plan.fail({.status = event.status}).body;
+  open = co_await SendPiece(exchange, last);
+  if (open && exchange.chunks) open = co_await SendPiece(exchange, "");
+  co_return open;
+}
+
+// A chunk; the empty one is the last.
+asio::awaitable<bool> Session::SendPiece(Exchange& exchange, std::string_view piece) {
+  Pace pace(limits_.max_stream_idle, absl::Now());
+  const std::string chunk = absl::StrFormat("%x\r\n%s\r\n", piece.size(), View(piece));
+  const bool sent = co_await connection_->Write(exchange.chunks ? chunk : piece, pace);
+  co_return sent;
+}
+
+asio::awaitable<bool> Session::Send(Exchange& exchange, HttpReply reply) {
+  exchange.keep = exchange.keep && !parts_.draining;
+  exchange.share.TakeAnyway(static_cast<int64_t>(reply.body.size()));
+  std::string head = HeadOf(exchange, reply, reply.body.size());
+  if (exchange.head_only) reply.body.clear();
+  if (reply.body.size() <= kMaxBesideHead) head += std::exchange(reply.body, "");
+  Pace pace(limits_.max_stream_idle, absl::Now());
+  bool sent = co_await connection_->Write(head, pace);
+  if (sent) sent = co_await connection_->Write(reply.body, pace);
+  co_return sent;
+}
+
+std::string Session::HeadOf(const Exchange& exchange, const HttpReply& reply,
+                            std::optional<size_t> body_bytes) const {
+  const auto reason =
+      http::obsolete_reason(http::int_to_status(static_cast<unsigned>(reply.status)));
+  std::string head = absl::StrCat("HTTP/1.1 ", reply.status, " ", std::string(reason), "\r\n");
+  absl::StrAppend(&head, "Date: ",
+                  absl::FormatTime("%a, %d %b %Y %H:%M:%S GMT", absl::Now(), absl::UTCTimeZone()),
+                  "\r\n", kOfEveryReply, "X-Request-Id: ", exchange.caller.request_id, "\r\n");
+  for (const HttpHeader& header : reply.headers) {
+    absl::StrAppend(&head, header.name, ": ", Printable(header.value), "\r\n");
+  }
+  if (!body_bytes.has_value() && exchange.chunks) {
+    absl::StrAppend(&head, "Transfer-Encoding: chunked\r\n");
+  } else if (body_bytes.has_value() && reply.status != 304) {
+    absl::StrAppend(&head, "Content-Length: ", *body_bytes, "\r\n");
+  }
+  absl::StrAppend(&head, "Connection: ", exchange.keep ? "keep-alive" : "close", "\r\n\r\n");
+  return head;
+}
+
+}  // namespace deweather
