@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "absl/types/span.h"
+#include "server/http/http_message.h"
 
 namespace deweather {
 
@@ -31,6 +32,10 @@ absl::Span<const ConsoleFile> ConsoleFiles();
 // nullptr where the console has no such path, which is one without query. Paths are held against the list: none leads
 // to the file system.
 const ConsoleFile* FindConsoleFile(std::string_view path);
+
+// The file, or 304 where the request shows that its caller has it (If-None-Match). Browsers ask each time, so that a
+// page is never of two versions of the program.
+HttpReply ConsoleReply(const ConsoleFile& file, const HttpRequest& request);
 
 }  // namespace deweather
 

@@ -12,6 +12,8 @@
 #include "grpc/health/v1/health.pb.h"
 #include "model/base/status_macros.h"
 #include "server/http/connect.h"
+#include "server/http/console_files.h"
+#include "server/http/inference_rest.h"
 #include "server/http/restore_route.h"
 #include "server/rpc/message.h"
 
@@ -107,6 +109,11 @@ Plan PlanOf(const HttpRequest& request, const RouteParts& parts) {
     TakeOnly({"POST"}, request, &plan);
     return plan;
   }
+  if (const ConsoleFile* const file = FindConsoleFile(path)) {
+    return Gettable(request, AccessRule::kAnyone,
+                    [file, request] { return ConsoleReply(*file, request); });
+  }
+  if (std::optional<Plan> plan = PlanInference(request, parts.limits)) return *std::move(plan);
   std::optional<Plan> call = PlanConnect(request, parts.limits);
   if (!call.has_value()) return NotFound(request);
   TakeOnly({"POST"}, request, &*call);
