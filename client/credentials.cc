@@ -39,9 +39,9 @@ absl::Status Wrong(std::string_view flag, const std::string& why) {
   return absl::InvalidArgumentError(absl::StrFormat("%s: %s", flag, why));
 }
 
-// A pipe is a file too. `secret`: others should not read it.
+// A pipe is a file too. `secret`: others should not read it, and are told of; null: anybody may.
 absl::StatusOr<std::string> ReadGiven(std::string_view flag, const std::string& path,
-                                      size_t max_bytes, bool secret) {
+                                      size_t max_bytes, const Say* secret) {
   const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   struct stat about {};
   if (file < 0 || fstat(file, &about) != 0) {
@@ -55,10 +55,9 @@ absl::StatusOr<std::string> ReadGiven(std::string_view flag, const std::string& 
   if (bytes->size() > max_bytes) {
     return Wrong(flag, absl::StrFormat("'%s' has more than %d bytes", path, max_bytes));
   }
-  if (secret && S_ISREG(about.st_mode) && (about.st_mode & S_IROTH) != 0) {
-    absl::FPrintF(stderr,
-                  "warning: %s: every user of this machine may read '%s'; chmod 600 is safe\n",
-                  flag, path);
+  if (secret != nullptr && S_ISREG(about.st_mode) && (about.st_mode & S_IROTH) != 0) {
+    (*secret)(absl::StrFormat(
+        "warning: %s: every user of this machine may read '%s'; chmod 600 is safe", flag, path));
   }
   return bytes;
 }
@@ -77,7 +76,7 @@ Certificate FirstCertificate(const std::string& pem) {
 }
 
 absl::StatusOr<std::string> ReadCertificates(std::string_view flag, const std::string& path) {
-  DW_ASSIGN_OR_RETURN(std::string pem, ReadGiven(flag, path, kMaxPemBytes, false));
+  DW_ASSIGN_OR_RETURN(std::string pem, ReadGiven(flag, path, kMaxPemBytes, nullptr));
   if (FirstCertificate(pem) != nullptr) return pem;
   return Wrong(flag, absl::StrFormat("'%s' has no certificate in PEM", path));
 }
@@ -106,7 +105,8 @@ absl::Status ReadOwnCertificate(const CredentialFlags& flags, Credentials* crede
   }
   if (flags.tls_cert.empty()) return absl::OkStatus();
   DW_ASSIGN_OR_RETURN(credentials->certificate, ReadCertificates("--tls-cert", flags.tls_cert));
-  DW_ASSIGN_OR_RETURN(credentials->key, ReadGiven("--tls-key", flags.tls_key, kMaxPemBytes, true));
+  DW_ASSIGN_OR_RETURN(credentials->key,
+                      ReadGiven("--tls-key", flags.tls_key, kMaxPemBytes, &flags.say));
   const PrivateKey key(
       PEM_read_bio_PrivateKey(Memory(credentials->key).get(), nullptr, NoPassword, nullptr));
   const Certificate certificate = FirstCertificate(credentials->certificate);
@@ -121,26 +121,43 @@ absl::Status ReadOwnCertificate(const CredentialFlags& flags, Credentials* crede
                                             flags.tls_key, flags.tls_cert));
 }
 
-absl::StatusOr<std::string> ReadToken(const std::string& path) {
-  DW_ASSIGN_OR_RETURN(std::string token, ReadGiven("--token-file", path, kMaxTokenFileBytes, true));
-  while (!token.empty() && (token.back() == '\n' || token.back() == '\r')) token.pop_back();
-  if (token.empty()) return Wrong("--token-file", absl::StrFormat("'%s' is empty", path));
+// `place` is where it is from, for the message.
+absl::Status CheckToken(std::string_view flag, const std::string& place, const std::string& token) {
   if (token.size() > kMaxTokenBytes) {
-    return Wrong("--token-file",
-                 absl::StrFormat("the token in '%s' has %d bytes; at most %d are allowed", path,
-                                 token.size(), kMaxTokenBytes));
+    return Wrong(flag, absl::StrFormat("the token%s has %d bytes; at most %d are allowed", place,
+                                       token.size(), kMaxTokenBytes));
   }
   for (size_t i = 0; i < token.size(); ++i) {
     if (token[i] > ' ' && token[i] < '\x7f') continue;
-    return Wrong("--token-file",
-                 absl::StrFormat("byte %d of '%s' is 0x%02x; a token has visible ASCII characters, "
-                                 "0x21 to 0x7e, and may end with a line feed",
-                                 i, path, static_cast<unsigned char>(token[i])));
+    return Wrong(flag,
+                 absl::StrFormat("byte %d of the token%s is 0x%02x; a token has visible ASCII "
+                                 "characters, 0x21 to 0x7e, and a file of one may end with a "
+                                 "line feed",
+                                 i, place, static_cast<unsigned char>(token[i])));
   }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> ReadToken(const CredentialFlags& flags) {
+  const std::string& path = flags.token_file;
+  DW_ASSIGN_OR_RETURN(std::string token,
+                      ReadGiven("--token-file", path, kMaxTokenFileBytes, &flags.say));
+  while (!token.empty() && (token.back() == '\n' || token.back() == '\r')) token.pop_back();
+  if (token.empty()) return Wrong("--token-file", absl::StrFormat("'%s' is empty", path));
+  DW_RETURN_IF_ERROR(CheckToken("--token-file", absl::StrFormat(" in '%s'", path), token));
   return token;
 }
 
+absl::StatusOr<std::string> TokenOf(const CredentialFlags& flags) {
+  if (flags.token.empty()) return ReadToken(flags);
+  if (!flags.token_file.empty()) return Wrong("--token", "is given beside --token-file");
+  DW_RETURN_IF_ERROR(CheckToken("--token", "", flags.token));
+  return flags.token;
+}
+
 }  // namespace
+
+void SayOnStderr(const std::string& line) { absl::FPrintF(stderr, "%s\n", line); }
 
 std::string_view HostOf(std::string_view server) {
   std::string_view host = server.substr(0, server.rfind(':'));
@@ -169,10 +186,10 @@ absl::StatusOr<Credentials> ReadCredentials(const CredentialFlags& flags, std::s
     DW_RETURN_IF_ERROR(ReadSystemAuthorities(&credentials));
   }
   DW_RETURN_IF_ERROR(ReadOwnCertificate(flags, &credentials));
-  if (flags.token_file.empty()) return credentials;
-  DW_ASSIGN_OR_RETURN(credentials.token, ReadToken(flags.token_file));
+  if (flags.token_file.empty() && flags.token.empty()) return credentials;
+  DW_ASSIGN_OR_RETURN(credentials.token, TokenOf(flags));
   if (credentials.tls || flags.token_over_plaintext || IsLoopback(server)) return credentials;
-  return Wrong("--token-file",
+  return Wrong(flags.token.empty() ? "--token-file" : "--token",
                absl::StrFormat("the token would go to %s in the clear; --tls or --tls-ca FILE "
                                "encrypts, --token-over-plaintext allows it",
                                server));

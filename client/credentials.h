@@ -3,12 +3,17 @@
 #ifndef DEWEATHER_CLIENT_CREDENTIALS_H_
 #define DEWEATHER_CLIENT_CREDENTIALS_H_
 
+#include <functional>
 #include <string>
 #include <string_view>
 
 #include "absl/status/statusor.h"
 
 namespace deweather {
+
+// Takes one line for people, without its end.
+using Say = std::function<void(const std::string& line)>;
+void SayOnStderr(const std::string& line);
 
 // Empty: not given.
 struct CredentialFlags {
@@ -18,7 +23,9 @@ struct CredentialFlags {
   std::string tls_key = {};
   std::string tls_name = {};
   std::string token_file = {};
+  std::string token = {};  // itself, not with token_file: of programs, as every user sees flags
   bool token_over_plaintext = false;
+  Say say = SayOnStderr;  // what does not keep a file from being used
 };
 
 // What is in those files. Texts are PEM.
@@ -38,7 +45,7 @@ std::string_view HostOf(std::string_view server);
 // Whether HOST:PORT is this machine and no other: 127.0.0.0/8, [::1] or localhost.
 bool IsLoopback(std::string_view server);
 
-// Warns on stderr of a key or a token that every user of the machine may read.
+// Warns of a key or a token that every user of the machine may read.
 //
 // Errors   INVALID_ARGUMENT, naming the flag: a file that cannot be read or does not hold what it is for, a
 //          certificate without its key or with another's; a token that would cross a network in the clear

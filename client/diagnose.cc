@@ -12,7 +12,6 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "client/dial.h"
-#include "client/output.h"
 #include "client/tls_probe.h"
 
 namespace deweather {
@@ -204,10 +203,6 @@ absl::Status Explained(const ServerFlags& flags, const grpc::Status& status) {
 RetryOptions PatientWith(const ServerFlags& flags) {
   return {.patience = flags.timeout,
           .words = [flags](const grpc::Status& status) { return Explained(flags, status); }};
-}
-
-int FailCall(const ServerFlags& flags, const grpc::Status& status, bool as_json) {
-  return FailCall(Explained(flags, status), as_json, ReasonOf(status));
 }
 
 }  // namespace deweather

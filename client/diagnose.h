@@ -23,9 +23,6 @@ std::string Diagnose(const ServerFlags& flags, absl::Duration time = absl::Secon
 // UNAVAILABLE without a server's reason by Diagnose, of tokens, and of a message's size.
 absl::Status Explained(const ServerFlags& flags, const grpc::Status& status);
 
-// Of a call that failed: Explained, on stderr and with `as_json` on stdout. Exit status: 1.
-int FailCall(const ServerFlags& flags, const grpc::Status& status, bool as_json);
-
 // Retries for as long as --timeout, which say once why.
 RetryOptions PatientWith(const ServerFlags& flags);
 

@@ -172,11 +172,6 @@ std::string StateText(v1::Job::State state) {
   return EnumWord(v1::Job::State_Name(state), "STATE_");
 }
 
-bool IsEnd(v1::Job::State state) {
-  return state == v1::Job::STATE_SUCCEEDED || state == v1::Job::STATE_FAILED ||
-         state == v1::Job::STATE_CANCELLED;
-}
-
 std::string JobsTable(const std::vector<v1::Job>& jobs) {
   constexpr char kLine[] = "%-12s  %-10s  %-20s  %15s  %9s  %-25s  %s\n";
   std::string table =

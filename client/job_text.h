@@ -16,9 +16,6 @@ namespace deweather {
 // "RUNNING".
 std::string StateText(v1::Job::State state);
 
-// Whether nothing follows.
-bool IsEnd(v1::Job::State state);
-
 // One line a job, below a line of headings.
 std::string JobsTable(const std::vector<v1::Job>& jobs);
 

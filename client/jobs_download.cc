@@ -1,21 +1,25 @@
 #include "client/jobs_download.h"
 
+#include <atomic>
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <system_error>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "client/diagnose.h"
+#include "client/fetch.h"
 #include "client/output.h"
+#include "client/part_file.h"
 #include "client/plan.h"
 #include "client/stop_signal.h"
 #include "client/transfer.h"
+#include "deweather/v1/training.grpc.pb.h"
 #include "model/base/file.h"
 #include "model/base/sha256.h"
 #include "model/base/status_macros.h"
@@ -26,9 +30,6 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 using StubInterface = v1::TrainingService::StubInterface;
-
-// Of one file that changes while it is fetched, as a log does.
-constexpr int kMostRestarts = 5;
 
 struct Fetched {
   std::string output;
@@ -42,55 +43,6 @@ struct Failure {
   absl::Status status;
   std::string reason;
 };
-
-// An error of our own disk, in a code that never stands for a broken connection or a changed file.
-grpc::Status OfDisk(const absl::Status& status) {
-  return {absl::IsResourceExhausted(status) ? grpc::StatusCode::RESOURCE_EXHAUSTED
-                                            : grpc::StatusCode::FAILED_PRECONDITION,
-          std::string(status.message())};
-}
-
-// The file that `part` begins is not the server's any more.
-bool HasChanged(const grpc::Status& status, const PartFile& part) {
-  return status.error_code() == grpc::StatusCode::ABORTED ||
-         (status.error_code() == grpc::StatusCode::INVALID_ARGUMENT && part.bytes() > 0);
-}
-
-// The server's first message: `part` is the beginning of that file from now on.
-absl::Status BeginWith(const v1::ArtifactChunk& chunk, PartFile* part) {
-  if (chunk.offset() != part->bytes() || chunk.sha256().size() != kSha256Digits) {
-    return absl::DataLossError(
-        absl::StrFormat("bytes from %d of a file of SHA-256 '%s' came, not from %d", chunk.offset(),
-                        chunk.sha256(), part->bytes()));
-  }
-  return part->sha256() == chunk.sha256() ? absl::OkStatus() : part->Restart(chunk.sha256());
-}
-
-// One call, from where `part` ends.
-grpc::Status FetchRest(StubInterface& stub, const std::atomic<bool>& stop,
-                       v1::DownloadArtifactRequest& request, Backoff& backoff,
-                       const std::function<void(int64_t, int64_t)>& on_piece, PartFile* part) {
-  request.set_offset(part->bytes());
-  request.set_sha256(part->sha256());
-  grpc::ClientContext context;
-  const std::jthread canceller = CancelOn(stop, context);
-  const auto stream = stub.DownloadArtifact(&context, request);
-  int64_t total = -1;
-  for (v1::ArtifactChunk chunk; stream->Read(&chunk);) {
-    backoff.Answered();
-    absl::Status status = total < 0 ? BeginWith(chunk, part) : absl::OkStatus();
-    if (total < 0) total = chunk.bytes();
-    if (status.ok()) status = part->Append(chunk.data());
-    if (!status.ok()) {
-      context.TryCancel();
-      return OfDisk(status);
-    }
-    on_piece(part->bytes(), total);
-  }
-  const grpc::Status status = stream->Finish();
-  if (!status.ok() || part->bytes() == total) return status;
-  return {grpc::StatusCode::UNAVAILABLE, "the server sent less than the file"};
-}
 
 // Whether `path` holds what the server would send: asked for the rest of it, it has none.
 bool IsThere(StubInterface& stub, v1::DownloadArtifactRequest request, const std::string& path,
@@ -258,20 +210,6 @@ absl::StatusOr<std::string> OutputOf(const DownloadFlags& flags, const std::stri
                       fs::is_directory(flags.output, ignored);
   if (!folder) return flags.output;
   return (fs::path(flags.output) / name).string();
-}
-
-grpc::Status Fetch(StubInterface& stub, const RetryOptions& retry, const std::atomic<bool>& stop,
-                   v1::DownloadArtifactRequest request,
-                   const std::function<void(int64_t, int64_t)>& on_piece, PartFile* part) {
-  const auto attempt = [&](Backoff& backoff) {
-    return FetchRest(stub, stop, request, backoff, on_piece, part);
-  };
-  grpc::Status status = CallUntilAnswered(retry, stop, attempt);
-  for (int i = 0; HasChanged(status, *part) && i < kMostRestarts; ++i) {
-    part->Forget();
-    status = CallUntilAnswered(retry, stop, attempt);
-  }
-  return status;
 }
 
 int RunJobsDownload(const DownloadFlags& flags) {

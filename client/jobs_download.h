@@ -4,16 +4,10 @@
 #ifndef DEWEATHER_CLIENT_JOBS_DOWNLOAD_H_
 #define DEWEATHER_CLIENT_JOBS_DOWNLOAD_H_
 
-#include <atomic>
-#include <cstdint>
-#include <functional>
 #include <string>
 
 #include "absl/status/statusor.h"
 #include "client/channel.h"
-#include "client/part_file.h"
-#include "client/retry.h"
-#include "deweather/v1/training.grpc.pb.h"
 
 namespace deweather {
 
@@ -33,12 +27,6 @@ int RunJobsDownload(const DownloadFlags& flags);
 
 // Where an artifact of that name goes. INVALID_ARGUMENT: a name that leads out of the folder.
 absl::StatusOr<std::string> OutputOf(const DownloadFlags& flags, const std::string& artifact);
-
-// Appends what `part` lacks of the file, and begins again if it has changed. `on_piece` is told
-// bytes that are there and in all.
-grpc::Status Fetch(v1::TrainingService::StubInterface& stub, const RetryOptions& retry,
-                   const std::atomic<bool>& stop, v1::DownloadArtifactRequest request,
-                   const std::function<void(int64_t, int64_t)>& on_piece, PartFile* part);
 
 }  // namespace deweather
 

@@ -5,12 +5,9 @@
 #define DEWEATHER_CLIENT_JOBS_WATCH_H_
 
 #include <cstdint>
-#include <functional>
 #include <string>
 
 #include "client/channel.h"
-#include "client/retry.h"
-#include "deweather/v1/training.grpc.pb.h"
 
 namespace deweather {
 
@@ -29,24 +26,6 @@ int RunJobsWatch(const WatchFlags& flags);
 
 // The log on stdout, byte by byte. Exit status: 0, or 1 after one line on stderr.
 int RunJobsLogs(const WatchFlags& flags);
-
-// A wish to end, and how long a server may be away.
-struct Following {
-  RetryOptions retry;
-  const std::atomic<bool>& stop;
-};
-
-// Calls `on_event` with each event after `request.after_event` once and in order, until the job's end. `job`
-// is the job as the server told it last, in the state of the last event.
-grpc::Status WatchJob(v1::TrainingService::StubInterface& stub, const Following& following,
-                      v1::WatchJobRequest* request,
-                      const std::function<void(const v1::JobEvent&)>& on_event, v1::Job* job);
-
-// Calls `on_chunk` with the log from `request.offset` on, each byte once; it may end the call with an
-// error of its own.
-grpc::Status FollowLog(v1::TrainingService::StubInterface& stub, const Following& following,
-                       v1::StreamLogsRequest* request,
-                       const std::function<grpc::Status(const v1::LogChunk&)>& on_chunk);
 
 }  // namespace deweather
 

@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "client/channel.h"
+#include "client/diagnose.h"
 
 namespace deweather {
 
@@ -29,19 +29,6 @@ json OrNull(const std::string& text) { return text.empty() ? json(nullptr) : jso
 std::string EnumWord(std::string_view name, std::string_view prefix) {
   if (name.starts_with(prefix)) name.remove_prefix(prefix.size());
   return std::string(name);
-}
-
-std::string OneLine(std::string text) {
-  const auto is_control = [](char c) { return (c >= 0 && c < ' ') || c == '\x7f'; };
-  std::replace_if(text.begin(), text.end(), is_control, ' ');
-  return text;
-}
-
-std::string Shortened(const std::string& text, size_t bytes) {
-  if (text.size() <= bytes) return text;
-  size_t end = bytes;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
-  return text.substr(0, end) + "...";
 }
 
 absl::Status WriteStdout(std::string_view bytes) {
@@ -71,6 +58,10 @@ int FailCall(const absl::Status& status, bool as_json, const std::string& reason
   absl::FPrintF(stderr, "%s\n", ErrorLine(status, about));
   if (as_json) PrintJsonLine({{"error", ErrorJson(status, reason)}});
   return 1;
+}
+
+int FailCall(const ServerFlags& flags, const grpc::Status& status, bool as_json) {
+  return FailCall(Explained(flags, status), as_json, ReasonOf(status));
 }
 
 int FailLocally(const absl::Status& status, bool as_json) {

@@ -5,6 +5,7 @@
 
 #include <google/protobuf/duration.pb.h>
 #include <google/protobuf/timestamp.pb.h>
+#include <grpcpp/support/status.h>
 
 #include <nlohmann/json_fwd.hpp>
 #include <string>
@@ -12,6 +13,8 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "client/channel.h"
+#include "client/text.h"
 
 namespace deweather {
 
@@ -25,12 +28,6 @@ nlohmann::json OrNull(const std::string& text);
 
 // "STATE_RUNNING" without "STATE_".
 std::string EnumWord(std::string_view name, std::string_view prefix);
-
-// Blanks for control characters, which a terminal would obey.
-std::string OneLine(std::string text);
-
-// The first `bytes` of it, or some fewer, no character cut in two, and "..." for the rest.
-std::string Shortened(const std::string& text, size_t bytes);
 
 // All of it, at once: a pipe's reader waits for it. What errno says of stdout.
 absl::Status WriteStdout(std::string_view bytes);
@@ -46,6 +43,8 @@ nlohmann::json ErrorJson(const absl::Status& status, const std::string& reason =
 // wrong before anything was sent 2 if that is wrong usage, INVALID_ARGUMENT.
 int FailCall(const absl::Status& status, bool as_json, const std::string& reason = "",
              const std::string& about = "");
+// The same of a server's error: Explained.
+int FailCall(const ServerFlags& flags, const grpc::Status& status, bool as_json);
 int FailLocally(const absl::Status& status, bool as_json);
 
 }  // namespace deweather

@@ -25,7 +25,7 @@
 #include "client/output.h"
 #include "client/plan.h"
 #include "client/report.h"
-#include "client/restore_large.h"
+#include "client/restore_picture.h"
 #include "deweather/v1/restoration.grpc.pb.h"
 #include "model/base/file.h"
 #include "model/base/mutex.h"
@@ -38,13 +38,6 @@ using Stub = v1::RestorationService::Stub;
 
 // Keeps a server busy while files are read and written; each has the whole --timeout.
 constexpr size_t kInFlight = 2;
-// A picture that a draining server refused goes to the next one. One that was lost with its server is sent once
-// more and not again: it may be what the server died of.
-constexpr int kMostRefused = 5;
-constexpr int kMostLost = 1;
-constexpr absl::Duration kRetryPause = absl::Milliseconds(200);
-// What is larger goes in chunks.
-constexpr size_t kMaxMessageBytes = size_t{32} << 20;
 
 absl::StatusOr<std::string> ReadInput(const std::string& path) {
   if (path == "-") return std::string(std::istreambuf_iterator<char>(std::cin), {});
@@ -165,35 +158,6 @@ class Progress {
   size_t finished_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
-// Whether chunks may do what a message could not. gRPC gives no reason when it refuses a size itself.
-bool IsTooLargeForAMessage(const grpc::Status& status) {
-  const std::string reason = ReasonOf(status);
-  return status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED &&
-         (reason.empty() || reason == "REPLY_SIZE");
-}
-
-using Tell = std::function<void(int done, int tiles)>;
-
-// In one message, or in chunks if that is large or the server takes no such message.
-grpc::Status RestoreOnce(Stub& stub, absl::Time deadline, const std::string& request_id,
-                         const v1::RestoreRequest& request, const Tell& tell,
-                         v1::RestoreResponse* response) {
-  grpc::ClientContext context, again;
-  for (grpc::ClientContext* const each : {&context, &again}) {
-    each->set_deadline(absl::ToChronoTime(deadline));
-    each->AddMetadata(kRequestIdHeader, request_id);
-  }
-  response->Clear();
-  if (request.image().size() > kMaxMessageBytes) {
-    return RestoreLarge(stub, context, request.options(), request.image(), tell, response);
-  }
-  const grpc::Status status = stub.Restore(&context, request, response);
-  if (!IsTooLargeForAMessage(status)) return status;
-  const grpc::Status large =
-      RestoreLarge(stub, again, request.options(), request.image(), tell, response);
-  return large.error_code() == grpc::StatusCode::UNIMPLEMENTED ? status : large;
-}
-
 // Fills the response; all tries together have the whole --timeout, and one id.
 grpc::Status Restore(Stub& stub, const RestoreFlags& flags, std::string image, Progress& progress,
                      Outcome* outcome) {
@@ -201,18 +165,10 @@ grpc::Status Restore(Stub& stub, const RestoreFlags& flags, std::string image, P
   request.set_image(std::move(image));
   *request.mutable_options() = OptionsOf(flags, outcome->file);
   outcome->request_id = NewRequestId();
-  const absl::Time deadline = absl::Now() + flags.server.timeout;
+  const PictureCall call = {.deadline = absl::Now() + flags.server.timeout,
+                            .request_id = outcome->request_id};
   const auto tell = [&](int done, int tiles) { progress.Tiles(outcome->file, done, tiles); };
-  for (int refused = 0, lost = 0;;) {
-    grpc::Status status =
-        RestoreOnce(stub, deadline, outcome->request_id, request, tell, &outcome->response);
-    if (status.error_code() != grpc::StatusCode::UNAVAILABLE) return status;
-    const std::string reason = ReasonOf(status);
-    const bool again =
-        reason == "DRAINING" ? ++refused <= kMostRefused : reason.empty() && ++lost <= kMostLost;
-    if (!again) return status;
-    absl::SleepFor(kRetryPause);
-  }
+  return RestorePicture(stub, call, request, tell, &outcome->response);
 }
 
 // Fills all of `outcome` but its file and time.

@@ -1,7 +1,6 @@
 #include "client/retry.h"
 
 #include <algorithm>
-#include <cstdio>
 
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
@@ -12,7 +11,7 @@ namespace deweather {
 Backoff::Backoff(const RetryOptions& options) : options_(options), pause_(options.first_pause) {}
 
 void Backoff::Answered() {
-  if (failing()) std::fputs("connected again\n", stderr);
+  if (failing()) options_.say("connected again");
   failing_since_.reset();
   pause_ = options_.first_pause;
 }
@@ -52,8 +51,8 @@ grpc::Status CallUntilAnswered(const RetryOptions& options, const std::atomic<bo
     const std::optional<absl::Duration> pause = backoff.Next(absl::Now());
     if (!pause) return status;
     if (!told) {
-      absl::FPrintF(stderr, "%s; trying again for up to %s\n", ErrorLine(options.words(status)),
-                    absl::FormatDuration(options.patience));
+      options.say(absl::StrFormat("%s; trying again for up to %s", ErrorLine(options.words(status)),
+                                  absl::FormatDuration(options.patience)));
     }
     if (!SleepUnless(stop, *pause)) return stopped;
   }

@@ -20,6 +20,7 @@ struct RetryOptions {
   absl::Duration first_pause = absl::Milliseconds(500);  // each is twice the one before
   absl::Duration longest_pause = absl::Seconds(2);
   std::function<absl::Status(const grpc::Status&)> words = FromGrpc;  // of the first failure
+  Say say = SayOnStderr;  // that a server is away, and that it is back
 };
 
 // The pauses between attempts.
@@ -29,7 +30,7 @@ class Backoff {
  public:
   explicit Backoff(const RetryOptions& options);
 
-  // The server is there: the next failure is a first one. Says so on stderr if it was away.
+  // The server is there: the next failure is a first one. Says so if it was away.
   void Answered();
 
   // Before the next attempt, after one that failed at `now`; nullopt: there is to be none.
@@ -49,7 +50,7 @@ class Backoff {
 bool IsBroken(const grpc::Status& status);
 
 // The status of the first attempt that is not broken, or of the last before the patience ends; CANCELLED
-// after `stop`. Says on stderr that it tries again, once for each time that the server is away.
+// after `stop`. Says that it tries again, once for each time that the server is away.
 grpc::Status CallUntilAnswered(const RetryOptions& options, const std::atomic<bool>& stop,
                                const std::function<grpc::Status(Backoff&)>& attempt);
 

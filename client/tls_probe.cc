@@ -15,7 +15,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "client/output.h"
+#include "client/text.h"
 #include "model/base/c_owned.h"
 
 namespace deweather {

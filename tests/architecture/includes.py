@@ -32,6 +32,7 @@ LIBRARIES = {
     "opencv": ("opencv2/",),
     "codecs": ("jpeglib.h", "jerror.h", "png.h", "webp/", "tiff", "lcms2", "libexif/"),
     "tests": ("gtest/", "gmock/", "benchmark/"),
+    "client": ("deweather/",),  # of the C++ library, as programs elsewhere include them
     "system": ("sys/", "arpa/", "netinet/", "linux/"),
 }
 EVERYWHERE = {"absl", "spdlog", "system"}
@@ -105,6 +106,13 @@ TARGETS = {
         ("protobuf", "grpc", "json", "flags"),
         ("crypto",),
     ),
+    "dw_client_cpp": Target(
+        "client/cpp",
+        ("dw_client", "dw_proto", "dw_config", "deweather_client"),
+        ("protobuf", "grpc", "client"),
+    ),
+    # Of these the interface test says more: the standard library and each other alone.
+    "deweather_client": Target("client/cpp/include/deweather", (), ("client",)),
 }
 
 # A main.cc belongs to its program and may include what it wires; none may see Torch.

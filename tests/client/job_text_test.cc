@@ -151,16 +151,6 @@ TEST(EventTest, OfANewerServerIsNoError) {
   EXPECT_THAT(EventLine(Event(1)), HasSubstr("does not know"));
 }
 
-TEST(IsEndTest, ThreeStates) {
-  EXPECT_TRUE(IsEnd(v1::Job::STATE_SUCCEEDED));
-  EXPECT_TRUE(IsEnd(v1::Job::STATE_FAILED));
-  EXPECT_TRUE(IsEnd(v1::Job::STATE_CANCELLED));
-  for (const auto state : {v1::Job::STATE_UNSPECIFIED, v1::Job::STATE_QUEUED,
-                           v1::Job::STATE_RUNNING, v1::Job::STATE_CANCELLING}) {
-    EXPECT_FALSE(IsEnd(state)) << StateText(state);
-  }
-}
-
 TEST(ArtifactsTest, TableAndJson) {
   v1::Artifact checkpoint, curve;
   checkpoint.set_name("run/checkpoints/step-000001000.safetensors");

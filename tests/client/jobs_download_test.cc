@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "client/fetch.h"
 #include "model/base/file.h"
 #include "model/base/sha256.h"
 #include "tests/client/fake_training.h"

@@ -1,10 +1,12 @@
-#include "client/jobs_watch.h"
+#include "client/follow_job.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <numeric>
 
+#include "client/job_text.h"
+#include "client/jobs_watch.h"
 #include "tests/client/fake_training.h"
 
 namespace deweather {
@@ -27,9 +29,9 @@ v1::JobEvent Event(int64_t number, v1::Job::State state = v1::Job::STATE_UNSPECI
   return event;
 }
 
-class JobsWatchTest : public testing::Test {
+class FollowJobTest : public testing::Test {
  protected:
-  JobsWatchTest() {
+  FollowJobTest() {
     service_.get = [](int, v1::Job* job) {
       job->set_state(v1::Job::STATE_RUNNING);
       return Status::OK;
@@ -46,6 +48,7 @@ class JobsWatchTest : public testing::Test {
         [&](const v1::JobEvent& event) {
           seen_.push_back(event.number());
           on_event_();
+          return on_event_status_;
         },
         &job_);
     stderr_ = testing::internal::GetCapturedStderr();
@@ -75,12 +78,13 @@ class JobsWatchTest : public testing::Test {
   v1::Job job_;
   std::vector<int64_t> seen_;
   std::function<void()> on_event_ = [] {};
+  Status on_event_status_;
   std::string log_;
   Status on_chunk_;
   std::string stderr_;
 };
 
-TEST_F(JobsWatchTest, EventsInOrderToTheEnd) {
+TEST_F(FollowJobTest, EventsInOrderToTheEnd) {
   service_.watch = [](int, const v1::WatchJobRequest& request, auto* writer) {
     for (int64_t i = request.after_event() + 1; i < 1000; ++i) writer->Write(Event(i));
     writer->Write(Event(1000, v1::Job::STATE_SUCCEEDED));
@@ -95,7 +99,29 @@ TEST_F(JobsWatchTest, EventsInOrderToTheEnd) {
   EXPECT_EQ(stderr_, "");
 }
 
-TEST_F(JobsWatchTest, ResumesAfterTheLastEventThatItHas) {
+TEST(IsEndTest, ThreeStates) {
+  EXPECT_TRUE(IsEnd(v1::Job::STATE_SUCCEEDED));
+  EXPECT_TRUE(IsEnd(v1::Job::STATE_FAILED));
+  EXPECT_TRUE(IsEnd(v1::Job::STATE_CANCELLED));
+  for (const auto state : {v1::Job::STATE_UNSPECIFIED, v1::Job::STATE_QUEUED,
+                           v1::Job::STATE_RUNNING, v1::Job::STATE_CANCELLING}) {
+    EXPECT_FALSE(IsEnd(state)) << StateText(state);
+  }
+}
+
+TEST_F(FollowJobTest, AnErrorOfOursEndsTheWatch) {
+  service_.watch = [](int, const v1::WatchJobRequest&, auto* writer) {
+    for (int64_t i = 1; writer->Write(Event(i));) ++i;
+    return Status::OK;
+  };
+  on_event_status_ = {StatusCode::ABORTED, "enough"};
+  const Status status = Watch();
+  EXPECT_EQ(status.error_code(), StatusCode::ABORTED);
+  EXPECT_EQ(status.error_message(), "enough");
+  EXPECT_EQ(seen_, std::vector<int64_t>{1});
+}
+
+TEST_F(FollowJobTest, ResumesAfterTheLastEventThatItHas) {
   service_.watch = [](int call, const v1::WatchJobRequest& request, auto* writer) {
     EXPECT_EQ(request.after_event(), 3 * (call - 1));
     for (int i = 1; i <= 3; ++i) writer->Write(Event(request.after_event() + i));
@@ -109,7 +135,7 @@ TEST_F(JobsWatchTest, ResumesAfterTheLastEventThatItHas) {
   EXPECT_EQ(job_.state(), v1::Job::STATE_FAILED);
 }
 
-TEST_F(JobsWatchTest, AServerThatRestartsIsAskedAgain) {
+TEST_F(FollowJobTest, AServerThatRestartsIsAskedAgain) {
   service_.get = [](int call, v1::Job* job) {
     job->set_state(v1::Job::STATE_SUCCEEDED);
     return call < 4 ? kGone : Status::OK;
@@ -121,7 +147,7 @@ TEST_F(JobsWatchTest, AServerThatRestartsIsAskedAgain) {
   EXPECT_EQ(job_.state(), v1::Job::STATE_SUCCEEDED) << "known without an event";
 }
 
-TEST_F(JobsWatchTest, EventsThatComeTwiceAreToldOnce) {
+TEST_F(FollowJobTest, EventsThatComeTwiceAreToldOnce) {
   service_.watch = [](int, const v1::WatchJobRequest&, auto* writer) {
     for (const int64_t number : {1, 2, 2, 1}) writer->Write(Event(number));
     writer->Write(Event(3, v1::Job::STATE_CANCELLED));
@@ -131,7 +157,7 @@ TEST_F(JobsWatchTest, EventsThatComeTwiceAreToldOnce) {
   EXPECT_THAT(seen_, ElementsAre(1, 2, 3));
 }
 
-TEST_F(JobsWatchTest, AnEndBeforeTheJobsEndIsABreak) {
+TEST_F(FollowJobTest, AnEndBeforeTheJobsEndIsABreak) {
   service_.watch = [](int call, const v1::WatchJobRequest&, auto* writer) {
     writer->Write(Event(call, call < 3 ? v1::Job::STATE_RUNNING : v1::Job::STATE_SUCCEEDED));
     return Status::OK;
@@ -141,7 +167,7 @@ TEST_F(JobsWatchTest, AnEndBeforeTheJobsEndIsABreak) {
   EXPECT_THAT(stderr_, HasSubstr("before the job's end"));
 }
 
-TEST_F(JobsWatchTest, PatienceAndRefusalsEndIt) {
+TEST_F(FollowJobTest, PatienceAndRefusalsEndIt) {
   following_.retry.patience = absl::Milliseconds(5);
   service_.get = [](int, v1::Job*) { return kGone; };
   EXPECT_EQ(Watch().error_code(), StatusCode::UNAVAILABLE);
@@ -150,7 +176,7 @@ TEST_F(JobsWatchTest, PatienceAndRefusalsEndIt) {
   EXPECT_EQ(service_.calls, 0);
 }
 
-TEST_F(JobsWatchTest, StopEndsAStream) {
+TEST_F(FollowJobTest, StopEndsAStream) {
   service_.watch = [&](int, const v1::WatchJobRequest&, auto* writer) {
     while (writer->Write(Event(1))) {  // until the call is cancelled
     }
@@ -161,7 +187,7 @@ TEST_F(JobsWatchTest, StopEndsAStream) {
   EXPECT_EQ(service_.calls, 1);
 }
 
-TEST_F(JobsWatchTest, LogsResumeByOffset) {
+TEST_F(FollowJobTest, LogsResumeByOffset) {
   const std::string log = "step 1\nstep 2\nstep 3\n";
   service_.logs = [&](int call, const v1::StreamLogsRequest& request, auto* writer) {
     v1::LogChunk chunk;
@@ -176,7 +202,7 @@ TEST_F(JobsWatchTest, LogsResumeByOffset) {
   EXPECT_EQ(service_.calls, 3);
 }
 
-TEST_F(JobsWatchTest, AReaderThatTakesNoMoreEndsTheLog) {
+TEST_F(FollowJobTest, AReaderThatTakesNoMoreEndsTheLog) {
   service_.logs = [](int, const v1::StreamLogsRequest&, auto* writer) {
     v1::LogChunk chunk;
     chunk.set_data("x");
@@ -189,7 +215,7 @@ TEST_F(JobsWatchTest, AReaderThatTakesNoMoreEndsTheLog) {
   EXPECT_EQ(log_, "x");
 }
 
-class RunJobsWatchTest : public JobsWatchTest {
+class RunFollowJobTest : public FollowJobTest {
  protected:
   int Run(bool json) {
     WatchFlags flags;
@@ -205,7 +231,7 @@ class RunJobsWatchTest : public JobsWatchTest {
   std::string stdout_;
 };
 
-TEST_F(RunJobsWatchTest, ExitStatusIsTheJobs) {
+TEST_F(RunFollowJobTest, ExitStatusIsTheJobs) {
   for (const auto& [state, status] :
        {std::pair(v1::Job::STATE_SUCCEEDED, 0), std::pair(v1::Job::STATE_FAILED, 1),
         std::pair(v1::Job::STATE_CANCELLED, 1)}) {
@@ -217,7 +243,7 @@ TEST_F(RunJobsWatchTest, ExitStatusIsTheJobs) {
   }
 }
 
-TEST_F(RunJobsWatchTest, ALineAnEventForPeopleAndForPrograms) {
+TEST_F(RunFollowJobTest, ALineAnEventForPeopleAndForPrograms) {
   service_.watch = [](int, const v1::WatchJobRequest&, auto* writer) {
     writer->Write(Event(1));
     writer->Write(Event(2, v1::Job::STATE_SUCCEEDED));
@@ -236,7 +262,7 @@ TEST_F(RunJobsWatchTest, ALineAnEventForPeopleAndForPrograms) {
       "\n");
 }
 
-TEST_F(RunJobsWatchTest, LogsAreBytesAndWhatIsGoneIsSaid) {
+TEST_F(RunFollowJobTest, LogsAreBytesAndWhatIsGoneIsSaid) {
   service_.logs = [](int, const v1::StreamLogsRequest& request, auto* writer) {
     EXPECT_FALSE(request.follow());
     v1::LogChunk chunk;

@@ -1,0 +1,12 @@
+// What libdeweather_client.so shows of itself.
+
+#ifndef DEWEATHER_EXPORT_H_
+#define DEWEATHER_EXPORT_H_
+
+#if defined(__GNUC__)
+#define DEWEATHER_EXPORT __attribute__((visibility("default")))
+#else
+#define DEWEATHER_EXPORT
+#endif
+
+#endif  // DEWEATHER_EXPORT_H_

@@ -1,0 +1,20 @@
+#include <deweather/client.h>
+
+#include <fstream>
+#include <iostream>
+
+int main(int argc, char** argv) {
+  try {
+    deweather::ClientOptions options;
+    if (argc > 1) options.server = argv[1];  // else 127.0.0.1:50051
+    const deweather::Client client(options);
+
+    const deweather::Restored restored = client.RestoreFile("rainy.jpg");
+    std::ofstream("restored.jpg", std::ios::binary) << restored.image;
+    std::cout << restored.width_px << "x" << restored.height_px << " by " << restored.model.name << "\n";
+
+    client.Restore(std::string("no picture"));
+  } catch (const deweather::Error& error) {
+    std::cout << error.reason() << ": " << error.what() << "\n";  // INVALID_IMAGE: INVALID_ARGUMENT: ...
+  }
+}
