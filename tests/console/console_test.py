@@ -26,7 +26,7 @@ TOKEN = "dw_a-token-for-everything"
 
 
 def serve(*args, more=""):
-    return Server("--http-listen", "127.0.0.1:0", *args, config=f"drain {{ delay {{}} }} {more}")
+    return Server(*args, config=f"drain {{ delay {{}} }} {more}", http=True)
 
 
 class ConsoleTest(BrowserTest):
@@ -130,6 +130,19 @@ class RestoreTest(ConsoleTest):
         drag = ActionChains(self.driver).move_to_element_with_offset(split, -int(width / 4), 0).click_and_hold()
         drag.move_by_offset(int(width / 2), 0).release().perform()
         self.assertAlmostEqual(int(split.get_attribute("value")), 75, delta=2)
+
+    def test_no_photo_is_distorted(self):
+        for width, height in ((90, 300), (300, 90)):
+            path = self.folder / f"{width}.png"
+            path.write_bytes(encode(smooth(width, height)))
+            self.upload(path)
+            self.until("Math.abs(document.getElementById('compare').style.getPropertyValue('--ratio') - arguments[0]) < 0.01",
+                       width / height)
+            for window in (WIDE, PHONE):
+                self.resize(window)
+                stage = self.at("compare").rect
+                self.assertAlmostEqual(stage["width"] / stage["height"], width / height, delta=0.02)
+                self.assertLess(stage["height"], 900)
 
     def test_overlays_are_the_servers_maps(self):
         self.restore(self.photo())

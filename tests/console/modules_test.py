@@ -13,7 +13,7 @@ class ModulesTest(BrowserTest):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.server = cls.enterClassContext(Server("--model", "identity", "--http-listen", "127.0.0.1:0"))
+        cls.server = cls.enterClassContext(Server("--model", "identity", http=True))
 
     def setUp(self):
         super().setUp()
@@ -65,6 +65,39 @@ class ModulesTest(BrowserTest):
         sent = bytes(self.run_in("envelopes", "return [...m.envelope(a[0])]", messages[1]))
         self.assertEqual(struct.unpack(">BI", sent[:5]), (0, len(sent) - 5))
         self.assertEqual(json.loads(sent[5:]), messages[1])
+
+    def test_a_stream_that_breaks_goes_on_behind_what_came(self):
+        got = self.run_in("follow", """
+            const {envelope} = await import('/console/envelopes.js');
+            const ended = envelope({});
+            ended[0] = 2;
+            const asked = [];
+            // The first stream breaks, the second is cut off, the third is refused for now, the fourth ends.
+            window.fetch = async (path, options) => {
+              const request = JSON.parse(new TextDecoder().decode(options.body.slice(5)));
+              asked.push(request.after);
+              if (asked.length === 3) return new Response('{"code": "unavailable", "message": "draining"}', {status: 503});
+              return new Response(new ReadableStream({
+                start(out) { out.enqueue(envelope({number: request.after + 1})); },
+                pull(out) {
+                  if (asked.length === 1) out.error(new TypeError('network error'));
+                  if (asked.length === 4) out.enqueue(ended);
+                  out.close();
+                }}, {highWaterMark: 0}));
+            };
+            let last = 0;
+            const broken = [];
+            const {signal} = new AbortController();
+            await m.follow('Service/Watch', () => ({after: last}), (one) => { last = one.number; },
+                           {signal, broken: (error) => broken.push(error.code), pauseMs: 1});
+            return {asked, broken, last};""")
+        self.assertEqual(got, {"asked": [0, 1, 2, 2], "broken": ["unavailable"] * 3, "last": 3})
+
+    def test_a_stream_that_is_refused_for_good_is_not_tried_again(self):
+        with self.assertRaisesRegex(AssertionError, "no such job"):
+            self.run_in("follow", """
+                window.fetch = async () => new Response('{"code": "not_found", "message": "no such job"}', {status: 404});
+                await m.follow('Service/Watch', () => ({}), () => {}, {signal: new AbortController().signal});""")
 
     def test_metrics_are_read_as_prometheus_reads_them(self):
         text = '\n'.join([

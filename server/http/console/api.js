@@ -6,6 +6,7 @@
 import {END_OF_STREAM, envelope, envelopes} from './envelopes.js';
 
 const TOKEN_KEY = 'deweather.token';
+const BROKEN_OFF = 'The connection broke off.';
 
 export const token = {
   get: () => sessionStorage.getItem(TOKEN_KEY) ?? '',
@@ -50,12 +51,24 @@ function refuse(error, secret) {
   throw error;
 }
 
+// What the network does is worth another try, what the caller does is not.
+function ofNetwork(error, message) {
+  return error.name === 'AbortError' ? error : new ServerError({code: 'unavailable', message});
+}
+
 async function send(path, options) {
   try {
     return await fetch(path, {cache: 'no-store', credentials: 'omit', ...options});
   } catch (error) {
-    if (error.name === 'AbortError') throw error;
-    throw new ServerError({code: 'unavailable', message: 'The server cannot be reached.'});
+    throw ofNetwork(error, 'The server cannot be reached.');
+  }
+}
+
+async function* received(body) {
+  try {
+    yield* envelopes(body);
+  } catch (error) {
+    throw ofNetwork(error, BROKEN_OFF);
   }
 }
 
@@ -94,17 +107,17 @@ export async function* stream(method, message, {signal} = {}) {
     signal,
   });
   if (!response.ok) refuse(await failure(response), secret);
-  for await (const {flags, message: received} of envelopes(response.body)) {
+  for await (const {flags, message: next} of received(response.body)) {
     if (!(flags & END_OF_STREAM)) {
-      yield received;
-    } else if (received.error) {
+      yield next;
+    } else if (next.error) {
       const requestId = response.headers.get('x-request-id') ?? '';
-      refuse(new ServerError(received.error, response.status, requestId), secret);
+      refuse(new ServerError(next.error, response.status, requestId), secret);
     } else {
       return;
     }
   }
-  throw new ServerError({code: 'unavailable', message: 'The connection broke off.'});
+  throw new ServerError({code: 'unavailable', message: BROKEN_OFF});
 }
 
 export async function text(path, {signal} = {}) {

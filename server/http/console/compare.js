@@ -54,7 +54,7 @@ export class Compare {
   }
 
   #shape(width, height) {
-    this.root.style.setProperty('--shape', `${width} / ${height}`);
+    this.root.style.setProperty('--ratio', width / height);
     this.size = {width, height};
   }
 

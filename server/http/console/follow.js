@@ -14,12 +14,12 @@ function pause(time, signal) {
 
 // `request()` makes the message anew each time, so that the stream goes on behind what `each(message)` has had.
 // Answers at the end of the stream or when `signal` says so; throws what no second try would mend.
-export async function follow(method, request, each, {signal, broken = () => {}}) {
-  let time = FIRST_PAUSE_MS;
+export async function follow(method, request, each, {signal, broken = () => {}, pauseMs = FIRST_PAUSE_MS}) {
+  let time = pauseMs;
   while (!signal.aborted) {
     try {
       for await (const message of stream(method, request(), {signal})) {
-        time = FIRST_PAUSE_MS;
+        time = pauseMs;
         each(message);
       }
       return;

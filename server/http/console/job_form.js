@@ -99,6 +99,7 @@ export async function loadDatasets() {
 
 async function submit(validateOnly, submitted) {
   const place = byId('job-form-status');
+  byId('submit-job').disabled = true;  // a second click is no second job
   try {
     const request = {config: config(), validateOnly, labels: {from: 'console'}};
     const {message} = await call('TrainingService/SubmitJob', request);
@@ -111,6 +112,8 @@ async function submit(validateOnly, submitted) {
   } catch (error) {
     if (error instanceof SyntaxError) tell(place, `The configuration is no JSON: ${error.message}`, 'error');
     else tellError(place, error);
+  } finally {
+    byId('submit-job').disabled = datasets.length === 0;
   }
 }
 
