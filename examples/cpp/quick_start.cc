@@ -11,10 +11,11 @@ int main(int argc, char** argv) {
 
     const deweather::Restored restored = client.RestoreFile("rainy.jpg");
     std::ofstream("restored.jpg", std::ios::binary) << restored.image;
-    std::cout << restored.width_px << "x" << restored.height_px << " by " << restored.model.name << "\n";
+    std::cout << restored.width_px << " px wide, by " << restored.model.name << "\n";
 
     client.Restore(std::string("no picture"));
   } catch (const deweather::Error& error) {
-    std::cout << error.reason() << ": " << error.what() << "\n";  // INVALID_IMAGE: INVALID_ARGUMENT: ...
+    // INVALID_IMAGE: INVALID_ARGUMENT: ...
+    std::cout << error.reason() << ": " << error.what() << "\n";
   }
 }

@@ -15,16 +15,17 @@ double Milliseconds(std::chrono::nanoseconds time) {
 
 void Print(const deweather::Restored& restored) {
   const deweather::Timings& timings = restored.timings;
-  std::cout << restored.width_px << "x" << restored.height_px << ", " << timings.tiles << " tiles, model "
-            << restored.model.name << " " << restored.model.version << "\n"
-            << "decode " << Milliseconds(timings.decode) << " ms, model " << Milliseconds(timings.infer)
-            << " ms, encode " << Milliseconds(timings.encode) << " ms, in all " << Milliseconds(timings.total)
-            << " ms\n";
+  std::cout << restored.width_px << "x" << restored.height_px << ", " << timings.tiles
+            << " tiles, model " << restored.model.name << " " << restored.model.version << "\n"
+            << "decode " << Milliseconds(timings.decode) << " ms, model "
+            << Milliseconds(timings.infer) << " ms, encode " << Milliseconds(timings.encode)
+            << " ms, in all " << Milliseconds(timings.total) << " ms\n";
   if (!restored.routing) return;
   for (const deweather::Routing::Layer& layer : restored.routing->layers) {
     const double all = std::accumulate(layer.tokens.begin(), layer.tokens.end(), 0.0);
     std::cout << "experts, percent of the tokens:";
-    for (const std::int64_t tokens : layer.tokens) std::cout << " " << static_cast<int>(100 * tokens / all);
+    for (const std::int64_t tokens : layer.tokens)
+      std::cout << " " << static_cast<int>(100 * tokens / all);
     std::cout << "\n";
   }
 }
@@ -42,7 +43,9 @@ int main(int argc, char** argv) {
     options.deadline = std::chrono::minutes(5);
     options.on_notice = [](const std::string& line) { std::cerr << line << "\n"; };
     const deweather::Client client(options);
-    const auto progress = [](int done, int tiles) { std::cerr << done << " of " << tiles << " tiles\n"; };
+    const auto progress = [](int done, int tiles) {
+      std::cerr << done << " of " << tiles << " tiles\n";
+    };
     Print(client.RestoreLarge(argv[2], argv[3], {}, progress));
     return 0;
   } catch (const deweather::Error& error) {

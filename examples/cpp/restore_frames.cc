@@ -23,8 +23,10 @@ std::optional<std::string> ReadFrame(std::FILE* file) {
   const std::size_t got = std::fread(&frame[0], 1, kHeaderBytes, file);
   if (got == 0 && std::feof(file)) return std::nullopt;
   std::size_t size = 0;
-  for (std::size_t i = kHeaderBytes; i-- > 2;) size = size << 8 | static_cast<unsigned char>(frame[i]);
-  if (got != kHeaderBytes || frame[0] != 'B' || frame[1] != 'M' || size < kHeaderBytes || size > kMostBytes) {
+  for (std::size_t i = kHeaderBytes; i-- > 2;)
+    size = size << 8 | static_cast<unsigned char>(frame[i]);
+  if (got != kHeaderBytes || frame[0] != 'B' || frame[1] != 'M' || size < kHeaderBytes ||
+      size > kMostBytes) {
     throw std::runtime_error("stdin holds no BMP file of up to 64 MiB where one should begin");
   }
   frame.resize(size);
@@ -74,7 +76,8 @@ int main(int argc, char** argv) {
     const auto take = [&](deweather::FrameResult& result) {
       std::string frame = originals.Take();
       if (result.restored) frame.swap(result.restored->image);
-      if (result.error && ++failed == 1) std::cerr << "frame " << result.id << ": " << result.error->what() << "\n";
+      if (result.error && ++failed == 1)
+        std::cerr << "frame " << result.id << ": " << result.error->what() << "\n";
       if (std::fwrite(frame.data(), 1, frame.size(), stdout) != frame.size()) {
         throw std::runtime_error("cannot write to stdout");
       }

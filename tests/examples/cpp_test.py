@@ -124,7 +124,7 @@ class CppTest(TestCase):
         self.assertEqual(code, (EXAMPLES / "cpp/quick_start.cc").read_text())
         (self.folder / "rainy.jpg").write_bytes(encode(smooth(120, 80), "JPEG", quality=90))
         done = self.run_example("quick_start", self.server.address)
-        self.assertRegex(done.stdout, r"^120x80 by deweather-small\nINVALID_IMAGE: INVALID_ARGUMENT: .*\n$")
+        self.assertRegex(done.stdout, r"^120 px wide, by deweather-small\nINVALID_IMAGE: INVALID_ARGUMENT: .*\n$")
         self.assertEqual(decode((self.folder / "restored.jpg").read_bytes()).shape, (80, 120, 3))
 
     def test_the_project_that_docs_print(self):
