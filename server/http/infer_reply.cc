@@ -77,6 +77,23 @@ absl::Status AppendOutput(const Output& output, std::string_view raw, bool binar
   return absl::OkStatus();
 }
 
+// All but the bytes behind it.
+absl::StatusOr<std::string> WriteJson(const inference::ModelInferResponse& message,
+                                      const BinaryOutputs& binary, int64_t max_bytes) {
+  std::string json = absl::StrCat("{\"model_name\":", Quoted(message.model_name()),
+                                  ",\"model_version\":", Quoted(message.model_version()));
+  if (!message.id().empty()) absl::StrAppend(&json, ",\"id\":", Quoted(message.id()));
+  json += ",\"outputs\":[";
+  for (int i = 0; i < message.outputs_size(); ++i) {
+    const Output& output = message.outputs(i);
+    if (i > 0) json += ',';
+    DW_RETURN_IF_ERROR(AppendOutput(output, message.raw_output_contents(i),
+                                    binary.Has(output.name()), max_bytes, json));
+  }
+  json += "]}";
+  return json;
+}
+
 }  // namespace
 
 absl::StatusOr<InferReply> WriteInferReply(const inference::ModelInferResponse& message,
@@ -87,28 +104,18 @@ absl::StatusOr<InferReply> WriteInferReply(const inference::ModelInferResponse& 
                                                message.raw_output_contents_size()));
   }
   InferReply reply;
-  std::string& body = reply.body;
-  absl::StrAppend(&body, "{\"model_name\":", Quoted(message.model_name()),
-                  ",\"model_version\":", Quoted(message.model_version()));
-  if (!message.id().empty()) absl::StrAppend(&body, ",\"id\":", Quoted(message.id()));
-  body += ",\"outputs\":[";
-  size_t behind = 0;
-  bool any = false;
+  DW_ASSIGN_OR_RETURN(reply.body, WriteJson(message, binary, max_bytes));
+  const auto json_bytes = static_cast<int64_t>(reply.body.size());
+  size_t all = reply.body.size();
   for (int i = 0; i < message.outputs_size(); ++i) {
-    const std::string& raw = message.raw_output_contents(i);
-    const bool as_bytes = binary.Has(message.outputs(i).name());
-    if (i > 0) body += ',';
-    DW_RETURN_IF_ERROR(AppendOutput(message.outputs(i), raw, as_bytes, max_bytes, body));
-    if (as_bytes) behind += raw.size();
-    any |= as_bytes;
+    if (!binary.Has(message.outputs(i).name())) continue;
+    reply.json_bytes = json_bytes;
+    all += message.raw_output_contents(i).size();
   }
-  body += "]}";
-  DW_RETURN_IF_ERROR(CheckSize(body.size() + behind, max_bytes));
-  if (!any) return reply;
-  reply.json_bytes = static_cast<int64_t>(body.size());
-  body.reserve(body.size() + behind);
+  DW_RETURN_IF_ERROR(CheckSize(all, max_bytes));
+  reply.body.reserve(all);
   for (int i = 0; i < message.outputs_size(); ++i) {
-    if (binary.Has(message.outputs(i).name())) body += message.raw_output_contents(i);
+    if (binary.Has(message.outputs(i).name())) reply.body += message.raw_output_contents(i);
   }
   return reply;
 }

@@ -176,16 +176,15 @@ class Calls:
         self.faults = []
         self._lock = threading.Lock()
 
-    def run(self, address, numbers, seed):
-        with grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+    def run(self, server, numbers, seed):
+        with grpc.insecure_channel(server.address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
             for number in numbers:
                 self._one(channel, random.Random(f"{seed} {number}"), number)
 
     def _one(self, channel, rng, number):
-        method, short, parses = "ModelInfer", False, True
+        method, parses = "ModelInfer", True
         request = lie(rng, self.infer, self.picture)
-        timeout = request.parameters["timeout"] if "timeout" in request.parameters else None
-        short = timeout is not None and 0 < (timeout.int64_param or timeout.uint64_param) < 10**8
+        short = self.is_short(request)
         message = request.SerializeToString()
         if rng.random() < 0.3:
             method = rng.choice(("ModelInfer", *self.others))
@@ -197,6 +196,12 @@ class Calls:
             message = message[:1 << 20]
         code, details = self._call(channel, method, message)
         self._count(number, method, code, details, short, parses)
+
+    @staticmethod
+    def is_short(request):
+        """Whether it asks for so little time that it may run out."""
+        timeout = request.parameters["timeout"] if "timeout" in request.parameters else None
+        return timeout is not None and 0 < (timeout.int64_param or timeout.uint64_param) < 10**8
 
     @staticmethod
     def _parses(kind, message):
@@ -224,7 +229,7 @@ class Calls:
 
 
 def storm(server, calls, numbers, flags):
-    threads = [threading.Thread(target=calls.run, args=(server.address, numbers[i::flags.callers], flags.seed))
+    threads = [threading.Thread(target=calls.run, args=(server, numbers[i::flags.callers], flags.seed))
                for i in range(flags.callers)]
     for thread in threads:
         thread.start()
@@ -233,9 +238,9 @@ def storm(server, calls, numbers, flags):
     return settle(lambda: is_idle(server))
 
 
-def storms(report, server, flags):
+def storms(report, server, flags, calls_of=Calls):
     with server.client() as client:
-        calls = Calls(client)
+        calls = calls_of(client)
     warm = flags.count // 5
     start = time.monotonic()
     with GoodCaller(server) as good:
@@ -258,12 +263,11 @@ def storms(report, server, flags):
     report.at_most("growth of memory after the warm-up, MB", grown, 20)
 
 
-def main():
-    flags = arguments(__doc__, count=100_000, callers=12, seed=1)
-    report = Report("kserve_malformed")
+def run(name, flags, calls_of=Calls, **options):
+    report = Report(name)
     with tempfile.TemporaryDirectory() as folder, \
-            real_server("--model", "identity", "--data-dir", folder, config=CONFIG) as server:
-        storms(report, server, flags)
+            real_server("--model", "identity", "--data-dir", folder, config=CONFIG, **options) as server:
+        storms(report, server, flags, calls_of)
         report.at_least("server alive at the end", int(server.process.poll() is None), 1)
         report.at_most("exit status", abs(server.stop()), 0)
         report.figures(lines_of_log=server.errors().count("\n"))
@@ -271,4 +275,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run("kserve_malformed", arguments(__doc__, count=100_000, callers=12, seed=1))

@@ -3,8 +3,14 @@
 #include "server/rpc/arrival.h"
 
 #include <gmock/gmock.h>
+#include <spdlog/sinks/ostream_sink.h>
+#include <spdlog/spdlog.h>
 
+#include <memory>
+#include <sstream>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "model/base/sha256.h"
@@ -96,6 +102,51 @@ TEST_F(AccessTest, AnOpenStreamEndsWithItsToken) {
   const grpc::Status status = stream->Finish();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAUTHENTICATED);
   EXPECT_EQ(ReasonOf(status), "TOKEN_UNKNOWN");
+}
+
+// The log tells for whom a call was that failed.
+class CallerTest : public RpcTest {
+ protected:
+  CallerTest() {
+    auto logger = std::make_shared<spdlog::logger>(
+        "test", std::make_shared<spdlog::sinks::ostream_sink_mt>(lines_));
+    logger->set_level(spdlog::level::debug);
+    spdlog::set_default_logger(std::move(logger));
+  }
+  ~CallerTest() override { spdlog::set_default_logger(before_); }
+
+  // What is said of a call that claims to be made for those.
+  std::string Told(const std::shared_ptr<grpc::Channel>& channel,
+                   const std::vector<std::string>& claimed) {
+    lines_.str("");
+    grpc::ClientContext context;
+    for (const std::string& peer : claimed) context.AddMetadata(kPeerHeader, peer);
+    v1::RestoreRequest request;
+    v1::RestoreResponse response;
+    EXPECT_FALSE(
+        v1::RestorationService::NewStub(channel)->Restore(&context, request, &response).ok());
+    EXPECT_TRUE(calls_.WaitUntilEmptyFor(absl::Seconds(30)));
+    return lines_.str();
+  }
+
+  const std::shared_ptr<spdlog::logger> before_ = spdlog::default_logger();
+  std::ostringstream lines_;
+};
+
+TEST_F(CallerTest, NobodyOutsideCanPretendToBeAnother) {
+  Serve();
+  EXPECT_THAT(Told(channel_, {"http:ipv4:192.0.2.1:5"}),
+              testing::AllOf(testing::HasSubstr("Restore for ipv4:127.0.0.1:"),
+                             testing::Not(testing::HasSubstr("192.0.2.1"))));
+}
+
+TEST_F(CallerTest, ACallOfThisProcessIsForWhomItSays) {
+  Serve();
+  const auto inside = server_.server->InProcessChannel({});
+  EXPECT_THAT(Told(inside, {"http:ipv4:192.0.2.1:5"}),
+              testing::HasSubstr("Restore for http:ipv4:192.0.2.1:5: "));
+  EXPECT_THAT(Told(inside, {}), testing::HasSubstr("Restore for inproc: "));
+  EXPECT_THAT(Told(inside, {"one", "two"}), testing::HasSubstr("Restore for inproc: "));
 }
 
 }  // namespace

@@ -1,0 +1,113 @@
+// What ModelInfer carries over HTTP, as binary data, beside gRPC: the same tiles, in turns.
+
+#include <atomic>
+#include <cstdio>
+#include <functional>
+#include <thread>
+
+#include "inference/grpc_service.grpc.pb.h"
+#include "server/rpc/inference_service.h"
+#include "server/rpc/inference_tensors.h"
+#include "tests/http/http_fixture.h"
+
+namespace deweather {
+namespace {
+
+constexpr int kSide = 256;
+constexpr int kCallers = 8;
+constexpr int kRounds = 6;
+constexpr absl::Duration kRound = absl::Seconds(2);
+
+class InferenceHttpThroughputTest : public HttpTest {
+ protected:
+  // Whether a call was answered as it should be.
+  using Call = std::function<bool()>;
+
+  std::vector<NamedService> MoreServices(const LimitOptions& limits) override {
+    inference_ =
+        std::make_unique<InferenceService>("test", models_, *pipeline_, calls_, limits, entrance_);
+    return {{inference::GRPCInferenceService::service_full_name(), inference_.get()}};
+  }
+
+  // Calls of one round; each caller makes them with what `connect` gives it.
+  static int64_t CallsIn(const std::function<Call()>& connect) {
+    std::atomic<int64_t> calls = 0;
+    const absl::Time end = absl::Now() + kRound;
+    std::vector<std::jthread> callers;
+    for (int i = 0; i < kCallers; ++i) {
+      callers.emplace_back([&] {
+        const Call call = connect();
+        while (absl::Now() < end) {
+          const bool right = call();
+          EXPECT_TRUE(right);
+          if (!right) return;
+          ++calls;
+        }
+      });
+    }
+    callers.clear();
+    return calls;
+  }
+
+  static std::string Planes() {
+    const PictureTensor tensor = {.type = SampleType::kUint8,
+                                  .layout = TensorLayout::kNchw,
+                                  .count = 1,
+                                  .width = kSide,
+                                  .height = kSide};
+    return FromImage(tensor, NoiseImage(kSide, kSide));
+  }
+
+  Call OverHttp(const std::string& planes) const {
+    const std::string json =
+        absl::StrCat(R"({"inputs":[{"name":"image","datatype":"UINT8","shape":[1,3,)", kSide, ",",
+                     kSide, R"(],"parameters":{"binary_data_size":)", planes.size(),
+                     R"(}}],"parameters":{"binary_data_output":true}})");
+    const std::string header =
+        absl::StrCat("Inference-Header-Content-Length: ", json.size(), "\r\n");
+    auto client = std::make_shared<HttpClient>(http_->address());
+    return [=, body = json + planes] {
+      const ReceivedReply reply = client->Call("POST", "/v2/models/default/infer", body, header);
+      return reply.status == 200 && reply.body.ends_with(planes);
+    };
+  }
+
+  Call OverGrpc(const std::string& planes) const {
+    inference::ModelInferRequest request;
+    request.add_inputs()->set_name("image");
+    request.mutable_inputs(0)->set_datatype("UINT8");
+    for (const int side : {1, 3, kSide, kSide}) request.mutable_inputs(0)->add_shape(side);
+    request.add_raw_input_contents(planes);
+    return [request, channel = OpenChannel()] {
+      grpc::ClientContext context;
+      inference::ModelInferResponse response;
+      const auto stub = inference::GRPCInferenceService::NewStub(channel);
+      return stub->ModelInfer(&context, request, &response).ok() &&
+             response.raw_output_contents(0) == request.raw_input_contents(0);
+    };
+  }
+
+  std::unique_ptr<InferenceService> inference_;
+};
+
+TEST_F(InferenceHttpThroughputTest, NineTenthsOfGrpc) {
+  ServeHttp();
+  const std::string planes = Planes();
+  const auto http = [&] { return OverHttp(planes); };
+  const auto grpc = [&] { return OverGrpc(planes); };
+  CallsIn(http);
+  CallsIn(grpc);
+  int64_t by_http = 0, by_grpc = 0;
+  for (int round = 0; round < kRounds; ++round) {
+    by_http += CallsIn(http);
+    by_grpc += CallsIn(grpc);
+  }
+  const double seconds = kRounds * absl::ToDoubleSeconds(kRound);
+  const double ratio = static_cast<double>(by_http) / static_cast<double>(by_grpc);
+  std::printf("HTTP %.0f/s, gRPC %.0f/s: %.3f\n", static_cast<double>(by_http) / seconds,
+              static_cast<double>(by_grpc) / seconds, ratio);
+  EXPECT_GE(ratio, 0.9);
+}
+
+}  // namespace
+}  // namespace deweather
