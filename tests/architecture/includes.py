@@ -99,6 +99,7 @@ TARGETS = {
         ("dw_http", "dw_rpc", "dw_access", "dw_proto", "dw_config", "dw_restore", "dw_batch", "dw_jobs", "dw_datasets", "dw_log"),
         ("protobuf", "grpc"),
         ("prometheus", "flags"),
+        internal=("doors.h", "metric_family.h", "metrics_text.h"),
     ),
     "dw_client": Target(
         "client",

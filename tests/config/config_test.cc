@@ -32,8 +32,7 @@ TEST(ServerConfigTest, EmptyFileIsTheDefaults) {
   EXPECT_EQ(*options, ServerOptions());
 }
 
-TEST(ServerConfigTest, EveryFieldArrives) {
-  const auto options = ParseServerConfig(R"(
+constexpr char kEveryField[] = R"(
     listen: "[::1]:1" metrics_listen: "" http_listen: "[::1]:2" model: "m" data_dir: "d" device: "cuda:3"
     precision: PRECISION_BF16
     threads { model: 1 workers: 2 }
@@ -51,8 +50,10 @@ TEST(ServerConfigTest, EveryFieldArrives) {
                min_free_bytes: 22 keep_versions: 28 }
     datasets { registered { name: "r" dir: "/r" } registered { name: "s" dir: "s" } max_bytes: 23
                max_files: 24 max_file_bytes: 1025 min_free_bytes: 26 }
-    promotion { dataset: "r" max_regression_db: 0.5 timeout { seconds: 27 } })",
-                                         "all");
+    promotion { dataset: "r" max_regression_db: 0.5 timeout { seconds: 27 } })";
+
+TEST(ServerConfigTest, EveryFieldArrives) {
+  const auto options = ParseServerConfig(kEveryField, "all");
   ASSERT_TRUE(options.ok()) << options.status();
   ServerOptions expected;
   expected.listen = "[::1]:1";
