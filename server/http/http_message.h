@@ -21,9 +21,9 @@ struct HttpHeader {
 };
 
 struct HttpRequest {
-  std::string method;  // "GET"
-  std::string path;    // as it came, without its query
-  std::string query;   // as it came, behind the '?'
+  std::string method = {};  // "GET"
+  std::string path = {};    // as it came, without its query
+  std::string query = {};   // as it came, behind the '?'
   std::vector<HttpHeader> headers = {};
 
   // Values of all headers of that name, which is in lower case.

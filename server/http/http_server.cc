@@ -96,8 +96,9 @@ void HttpServer::State::Serve(int fd) {
     MutexLock lock(mutex);
     sessions[session.get()] = session;
   }
+  // The function holds the session until it runs, and then the session itself.
   asio::co_spawn(
-      strand, session->Run(),
+      strand, [session] { return session->Run(); },
       [this, raw = session.get()](const std::exception_ptr& error) { Forget(raw, error); });
 }
 

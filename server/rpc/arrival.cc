@@ -17,7 +17,8 @@ namespace deweather {
 
 namespace {
 
-constexpr char kInProcess[] = "inproc";  // how gRPC names a channel without a network
+// How gRPC names a channel without a network. All others have their address.
+constexpr char kInProcess[] = "unknown";
 
 std::vector<std::string_view> HeadersNamed(const char* name,
                                            const grpc::CallbackServerContext& context) {

@@ -3,14 +3,18 @@
 #include "server/http/http_server.h"
 
 #include <gmock/gmock.h>
+#include <spdlog/sinks/ostream_sink.h>
+#include <spdlog/spdlog.h>
 
 #include <random>
+#include <sstream>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "model/base/sha256.h"
 #include "server/access/tokens.h"
 #include "tests/http/http_fixture.h"
@@ -381,18 +385,19 @@ TEST_F(HttpServerTest, NamesThatOthersGaveThisMachineAreRefused) {
   EXPECT_EQ(Reason(client.Receive()), "FOREIGN_HOST");
 }
 
-TEST_F(HttpServerTest, AnOutsideCallerCannotPretendToBeAnother) {
-  std::string seen;
-  FakeModel fake;
-  ServeHttp({}, &fake);
-  const auto peer_of = [](const std::shared_ptr<grpc::Channel>& channel, const char* claimed) {
-    return std::pair{channel, claimed};
-  };
-  static_cast<void>(peer_of);
-  // Two whose shares are one caller's would refuse each other; see arrival_test for whom a call is.
-  EXPECT_EQ(Call("POST", kRestorePath, Png(NoiseImage(8, 8)), "Deweather-Peer: ipv4:1.2.3.4:5\r\n")
-                .status,
-            200);
+// Whose quota a request uses where there are no tokens; the log tells.
+TEST_F(HttpServerTest, ACallerIsItsConnectionWhateverItClaims) {
+  const auto before = spdlog::default_logger();
+  std::ostringstream lines;
+  spdlog::set_default_logger(std::make_shared<spdlog::logger>(
+      "test", std::make_shared<spdlog::sinks::ostream_sink_mt>(lines)));
+  spdlog::set_level(spdlog::level::debug);
+  ServeHttp();
+  Call("POST", kRestorePath, "no picture", "Deweather-Peer: ipv4:192.0.2.1:5\r\n");
+  EXPECT_TRUE(calls_.WaitUntilEmptyFor(absl::Seconds(30)));
+  spdlog::set_default_logger(before);
+  EXPECT_THAT(lines.str(), HasSubstr("Restore for http:ipv4:127.0.0.1:"));
+  EXPECT_THAT(lines.str(), testing::Not(HasSubstr("192.0.2.1")));
 }
 
 // --- what is no request ---
@@ -449,7 +454,7 @@ TEST_F(HttpServerTest, ABadRequestIdOrDeadlineIsNotPassedOn) {
 
 // Requests with bytes turned over, cut short and put together anew: whatever comes, the server stays.
 TEST_F(HttpServerTest, MalformedRequestsAreSurvived) {
-  ServeHttp({.max_handshake = absl::Seconds(2), .max_stream_idle = absl::Seconds(2)});
+  ServeHttp({.max_stream_idle = absl::Seconds(2), .max_handshake = absl::Seconds(2)});
   const std::string picture = Png(NoiseImage(8, 8));
   const std::vector<std::string> seeds = {
       "GET /healthz HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n\r\n",

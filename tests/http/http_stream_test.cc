@@ -19,8 +19,10 @@ class HttpStreamTest : public TrainingTest {
  protected:
   void ServeHttp(const LimitOptions& limits = {}) {
     Serve({}, limits);
-    auto http = HttpServer::Start("127.0.0.1:0",
-                                  {.server = *server_.server, .calls = calls_, .limits = limits});
+    auto http = HttpServer::Start("127.0.0.1:0", {.server = *server_.server,
+                                                  .calls = calls_,
+                                                  .limits = limits,
+                                                  .metrics = [] { return ""; }});
     ASSERT_TRUE(http.ok()) << http.status();
     http_ = *std::move(http);
   }

@@ -132,7 +132,10 @@ TEST(InferJsonTest, AFieldOfAnotherKindIsToldByItsPath) {
                   "inputs[0].name is an array; it must be a string");
   ExpectMalformed(R"({"inputs":[{"shape":[1,2.5]}]})",
                   "inputs[0].shape holds 2.5; it must be whole numbers");
-  ExpectMalformed(R"({"inputs":[{"shape":[1e30]}]})", "inputs[0].shape holds 1e+30");
+  ExpectMalformed(R"({"inputs":[{"shape":[1e30]}]})", "inputs[0].shape holds 1e30");
+  ExpectMalformed(R"({"inputs":[{"shape":[2.0]}]})", "inputs[0].shape holds 2.0");
+  ExpectMalformed(R"({"inputs":[{"shape":[99999999999999999999]}]})",
+                  "inputs[0].shape holds 99999");
   ExpectMalformed(R"({"inputs":[{"shape":[18446744073709551615]}]})", "inputs[0].shape holds");
   ExpectMalformed(R"({"inputs":[{"shape":[[1]]}]})", "inputs[0].shape holds an array");
   ExpectMalformed(R"({"inputs":[{"data":7}]})", "inputs[0].data is 7; it must be an array");
@@ -212,6 +215,16 @@ TEST(InferJsonTest, AShapeOfManyValuesTakesNoMemoryForThem) {
       R"("datatype":"UINT8","shape":[9223372036854775807,3,1000000000,1000000000],"data":[1])"));
   EXPECT_LE(message.SpaceUsedLong(), 4096u);
   Read(WithInput(R"("datatype":"UINT8","shape":[-5,0,3],"data":[1])"));
+}
+
+TEST(InferJsonTest, ManyShapesOfManyValuesTakeTheirMemoryOnce) {
+  constexpr size_t kBytes = 1 << 20;
+  const std::string one = R"({"shape":[1000000000],"data":[1],"datatype":"FP32"})";
+  std::string text = "{\"inputs\":[" + one;
+  for (int i = 1; i < kMaxInferEntries; ++i) absl::StrAppend(&text, ",", one);
+  const ModelInferRequest message = Read(text + std::string(kBytes, ' ') + "]}");
+  EXPECT_EQ(message.inputs_size(), kMaxInferEntries);
+  EXPECT_LE(message.SpaceUsedLong(), 3 * kBytes);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <vector>
 
@@ -102,6 +103,9 @@ TEST(InferReplyTest, WhatHasNoFormInJsonIsAnError) {
   AddOutput<uint16_t>("restored", "FP16", {0x3C00}, message);
   EXPECT_EQ(WriteInferReply(message, {}, kMuch).status().code(), absl::StatusCode::kInternal);
   EXPECT_TRUE(WriteInferReply(message, {.all = true}, kMuch).ok());
+  ModelInferResponse infinite;
+  AddOutput<float>("routing", "FP32", {1, std::numeric_limits<float>::infinity()}, infinite);
+  EXPECT_EQ(WriteInferReply(infinite, {}, kMuch).status().code(), absl::StatusCode::kInternal);
   message.clear_raw_output_contents();
   EXPECT_EQ(WriteInferReply(message, {.all = true}, kMuch).status().code(),
             absl::StatusCode::kInternal);

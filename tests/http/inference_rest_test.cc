@@ -115,6 +115,8 @@ TEST(InferenceRestTest, HeadsThatAreWrongAreRefusedUnread) {
   EXPECT_EQ(HeaderOf(Refused(PlanOf("DELETE", "/v2/models/m")), "Allow"), "GET");
   const Plan packed = PlanOf("POST", "/v2/models/m/infer", {{"content-encoding", "gzip"}});
   EXPECT_EQ(Refused(packed).status, 415);
+  const Plan plain = PlanOf("POST", "/v2/models/m/infer", {{"content-encoding", "Identity"}});
+  EXPECT_FALSE(plain.refused.has_value());
   const Plan twice =
       PlanOf("POST", "/v2/models/m/infer",
              {{"inference-header-content-length", "2"}, {"inference-header-content-length", "3"}});

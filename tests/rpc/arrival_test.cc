@@ -145,8 +145,8 @@ TEST_F(CallerTest, ACallOfThisProcessIsForWhomItSays) {
   const auto inside = server_.server->InProcessChannel({});
   EXPECT_THAT(Told(inside, {"http:ipv4:192.0.2.1:5"}),
               testing::HasSubstr("Restore for http:ipv4:192.0.2.1:5: "));
-  EXPECT_THAT(Told(inside, {}), testing::HasSubstr("Restore for inproc: "));
-  EXPECT_THAT(Told(inside, {"one", "two"}), testing::HasSubstr("Restore for inproc: "));
+  EXPECT_THAT(Told(inside, {}), testing::HasSubstr("Restore for unknown: "));
+  EXPECT_THAT(Told(inside, {"one", "two"}), testing::HasSubstr("Restore for unknown: "));
 }
 
 }  // namespace
