@@ -37,9 +37,11 @@ bool IsFloat(double value) { return std::abs(value) <= std::numeric_limits<float
 // The values of one input's `data`, and how they are nested.
 class DataReader {
  public:
-  // There are at most `most` values.
-  DataReader(Input& input, int64_t most) : input_(input) {
-    input_.mutable_contents()->mutable_fp32_contents()->Reserve(ExpectedValues(most));
+  // There are at most `left` values more, for which nothing is reserved yet.
+  DataReader(Input& input, int64_t& left) : input_(input) {
+    const int values = ExpectedValues(left);
+    input_.mutable_contents()->mutable_fp32_contents()->Reserve(values);
+    left -= values;
   }
 
   bool is_open() const { return !counts_.empty(); }
@@ -196,7 +198,7 @@ enum class Place {
 // Called by nlohmann's parser with each token; false ends it, and `status` says why.
 class RequestReader {
  public:
-  explicit RequestReader(size_t bytes) : most_values_(static_cast<int64_t>(bytes / 2)) {}
+  explicit RequestReader(size_t bytes) : values_left_(static_cast<int64_t>(bytes / 2)) {}
 
   absl::Status status() const { return status_; }
   ModelInferRequest& message() { return message_; }
@@ -229,10 +231,11 @@ class RequestReader {
     return Whole(static_cast<int64_t>(value), static_cast<double>(value));
   }
 
-  bool number_float(double value, const std::string& /*text*/) {
+  // `text` is how it stands there, which %g may show as a whole number.
+  bool number_float(double value, const std::string& text) {
     if (place() == Place::kParameters) return Take([&](auto& to) { to.set_double_param(value); });
     if (place() == Place::kData) return Keep(data_->Add(value));
-    return Value(absl::StrFormat("%g", value));
+    return Value(text.empty() ? absl::StrFormat("%g", value) : ShownText(text));
   }
 
   bool string(std::string& value) {
@@ -300,7 +303,7 @@ class RequestReader {
     if (At(Place::kRequest, "outputs")) return Enter(Place::kOutputs);
     if (At(Place::kInput, "shape")) return Enter(Place::kShape);
     if (At(Place::kInput, "data")) {
-      data_.emplace(*message_.mutable_inputs()->rbegin(), most_values_);
+      data_.emplace(*message_.mutable_inputs()->rbegin(), values_left_);
       return Enter(Place::kData) && Keep(data_->Open());
     }
     if (place() == Place::kData) return Keep(data_->Open());
@@ -453,7 +456,7 @@ class RequestReader {
     return true;
   }
 
-  const int64_t most_values_;  // a digit and a comma each
+  int64_t values_left_;  // a digit and a comma each
   ModelInferRequest message_;
   absl::Status status_;
   std::vector<Place> places_ = {Place::kDocument};

@@ -1,5 +1,6 @@
 // The JSON of an infer request of the Open Inference Protocol's REST form, as the message that its gRPC form has.
-// Numbers become floats as they are read, without a tree in between: what is in memory is at most twice the text.
+// Numbers become floats as they are read, without a tree in between: what is in memory is at most twice the text, and
+// twice that while floats become bytes.
 //
 // Math     numbers of `data` are rounded to floats; a whole number of 0 to 255 becomes itself
 // Threads  thread-safe: a pure function

@@ -1,6 +1,7 @@
 #include "server/http/infer_reply.h"
 
 #include <charconv>
+#include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <string_view>
@@ -40,6 +41,10 @@ absl::Status AppendValues(std::string_view raw, int64_t max_bytes, std::string& 
     if (at % kChecked == 0) DW_RETURN_IF_ERROR(CheckSize(json.size(), max_bytes));
     T value;
     std::memcpy(&value, raw.data() + at, sizeof(T));
+    if (!std::isfinite(static_cast<float>(value))) {
+      return absl::InternalError(
+          "an output has a value that is no number, which JSON has no form of");
+    }
     char text[kLongest];
     const std::to_chars_result end = std::to_chars(text, text + sizeof(text), value);
     if (at > 0) json += ',';

@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "inference/grpc_service.pb.h"
@@ -214,7 +215,7 @@ std::optional<Failure> Wrong(const HttpRequest& request, const Row& row) {
                      kMethodNotAllowed);
   }
   for (const std::string_view encoding : request.All("content-encoding")) {
-    if (encoding == "identity") continue;
+    if (absl::EqualsIgnoreCase({encoding.data(), encoding.size()}, "identity")) continue;
     return FailureOf(
         absl::UnimplementedError(absl::StrFormat(
             "the content encoding is '%s'; bodies come as they are", ShownText(encoding))),
