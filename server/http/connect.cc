@@ -62,7 +62,12 @@ std::unique_ptr<Message> NewMessage(const Descriptor& type) {
   return std::unique_ptr<Message>(factory->GetPrototype(&type)->New());
 }
 
-absl::Status Unreadable(const Descriptor& type, const std::string& why) {
+// `why` quotes the body, which may be anything.
+absl::Status Unreadable(const Descriptor& type, std::string why) {
+  for (char& c : why) {
+    if (c == '\n') c = ' ';
+    if (c < ' ' || c > '~') c = '?';
+  }
   return WithReason(
       absl::InvalidArgumentError(absl::StrCat("the body is no ", type.full_name(), ": ", why)),
       "MALFORMED_MESSAGE");

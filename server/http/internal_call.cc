@@ -44,7 +44,6 @@ std::shared_ptr<InternalCall> InternalCall::Start(const std::shared_ptr<grpc::Ch
       &call->context_, absl::StrCat("/", service, "/", method), {}, call.get());
   call->AddHold();  // reads are started from elsewhere
   call->StartWriteLast(&call->request_, grpc::WriteOptions());
-  call->StartCall();
   return call;
 }
 
@@ -52,6 +51,9 @@ void InternalCall::Next(std::function<void(Event)> tell) {
   tell_ = std::move(tell);
   received_.Clear();
   StartRead(&received_);
+  // Within a process gRPC loses a reply that comes together with the end of its call, before it is asked for: the first
+  // is asked for before the call begins.
+  if (!std::exchange(begun_, true)) StartCall();
 }
 
 void InternalCall::OnReadDone(bool ok) {

@@ -35,7 +35,8 @@ struct Caller {
 class InternalCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
                            public std::enable_shared_from_this<InternalCall> {
  public:
-  // Sends that one message to SERVICE/METHOD. A header that gRPC cannot carry is not sent.
+  // Sends that one message to SERVICE/METHOD once the first event is asked for. A header that gRPC cannot carry is not
+  // sent.
   static std::shared_ptr<InternalCall> Start(const std::shared_ptr<grpc::Channel>& channel,
                                              const std::string& service, const std::string& method,
                                              const Caller& caller, grpc::ByteBuffer message);
@@ -64,6 +65,7 @@ class InternalCall final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
   grpc::ByteBuffer received_;  // and while it reads
   std::shared_ptr<InternalCall> self_;
   std::function<void(Event)> tell_;  // of the next event
+  bool begun_ = false;
 };
 
 }  // namespace deweather

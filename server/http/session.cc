@@ -142,11 +142,13 @@ asio::awaitable<bool> Session::ServeOne() {
   const absl::Status taken = TakeHead(exchange);
   if (!taken.ok()) {
     exchange.plan.fail = FailureReply;
+    // Whoever stands between may have read such a request otherwise, and what follows it too.
+    exchange.keep = exchange.keep && !absl::IsInvalidArgument(taken);
     const bool refused = co_await Refuse(exchange, FailureOf(taken));
-    co_return refused;
+    co_return exchange.keep&& refused;
   }
   const bool answered = co_await Answer(exchange);
-  co_return answered&& exchange.keep;
+  co_return exchange.keep&& answered;
 }
 
 asio::awaitable<bool> Session::ReadHead(Exchange& exchange) {
@@ -282,7 +284,8 @@ asio::awaitable<bool> Session::Refuse(Exchange& exchange, const Failure& why) {
 asio::awaitable<bool> Session::RefuseByCall(Exchange& exchange, const absl::Status& why) {
   Failure failure = FailureOf(why);
   if (!exchange.plan.service.empty()) {
-    StartCall(exchange, grpc::ByteBuffer());
+    const grpc::Slice nothing;  // gRPC ends the process over a message without a slice
+    StartCall(exchange, grpc::ByteBuffer(&nothing, 1));
     const InternalCall::Event event = co_await NextEvent();
     const bool refused = !event.message.has_value() && !event.status.error_details().empty();
     if (refused) failure.status = event.status;

@@ -128,6 +128,16 @@ TEST(ConnectTest, HeadersThatDoNotFitAreRefused) {
   }
 }
 
+TEST(ConnectTest, WhatIsNoMessageIsToldInOneLine) {
+  const Plan plan = PlanFor(Post(kRestore));
+  for (const char* body :
+       {"{", "{\"options\": {\n\"seed\": \"\xff\xfe\"\n}}", "{\"x\xc3\x28\": 1}", "[]", ""}) {
+    const std::string said(plan.read(body).status().message());
+    EXPECT_THAT(said, testing::StartsWith("the body is no deweather.v1.RestoreRequest: "));
+    EXPECT_TRUE(std::ranges::all_of(said, [](char c) { return c >= ' ' && c <= '~'; })) << said;
+  }
+}
+
 TEST(ConnectTest, OtherPathsAreNobodys) {
   for (const char* path :
        {"/", "/deweather.v1.RestorationService", "/deweather.v1.RestorationService/",

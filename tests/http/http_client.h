@@ -4,9 +4,11 @@
 #define DEWEATHER_TESTS_HTTP_HTTP_CLIENT_H_
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include <map>
@@ -36,6 +38,8 @@ class HttpClient {
     where.sin_port = htons(static_cast<uint16_t>(port));
     where.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     fd_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const timeval patience = {.tv_sec = 30, .tv_usec = 0};  // a test that would hang fails
+    setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
     EXPECT_EQ(connect(fd_, reinterpret_cast<const sockaddr*>(&where), sizeof(where)), 0);
   }
   ~HttpClient() { Leave(); }
@@ -56,6 +60,9 @@ class HttpClient {
     }
     return true;
   }
+
+  // Nothing more will be sent.
+  void EndSending() const { shutdown(fd_, SHUT_WR); }
 
   // Head and body; each of `headers` ends with CR LF.
   bool Request(const std::string& method, const std::string& target, const std::string& body = "",
@@ -98,7 +105,7 @@ class HttpClient {
   }
 
   // Whether the server has closed, once all that it sent is read.
-  bool Closed() { return received_.empty() && !More(); }
+  bool Closed() { return received_.empty() && !More() && !late_; }
 
   // Of one request.
   ReceivedReply Call(const std::string& method, const std::string& target,
@@ -111,6 +118,7 @@ class HttpClient {
   bool More() {
     char some[65536];
     const ssize_t got = recv(fd_, some, sizeof(some), 0);
+    late_ = got < 0 && errno == EAGAIN;
     if (got > 0) received_.append(some, static_cast<size_t>(got));
     return got > 0;
   }
@@ -130,6 +138,7 @@ class HttpClient {
 
   int fd_ = -1;
   std::string received_;
+  bool late_ = false;  // nothing came within the patience
 };
 
 }  // namespace deweather

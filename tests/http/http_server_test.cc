@@ -15,6 +15,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "deweather/v1/model.pb.h"
 #include "model/base/sha256.h"
 #include "server/access/tokens.h"
 #include "tests/http/http_fixture.h"
@@ -195,30 +196,31 @@ TEST_F(HttpServerTest, OneConnectionTooManyIsClosed) {
 // --- limits ---
 
 TEST_F(HttpServerTest, ABodyOverTheLimitIsRefusedByItsLengthAlone) {
-  ServeHttp({.max_receive_bytes = 2000});
+  ServeHttp({.max_receive_bytes = 5000});
   HttpClient client(http_->address());
-  client.Send("POST /v1/restore HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2001\r\n\r\n");
+  client.Send("POST /v1/restore HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5001\r\n\r\n");
   const ReceivedReply reply = client.Receive();
   EXPECT_EQ(reply.status, 413);
-  EXPECT_EQ(Said(reply), "the body has 2001 bytes; of this request it may have 2000");
+  EXPECT_EQ(Said(reply), "the body has 5001 bytes; of this request it may have 5000");
   EXPECT_TRUE(client.Closed());
   ExpectStillServes();
 }
 
 TEST_F(HttpServerTest, AndChunksWhenTheyAreTooMany) {
-  ServeHttp({.max_receive_bytes = 2000});
+  ServeHttp({.max_receive_bytes = 5000});
   HttpClient client(http_->address());
   client.Send("POST /v1/restore HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
-  const std::string chunk = "3e8\r\n" + std::string(1000, 'x') + "\r\n";
+  const std::string chunk = "9c4\r\n" + std::string(2500, 'x') + "\r\n";
   client.Send(chunk + chunk + "1\r\nx\r\n");
   const ReceivedReply reply = client.Receive();
   EXPECT_EQ(reply.status, 413);
-  EXPECT_THAT(Said(reply), HasSubstr("2000"));
+  EXPECT_THAT(Said(reply), HasSubstr("5000"));
   ExpectNothingLeftOfHttp();
 }
 
 TEST_F(HttpServerTest, AMessageWithoutPicturesHasALimitOfItsOwn) {
   ServeHttp();
+  ASSERT_NE(v1::GetModelRequest::descriptor(), nullptr);  // it is linked
   const ReceivedReply reply =
       Call("POST", "/deweather.v1.ModelService/GetModel", std::string((1 << 20) + 1, ' '), kJson);
   EXPECT_EQ(reply.status, 413);
@@ -378,6 +380,20 @@ TEST_F(HttpServerTest, PagesFromElsewhereAreRefused) {
   EXPECT_EQ(with("Origin: http://localhost\r\nOrigin: http://evil.example\r\n").status, 403);
 }
 
+// Who puts a request into the body of one that is refused has sent one and not two.
+TEST_F(HttpServerTest, ABodyThatWasNotReadIsNoRequest) {
+  ServeHttp();
+  for (const char* refused : {"Origin: http://evil.example\r\n", "Host: twice\r\n"}) {
+    HttpClient client(http_->address());
+    client.Request("POST", kRestorePath, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                   refused);
+    const ReceivedReply reply = client.Receive();
+    EXPECT_GE(reply.status, 400);
+    EXPECT_EQ(reply.headers.at("connection"), "close");
+    EXPECT_TRUE(client.Closed());
+  }
+}
+
 TEST_F(HttpServerTest, NamesThatOthersGaveThisMachineAreRefused) {
   ServeHttp();
   HttpClient client(http_->address());
@@ -479,6 +495,7 @@ TEST_F(HttpServerTest, MalformedRequestsAreSurvived) {
     }
     HttpClient client(http_->address());
     client.Send(bytes);
+    client.EndSending();
     if (random() % 4 == 0) client.Receive();
   }
   ExpectStillServesHttp();

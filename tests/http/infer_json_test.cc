@@ -118,7 +118,20 @@ TEST(InferJsonTest, NoJsonIsToldByItsByte) {
   ExpectMalformed(WithInput(R"("data":[Infinity])"), "wrong at byte");
   ExpectMalformed(WithInput(R"("data":[1e400])"), "'1e400' at byte");
   ExpectMalformed("{\"id\":\"\xff\"}", "wrong at byte 8");
-  ExpectMalformed("{\"id\":\"" + std::string(1 << 20, 'x'), "wrong at byte");
+  ExpectMalformed("{\"id\":\"" + std::string(1 << 10, 'x'), "wrong at byte 1031");
+}
+
+TEST(InferJsonTest, LongStringsAndNumbersAreRefused) {
+  const std::string id(kMaxTokenBytes - 2, 'x');
+  EXPECT_EQ(Read("{\"id\":\"" + id + "\\\\\"}").id(), id + "\\");
+  EXPECT_EQ(Read("{\"id\":\"" + id + "\\\"\"}").id(), id + "\"");
+  ExpectMalformed("{\"id\":\"" + id + "xxx\"}", "the string at byte 8 has more than 65536 bytes");
+  ExpectMalformed("{\"" + id + "\\\"x\":1}", "the string at byte 3 has more than");
+  const std::string digits(kMaxTokenBytes - 2, '1');
+  const auto contents = ReadContents("\"datatype\":\"FP32\",\"shape\":[2],\"data\":[0." + digits +
+                                     ",0." + digits + "]");
+  EXPECT_THAT(contents.fp32_contents(), ElementsAre(1.0f / 9, 1.0f / 9));
+  ExpectMalformed(WithInput("\"data\":[0." + digits + "1]"), "the number at byte");
 }
 
 TEST(InferJsonTest, AFieldOfAnotherKindIsToldByItsPath) {

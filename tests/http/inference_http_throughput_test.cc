@@ -1,4 +1,4 @@
-// What ModelInfer carries over HTTP, as binary data, beside gRPC: the same tiles, in turns.
+// What ModelInfer carries over HTTP, as binary data, beside gRPC and beside Restore: the same tiles, in turns.
 
 #include <atomic>
 #include <cstdio>
@@ -22,6 +22,11 @@ class InferenceHttpThroughputTest : public HttpTest {
  protected:
   // Whether a call was answered as it should be.
   using Call = std::function<bool()>;
+
+  struct Way {
+    std::function<Call()> connect;
+    int64_t calls = 0;
+  };
 
   std::vector<NamedService> MoreServices(const LimitOptions& limits) override {
     inference_ =
@@ -87,26 +92,38 @@ class InferenceHttpThroughputTest : public HttpTest {
     };
   }
 
+  Call OverRestore() const {
+    v1::RestoreRequest request;
+    request.set_image(EncodeImage(NoiseImage(kSide, kSide), {.format = ImageFormat::kBmp}).value());
+    return [request, channel = OpenChannel()] {
+      grpc::ClientContext context;
+      v1::RestoreResponse response;
+      const auto stub = v1::RestorationService::NewStub(channel);
+      return stub->Restore(&context, request, &response).ok() &&
+             response.image().size() == request.image().size();
+    };
+  }
+
   std::unique_ptr<InferenceService> inference_;
 };
 
-TEST_F(InferenceHttpThroughputTest, NineTenthsOfGrpc) {
+TEST_F(InferenceHttpThroughputTest, NineTenthsOfRestore) {
   ServeHttp();
   const std::string planes = Planes();
-  const auto http = [&] { return OverHttp(planes); };
-  const auto grpc = [&] { return OverGrpc(planes); };
-  CallsIn(http);
-  CallsIn(grpc);
-  int64_t by_http = 0, by_grpc = 0;
+  Way http = {.connect = [&] { return OverHttp(planes); }};
+  Way grpc = {.connect = [&] { return OverGrpc(planes); }};
+  Way restore = {.connect = [&] { return OverRestore(); }};
+  for (const Way* way : {&http, &grpc, &restore}) CallsIn(way->connect);
   for (int round = 0; round < kRounds; ++round) {
-    by_http += CallsIn(http);
-    by_grpc += CallsIn(grpc);
+    for (Way* way : {&http, &grpc, &restore}) way->calls += CallsIn(way->connect);
   }
-  const double seconds = kRounds * absl::ToDoubleSeconds(kRound);
-  const double ratio = static_cast<double>(by_http) / static_cast<double>(by_grpc);
-  std::printf("HTTP %.0f/s, gRPC %.0f/s: %.3f\n", static_cast<double>(by_http) / seconds,
-              static_cast<double>(by_grpc) / seconds, ratio);
-  EXPECT_GE(ratio, 0.9);
+  const auto rate = [](const Way& way) {
+    return static_cast<double>(way.calls) / (kRounds * absl::ToDoubleSeconds(kRound));
+  };
+  std::printf("HTTP %.0f/s, gRPC %.0f/s, Restore %.0f/s: %.3f of gRPC, %.3f of Restore\n",
+              rate(http), rate(grpc), rate(restore), rate(http) / rate(grpc),
+              rate(http) / rate(restore));
+  EXPECT_GE(rate(http), 0.9 * rate(restore));
 }
 
 }  // namespace
