@@ -465,9 +465,35 @@ class RequestReader {
   std::optional<DataReader> data_;                     // of the last input, until that ends
 };
 
+bool IsOfNumber(char c) {
+  return (c >= '0' && c <= '9') || c == '.' || c == 'e' || c == 'E' || c == '+' || c == '-';
+}
+
+// Before anything is read. What is no JSON the parser tells.
+absl::Status CheckTokens(std::string_view json) {
+  bool is_string = false;
+  size_t begin = 0;
+  for (size_t i = 0; i < json.size(); ++i) {
+    const char c = json[i];
+    if (c == '"') {
+      is_string = !is_string;
+      begin = i + 1;
+    } else if (!is_string && !IsOfNumber(c)) {
+      begin = i + 1;
+    } else if (i - begin >= kMaxTokenBytes) {
+      return Malformed(absl::StrFormat("the %s at byte %d has more than %d bytes",
+                                       is_string ? "string" : "number", begin + 1, kMaxTokenBytes));
+    } else if (is_string && c == '\\') {
+      ++i;
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<ModelInferRequest> ReadInferJson(std::string_view json) {
+  DW_RETURN_IF_ERROR(CheckTokens(json));
   RequestReader reader(json.size());
   nlohmann::json::sax_parse(json.data(), json.data() + json.size(), &reader);
   DW_RETURN_IF_ERROR(reader.status());

@@ -20,6 +20,8 @@ namespace deweather {
 
 // Inputs, outputs, sides of a shape, parameters of one thing: of each at most so many.
 inline constexpr int kMaxInferEntries = 64;
+// Of a string or a number: files are no JSON, and the parser holds a token several times.
+inline constexpr int kMaxTokenBytes = 1 << 16;
 // Arrays in arrays, of `data`.
 inline constexpr int kMaxDataLevels = 8;
 

@@ -118,7 +118,7 @@ TEST(InferJsonTest, NoJsonIsToldByItsByte) {
   ExpectMalformed(WithInput(R"("data":[Infinity])"), "wrong at byte");
   ExpectMalformed(WithInput(R"("data":[1e400])"), "'1e400' at byte");
   ExpectMalformed("{\"id\":\"\xff\"}", "wrong at byte 8");
-  ExpectMalformed("{\"id\":\"" + std::string(1 << 10, 'x'), "wrong at byte 1031");
+  ExpectMalformed("{\"id\":\"" + std::string(1 << 10, 'x'), "wrong at byte 1032");
 }
 
 TEST(InferJsonTest, LongStringsAndNumbersAreRefused) {
