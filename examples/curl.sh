@@ -7,13 +7,14 @@ set -euo pipefail
 
 [ $# = 3 ] || { sed -n 's/^# \{0,1\}//; 2,5p' "$0" >&2; exit 2; }
 url=$1 input=$2 output=$3
-headers=$(mktemp) reply=$(mktemp)
-trap 'rm -f "$headers" "$reply"' EXIT
+headers=$(mktemp) reply=$(mktemp) secret=$(mktemp)
+trap 'rm -f "$headers" "$reply" "$secret"' EXIT
 
 authorization=()
 if [ -n "${DEWEATHER_TOKEN:-}" ]; then
   # By a file: every user of the machine sees a command's arguments.
-  authorization=(--header @<(printf 'Authorization: Bearer %s\n' "$DEWEATHER_TOKEN"))
+  printf 'Authorization: Bearer %s\n' "$DEWEATHER_TOKEN" >"$secret"
+  authorization=(--header "@$secret")
 fi
 
 code=$(curl --silent --show-error --max-time 60 "${authorization[@]}" --dump-header "$headers" \
@@ -23,5 +24,5 @@ if [ "$code" != 200 ]; then
   cat "$reply" >&2
   exit 1
 fi
-mv "$reply" "$output"
+install -m 644 "$reply" "$output"
 grep -iE '^(deweather-model|server-timing|x-request-id):' "$headers"

@@ -14,6 +14,9 @@ constexpr int64_t kStartBytes = int64_t{96} << 20;
 constexpr int64_t kTileBytes = int64_t{30} << 20;
 constexpr int kMostTiles = 8;
 
+// Beside the program and its libraries: stacks, heaps, a model and its largest batch.
+constexpr int64_t kStartAddresses = int64_t{2} << 30;
+
 std::string Size(int64_t bytes) {
   return absl::StrFormat("%.1f GiB", static_cast<double>(bytes) / (int64_t{1} << 30));
 }
@@ -28,6 +31,16 @@ absl::Status CheckStartMemory(const ServerOptions& options, std::optional<int64_
   return absl::ResourceExhaustedError(
       absl::StrFormat("the control group allows %d MiB of memory; the server needs %d MiB to start",
                       *limit_bytes >> 20, need >> 20));
+}
+
+absl::Status CheckAddresses(int64_t mapped_bytes, std::optional<int64_t> limit_bytes) {
+  if (!limit_bytes.has_value() || *limit_bytes - mapped_bytes >= kStartAddresses) {
+    return absl::OkStatus();
+  }
+  return absl::ResourceExhaustedError(absl::StrFormat(
+      "the process may map %d MiB of addresses (ulimit -v) and has mapped %d MiB; the server needs "
+      "%d MiB more to start",
+      *limit_bytes >> 20, mapped_bytes >> 20, kStartAddresses >> 20));
 }
 
 std::string MemoryWarning(const ServerOptions& options, int64_t resident_bytes,

@@ -1,5 +1,4 @@
-// Whether the server fits into the memory that its control group allows: a container that the kernel kills says
-// nothing about why.
+// Whether the server fits into the memory that it is allowed: a process that the kernel kills says nothing about why.
 //
 // Threads  thread-safe: pure functions
 
@@ -18,6 +17,10 @@ namespace deweather {
 // RESOURCE_EXHAUSTED: less than what a server with a model of the size of the shipped one takes to start.
 // nullopt: there is no limit.
 absl::Status CheckStartMemory(const ServerOptions& options, std::optional<int64_t> limit_bytes);
+
+// RESOURCE_EXHAUSTED: of the addresses that this process may map (ulimit -v) too few are left to start. Threads that
+// cannot be had end the process somewhere in gRPC, without a word.
+absl::Status CheckAddresses(int64_t mapped_bytes, std::optional<int64_t> limit_bytes);
 
 // What is to be said where the budgets of requests and jobs, beside the `resident_bytes` that the server holds
 // with its models, are more than the limit; empty: nothing.

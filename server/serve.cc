@@ -137,6 +137,7 @@ RestorePipelineOptions PipelineOptionsOf(const ServerOptions& options, const Rep
 // What would keep the server from starting, or from running jobs, while nothing is begun yet.
 absl::Status CheckMachine(const ServerOptions& options) {
   DW_RETURN_IF_ERROR(CheckStartMemory(options, MemoryLimitBytes()));
+  DW_RETURN_IF_ERROR(CheckAddresses(MappedBytes(), MappedLimitBytes()));
   DW_RETURN_IF_ERROR(CheckDevice(options.device));
   DW_RETURN_IF_ERROR(CheckDataFolder(options));
   if (!options.data_dir.empty() && options.training.enabled) {

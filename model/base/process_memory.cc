@@ -15,12 +15,26 @@ rusage Usage() {
   return usage;
 }
 
+struct Sizes {
+  int64_t mapped_pages = 0, resident_pages = 0;
+};
+
+Sizes SizesNow() {
+  Sizes sizes;
+  std::ifstream("/proc/self/statm") >> sizes.mapped_pages >> sizes.resident_pages;
+  return sizes;
+}
+
 }  // namespace
 
-int64_t ResidentBytes() {
-  int64_t total_pages = 0, resident_pages = 0;
-  std::ifstream("/proc/self/statm") >> total_pages >> resident_pages;
-  return resident_pages * sysconf(_SC_PAGESIZE);
+int64_t ResidentBytes() { return SizesNow().resident_pages * sysconf(_SC_PAGESIZE); }
+
+int64_t MappedBytes() { return SizesNow().mapped_pages * sysconf(_SC_PAGESIZE); }
+
+std::optional<int64_t> MappedLimitBytes() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return std::nullopt;
+  return static_cast<int64_t>(limit.rlim_cur);
 }
 
 // The kernel brings its own mark up to date now and then.

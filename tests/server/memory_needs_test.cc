@@ -33,6 +33,16 @@ TEST(MemoryNeedsTest, TooLittleToStartNamesLimitAndNeed) {
   EXPECT_FALSE(CheckStartMemory(options, int64_t{90} << 20).ok());
 }
 
+TEST(MemoryNeedsTest, TooFewAddressesAreToldBesideWhatIsMapped) {
+  EXPECT_TRUE(CheckAddresses(600 << 20, std::nullopt).ok());
+  EXPECT_TRUE(CheckAddresses(600 << 20, int64_t{2648} << 20).ok());
+  const absl::Status status = CheckAddresses(600 << 20, int64_t{2647} << 20);
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(status.message()),
+              AllOf(HasSubstr("may map 2647 MiB"), HasSubstr("has mapped 600 MiB"),
+                    HasSubstr("2048 MiB more")));
+}
+
 TEST(MemoryNeedsTest, BudgetsBeyondTheLimitAreNamed) {
   ServerOptions options;
   options.admission.max_bytes = 2 * kGiB;

@@ -5,8 +5,10 @@
 
 #if defined(__GNUC__)
 #define DEWEATHER_EXPORT __attribute__((visibility("default")))
+#define DEWEATHER_HIDDEN __attribute__((visibility("hidden")))
 #else
 #define DEWEATHER_EXPORT
+#define DEWEATHER_HIDDEN
 #endif
 
 #endif  // DEWEATHER_EXPORT_H_

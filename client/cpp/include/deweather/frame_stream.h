@@ -56,7 +56,7 @@ class DEWEATHER_EXPORT FrameStream {
  private:
   friend class Client;
   class Call;
-  explicit FrameStream(std::unique_ptr<Call> call);
+  DEWEATHER_HIDDEN explicit FrameStream(std::unique_ptr<Call> call);
 
   std::unique_ptr<Call> call_;
 };
