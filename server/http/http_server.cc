@@ -128,7 +128,7 @@ void HttpServer::State::ForEachSession(void (Session::*tell)()) {
 
 absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const std::string& listen,
                                                               const HttpServerParts& parts) {
-  const bool local_only = parts.access == nullptr && IsLoopback(listen);
+  const bool local_only = parts.access == nullptr && parts.certificates == nullptr;
   auto state = std::make_unique<State>(parts, local_only);
   DW_ASSIGN_OR_RETURN(state->listener,
                       Listener::Start(listen, parts.limits.max_connections,

@@ -17,8 +17,8 @@ namespace deweather {
 // for. Of "http" and "https" alone nothing is made: a proxy in front may speak the other.
 absl::Status CheckOrigin(std::string_view origin, std::string_view host);
 
-// Whether `host`, the value of a Host header, names this machine: an address, or localhost. A name that somebody
-// else's DNS gives this machine would make their page's origin ours.
+// Whether `host`, the value of a Host header, is an address, or a name that nobody elsewhere can give: localhost, or
+// another without a dot. A name that somebody's DNS gives this machine would make their page's origin ours.
 absl::Status CheckHostIsLocal(std::string_view host);
 
 }  // namespace deweather

@@ -64,11 +64,11 @@ Failure BadHead(error_code error, int64_t max_header_bytes) {
                    error == http::error::bad_version ? 505 : 400);
 }
 
-Failure TooSlow(const char* what) {
-  return FailureOf(WithReason(absl::DeadlineExceededError(
-                                  absl::StrCat("the ", what, " of the request came too slowly")),
-                              "STREAM_IDLE"),
-                   408);
+Failure TooSlow() {
+  return FailureOf(
+      WithReason(absl::DeadlineExceededError("the body of the request came too slowly"),
+                 "STREAM_IDLE"),
+      408);
 }
 
 Failure TooLong(std::optional<uint64_t> bytes, int64_t max_bytes) {
@@ -141,7 +141,7 @@ asio::awaitable<bool> Session::ServeOne() {
   const Occupancy::Place place(parts_.calls);
   const absl::Status taken = TakeHead(exchange);
   if (!taken.ok()) {
-    exchange.plan.fail = FailureReply;
+    exchange.plan.fail = PlanOf(exchange.request, parts_.routes).fail;
     // Whoever stands between may have read such a request otherwise, and what follows it too.
     exchange.keep = exchange.keep && !absl::IsInvalidArgument(taken);
     const bool refused = co_await Refuse(exchange, FailureOf(taken));
@@ -307,7 +307,7 @@ asio::awaitable<std::optional<Failure>> Session::ReadBody(Exchange& exchange) {
   Pace pace(limits_.max_stream_idle, absl::Now());
   if (!parser.is_done() && exchange.request.One("expect").has_value()) {
     const bool told = co_await connection_->Write(kContinue, pace);
-    if (!told) co_return TooSlow("body");
+    if (!told) co_return TooSlow();
   }
   parser.eager(true);
   while (!parser.is_done()) {
@@ -328,7 +328,10 @@ asio::awaitable<std::optional<Failure>> Session::ReadBody(Exchange& exchange) {
     const size_t before = connection_->pending().size();
     const Connection::Came came = co_await connection_->Fill(pace.deadline());
     const bool late = came == Connection::Came::kNothing && absl::Now() >= pace.deadline();
-    if (came == Connection::Came::kEnd || late) co_return TooSlow("body");
+    if (came == Connection::Came::kEnd) {
+      co_return BadHead(http::error::partial_message, limits_.max_header_bytes);
+    }
+    if (late) co_return TooSlow();
     pace.Moved(static_cast<int64_t>(connection_->pending().size() - before), absl::Now());
   }
   co_return std::nullopt;

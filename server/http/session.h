@@ -36,7 +36,7 @@ struct SessionParts {
   std::shared_ptr<grpc::Channel> channel;  // to this process's own services
   Occupancy& calls;                        // a request is in it until its reply has been sent
   const Access* access;                    // none: there are no tokens
-  bool local_only;                         // hosts must be this machine's
+  bool local_only;                         // nothing else tells whether a host's name is ours
   RouteParts routes;
   BodyBudget bodies;
   std::atomic<bool> draining = false;  // connections end with the reply that is under way

@@ -100,7 +100,7 @@ class Stack:
         self.project = f"deweather-test-{os.getpid()}-{free_port()}"
         self.image = image
         self.ports = {name: free_port() for name in (
-            "DEWEATHER_GRPC_PORT", "DEWEATHER_METRICS_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT")}
+            "DEWEATHER_GRPC_PORT", "DEWEATHER_HTTP_PORT", "DEWEATHER_METRICS_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT")}
         self.variables = {"DEWEATHER_IMAGE": image, "PROMETHEUS_IMAGE": provide_prometheus(),
                           **{k: str(v) for k, v in self.ports.items()}, **variables}
         self.folder = tempfile.TemporaryDirectory()

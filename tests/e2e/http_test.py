@@ -8,16 +8,18 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
 import ssl
 import struct
+import subprocess
 import unittest
 
 from access_test import entry, replace
 from certificates import Authority
-from harness import BIN, SERVICE, Server, TestCase, decode, encode, main, noise, smooth, wait_until
+from harness import BIN, ROOT, SERVICE, Server, TestCase, decode, encode, main, noise, smooth, wait_until
 from jobs_test import picture
 
 PICTURE = encode(noise(40, 30))
@@ -265,7 +267,7 @@ class RefusalTest(HttpCase):
             (431, "limits.max_header_bytes, 4096 bytes", "GET", "/healthz", b"", {"X": "x" * 5000}),
             (403, "a page of 'http://elsewhere.example'", *restore, b"", {"Origin": "http://elsewhere.example"}),
             (403, "a page of 'null'", *restore, b"", {"Origin": "null"}),
-            (403, "without tokens this server is for its own machine", *restore, b"", {"Host": "elsewhere.example"}),
+            (403, "without tokens and TLS this server must be called by an address", *restore, b"", {"Host": "elsewhere.example"}),
             (400, "one Host header", "GET", "/healthz", b"", {"Host": ""})]
         for status, says, *request in rows:
             with self.subTest(says):
@@ -401,6 +403,48 @@ class TokenTest(HttpCase):
             wait_until(lambda: "1 tokens of" in self.server.errors(), 10)
             wire.ask("POST", "/v1/restore", PICTURE, bearer("token-infer"))
             self.assertEqual(wire.reply()[0], 401)
+
+
+class DocumentTest(HttpCase):
+    """The commands of docs/http.md, as printed but for ports."""
+
+    def setUp(self):
+        super().setUp()
+        if shutil.which("curl") is None:
+            self.skipTest("no curl")
+        text = (ROOT / "docs/http.md").read_text()
+        self.blocks = re.findall(r"^```bash\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+        self.photo = encode(smooth(120, 80), "JPEG", quality=90)
+        (self.folder / "rainy.jpg").write_bytes(self.photo)
+
+    def run_block(self, block, **environment):
+        done = subprocess.run(["bash", "-euo", "pipefail", "-c", block], cwd=self.folder, capture_output=True, text=True, timeout=120,
+                              check=False, env={**os.environ, "no_proxy": "*", **environment})
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
+
+    def test_a_picture_and_calls_as_json(self):
+        with Server(http=True) as server, server.client() as client:
+            picture, calls = (self.run_block(block, DEWEATHER_HTTP=f"http://{server.http_address}")
+                              for block in self.blocks[:2])
+            self.assertEqual((self.folder / "restored.jpg").read_bytes(), client.restore(self.photo).image)
+            self.assertTrue((self.folder / "restored.webp").read_bytes().startswith(b"RIFF"))
+            for name in ("deweather-model", "server-timing", "x-request-id"):
+                self.assertIn(name, picture.lower())
+            self.assertIn("deweather-small", calls)
+            self.assertIn("uncertaintyMap", json.loads((self.folder / "reply.json").read_text()))
+
+    def test_tls_and_a_token(self):
+        authority = Authority(self.folder, "ca")
+        certificate, key = authority.sign()
+        replace(self.folder / "tokens.textproto", entry("camera", "token-camera", {"infer"}))
+        (self.folder / "camera.token").write_text("token-camera\n")
+        flags = ("--tokens", str(self.folder / "tokens.textproto"), "--tls-cert", str(certificate), "--tls-key", str(key))
+        with Server("--model", "identity", *flags, http=True) as server:
+            self.assertIn("localhost:8443", self.blocks[2])
+            port = server.http_address.rsplit(":", 1)[1]
+            self.run_block(self.blocks[2].replace("localhost:8443", f"localhost:{port}"))
+        self.assertEqual(decode((self.folder / "restored.jpg").read_bytes()).shape, (80, 120, 3))
 
 
 class TlsTest(HttpCase):

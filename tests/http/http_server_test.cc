@@ -279,6 +279,17 @@ TEST_F(HttpServerTest, BodiesThatTrickleAreCutOff) {
   ExpectNothingLeftOfHttp();
 }
 
+TEST_F(HttpServerTest, ABodyThatEndsEarlyIsTold) {
+  ServeHttp();
+  HttpClient client(http_->address());
+  client.Send("POST /v1/restore HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nfive!");
+  client.EndSending();
+  const ReceivedReply reply = client.Receive();
+  EXPECT_EQ(reply.status, 400);
+  EXPECT_THAT(Said(reply), HasSubstr("partial message"));
+  ExpectNothingLeftOfHttp();
+}
+
 TEST_F(HttpServerTest, AnIdleConnectionIsClosed) {
   ServeHttp({.max_connection_idle = absl::Milliseconds(200)});
   HttpClient client(http_->address());

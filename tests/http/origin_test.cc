@@ -42,7 +42,7 @@ TEST(OriginTest, NoOtherPageMay) {
 
 TEST(OriginTest, NamesOfThisMachine) {
   for (const char* own : {"127.0.0.1", "127.0.0.1:80", "[::1]", "[::1]:8080", "localhost",
-                          "LOCALHOST:1", "192.0.2.1:80"}) {
+                          "LOCALHOST:1", "192.0.2.1:80", "server", "server:8080"}) {
     EXPECT_TRUE(CheckHostIsLocal(own).ok()) << own;
   }
   for (const char* other : {"", "evil.example", "evil.example:8080", "localhost.evil.example",
