@@ -194,6 +194,20 @@ class KserveHttpTest(KserveHttpTestCase):
         both = tensor_json(parameters={"binary_data_size": 0})
         self.bad(400, "both data and binary_data_size", both)
 
+    def test_a_body_may_come_in_chunks(self):
+        body = json.dumps(tensor_json()).encode()
+        status, _, reply = ask(self.server, "POST", "/v2/models/default/infer", iter([body[:40], body[40:]]))
+        self.assertEqual(status, 200, reply)
+        self.assertEqual(json.loads(reply)["outputs"][0]["shape"], [1, 3, 4, 8])
+
+    def test_pages_from_elsewhere_are_refused_in_the_protocols_form(self):
+        for headers in ({"Origin": "http://elsewhere.example"}, {"Origin": "null"}, {"Host": "elsewhere.example"}):
+            self.bad(403, "", tensor_json(), headers=headers)
+        status, headers, _ = ask(self.server, "OPTIONS", "/v2/models/default/infer", headers={
+            "Origin": "http://elsewhere.example", "Access-Control-Request-Method": "POST"})
+        self.assertEqual(status, 403)
+        self.assertFalse([name for name in headers if name.lower().startswith("access-control")])
+
     def test_other_paths_and_methods(self):
         for method, path, status in (("GET", "/v2/models/default/infer", 405), ("POST", "/v2/models/default", 405),
                                      ("GET", "/v2/models/default/stats", 404), ("POST", "/v2/models/default/load", 404)):
