@@ -33,6 +33,7 @@ namespace {
 constexpr char kJsonLengthName[] = "inference-header-content-length";
 constexpr char kService[] = "inference.GRPCInferenceService";
 constexpr int kOk = 200;
+constexpr int kBadRequest = 400;
 constexpr int kMethodNotAllowed = 405;
 constexpr int kUnsupportedMediaType = 415;
 constexpr int kUnavailable = 503;
@@ -122,7 +123,10 @@ HttpReply WriteInfer(grpc::ByteBuffer& bytes, const BinaryOutputs& binary, int64
   const auto response = ResponseOf<inference::ModelInferResponse>(bytes);
   if (!response.ok()) return Fail(FailureOf(response.status()));
   absl::StatusOr<InferReply> written = WriteInferReply(*response, binary, max_bytes);
-  if (!written.ok()) return Fail(FailureOf(written.status()));
+  if (!written.ok()) {
+    const bool too_large = absl::IsResourceExhausted(written.status());  // also the next time
+    return Fail(FailureOf(written.status(), too_large ? kBadRequest : 0));
+  }
   if (!written->json_bytes) return Reply(std::move(written->body));
   return {.headers = {{"Content-Type", "application/octet-stream"},
                       {kJsonLengthHeader, absl::StrCat(*written->json_bytes)}},

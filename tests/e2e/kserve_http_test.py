@@ -244,6 +244,7 @@ class KserveHttpLimitsTest(KserveHttpTestCase):
             status, headers, reply = ask(server, "POST", "/v2/models/default/infer", body + picture.tobytes() * 4,
                                          {LENGTH: str(len(body))})
             self.assertEqual(status, 429, reply)
+            self.assertGreaterEqual(int(headers["Retry-After"]), 1)
             self.assertEqual(list(json.loads(reply)), ["error"])
 
 

@@ -168,7 +168,7 @@ TEST(InferenceRestTest, BytesComeAndGoBehindTheJson) {
   const size_t json_bytes = std::stoul(HeaderOf(reply, "Inference-Header-Content-Length"));
   EXPECT_EQ(reply.body.substr(json_bytes), "xyz");
   response.mutable_raw_output_contents(0)->resize(2 << 20);
-  EXPECT_EQ(Answer(plan, response).status, 429);
+  EXPECT_EQ(Answer(plan, response).status, 400);
 }
 
 TEST(InferenceRestTest, FailuresAreTheMessageAndWhenToTryAgain) {
