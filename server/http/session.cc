@@ -273,9 +273,11 @@ asio::awaitable<bool> Session::Answer(Exchange& exchange) {
   co_return sent;
 }
 
-// Of a body that has not come nothing is read any more.
+// Of a body that has not come nothing is read any more; what has come makes room at once.
 asio::awaitable<bool> Session::Refuse(Exchange& exchange, const Failure& why) {
   exchange.keep = exchange.keep && exchange.parser.is_done();
+  exchange.parser.get().body().text = std::string();
+  exchange.share.Return();
   const bool sent = co_await Send(exchange, exchange.plan.fail(why));
   co_return sent;
 }
