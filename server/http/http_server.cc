@@ -8,6 +8,7 @@
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/strand.hpp>
+#include <boost/asio/thread_pool.hpp>
 #include <exception>
 #include <thread>
 #include <unordered_map>
@@ -35,6 +36,7 @@ struct HttpServer::State {
   void ForEachSession(void (Session::*tell)());
   void Forget(const Session* session, const std::exception_ptr& error);
 
+  asio::thread_pool converters;
   SessionParts parts;
   TlsContexts tls;
   asio::io_context io;
@@ -47,6 +49,8 @@ struct HttpServer::State {
 
 namespace {
 
+int ThreadCount() { return std::max(2, UsableProcessors()); }
+
 std::shared_ptr<grpc::Channel> ChannelTo(grpc::Server& server) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(-1);  // the server has limits of its own
@@ -54,21 +58,24 @@ std::shared_ptr<grpc::Channel> ChannelTo(grpc::Server& server) {
   return server.InProcessChannel(arguments);
 }
 
-SessionParts SessionPartsOf(const HttpServerParts& of, bool local_only) {
+SessionParts SessionPartsOf(const HttpServerParts& of, bool local_only,
+                            const asio::any_io_executor& converting) {
   return {.channel = ChannelTo(of.server),
           .calls = of.calls,
           .access = of.access,
           .local_only = local_only,
           .routes = {.limits = of.limits, .health = of.health, .metrics = of.metrics},
-          .bodies = BodyBudget(of.limits.max_transport_bytes)};
+          .bodies = BodyBudget(of.limits.max_transport_bytes),
+          .converting = converting};
 }
 
 }  // namespace
 
 HttpServer::State::State(const HttpServerParts& of, bool local_only)
-    : parts(SessionPartsOf(of, local_only)), tls(of.certificates) {
-  const int count = std::max(2, UsableProcessors());
-  for (int i = 0; i < count; ++i) threads.emplace_back([this] { io.run(); });
+    : converters(ThreadCount()),
+      parts(SessionPartsOf(of, local_only, converters.get_executor())),
+      tls(of.certificates) {
+  for (int i = 0; i < ThreadCount(); ++i) threads.emplace_back([this] { io.run(); });
 }
 
 void HttpServer::State::Stop() {

@@ -27,6 +27,7 @@ using boost::beast::error_code;
 
 constexpr size_t kMaxShownBytes = 80;
 constexpr size_t kMaxTimeoutDigits = 10;
+constexpr size_t kMaxConvertedHere = 256 * 1024;
 constexpr size_t kMaxBesideHead = 16 * 1024;  // of a body, in one write with its head
 constexpr char kContinue[] = "HTTP/1.1 100 Continue\r\n\r\n";
 
@@ -42,11 +43,11 @@ absl::StatusOr<absl::Time> DeadlineOf(const HttpRequest& request) {
   if (!text.has_value()) return absl::InfiniteFuture();
   int64_t milliseconds = 0;
   if (text->size() <= kMaxTimeoutDigits && absl::SimpleAtoi(View(*text), &milliseconds) &&
-      milliseconds >= 0) {
+      milliseconds > 0) {
     return absl::Now() + absl::Milliseconds(milliseconds);
   }
   return absl::InvalidArgumentError(
-      absl::StrFormat("connect-timeout-ms is '%s'; it must be an integer of at most %d digits",
+      absl::StrFormat("connect-timeout-ms is '%s'; it must be a positive integer of at most %d digits",
                       absl::CHexEscape(View(text->substr(0, kMaxShownBytes))), kMaxTimeoutDigits));
 }
 
@@ -363,9 +364,18 @@ asio::awaitable<void> Session::EndCall() {
   while (call_ != nullptr) co_await NextEvent();
 }
 
+template <typename Result>
+asio::awaitable<Result> Session::Convert(size_t bytes, std::function<Result()> convert) {
+  if (bytes <= kMaxConvertedHere) co_return convert();
+  const auto run = [&convert]() -> asio::awaitable<Result> { co_return convert(); };
+  Result result = co_await asio::co_spawn(parts_.converting, run, asio::use_awaitable);
+  co_return result;
+}
+
 asio::awaitable<bool> Session::Call(Exchange& exchange) {
-  absl::StatusOr<grpc::ByteBuffer> message =
-      exchange.plan.read(std::move(exchange.parser.get().body().text));
+  std::string& body = exchange.parser.get().body().text;
+  absl::StatusOr<grpc::ByteBuffer> message = co_await Convert<absl::StatusOr<grpc::ByteBuffer>>(
+      body.size(), [&] { return exchange.plan.read(std::move(body)); });
   if (!message.ok()) {
     const bool refused = co_await Refuse(exchange, FailureOf(message.status()));
     co_return refused;
@@ -398,7 +408,13 @@ asio::awaitable<bool> Session::SendOne(Exchange& exchange, InternalCall::Event e
     status = grpc::Status(grpc::StatusCode::INTERNAL, "the call ended without a reply");
   }
   const Plan& plan = exchange.plan;
-  HttpReply reply = status.ok() ? plan.write(*event.message) : plan.fail({.status = status});
+  HttpReply reply;
+  if (status.ok()) {
+    reply = co_await Convert<HttpReply>(event.message->Length(),
+                                        [&] { return plan.write(*event.message); });
+  } else {
+    reply = plan.fail({.status = status});
+  }
   event.message.reset();
   const bool sent = co_await Send(exchange, std::move(reply));
   co_return sent;

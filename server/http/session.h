@@ -39,6 +39,8 @@ struct SessionParts {
   bool local_only;                         // nothing else tells whether a host's name is ours
   RouteParts routes;
   BodyBudget bodies;
+  boost::asio::any_io_executor
+      converting;                      // large messages, so that no short request is behind one
   std::atomic<bool> draining = false;  // connections end with the reply that is under way
 };
 
@@ -84,6 +86,9 @@ class Session : public std::enable_shared_from_this<Session> {
   // Nothing: it is there.
   boost::asio::awaitable<std::optional<Failure>> ReadBody(Exchange& exchange);
   boost::asio::awaitable<bool> Call(Exchange& exchange);
+  // `convert`s a message of so many bytes, where it holds up nobody.
+  template <typename Result>
+  boost::asio::awaitable<Result> Convert(size_t bytes, std::function<Result()> convert);
   void StartCall(const Exchange& exchange, grpc::ByteBuffer message);
   boost::asio::awaitable<InternalCall::Event> NextEvent();
   // Cancels it if it is not over.

@@ -142,7 +142,7 @@ class DashboardsTest(TestCase):
         def ended():
             client.restore(encode(smooth(64, 64)))
             return cls.server.metrics()[f'deweather_training_ended_total{{state="{state}"}}'] > 0
-        wait_until(ended, 60)
+        wait_until(ended, 300)
 
     @classmethod
     def deweather(cls, *args):

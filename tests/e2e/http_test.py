@@ -9,12 +9,14 @@ import http.client
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import socket
 import ssl
 import struct
 import subprocess
+import time
 import unittest
 
 from access_test import entry, replace
@@ -345,6 +347,31 @@ class LoadTest(HttpCase):
                 self.assertEqual((error["code"], headers["Retry-After"]), ("unavailable", "1"))
                 self.assert_restores(server)
             wait_until(lambda: server.metrics()["deweather_http_body_bytes"] == 0)
+
+    def test_a_large_message_holds_up_no_short_request(self):
+        """Each of these is read for a second or so, and there are more of them than threads that serve HTTP."""
+        values = ",".join(["0.123456789"] * (3 << 20))
+        tensor = f'{{"name": "pictures", "datatype": "FP32", "shape": [1, 3, 1024, 1024], "data": [{values}]}}'
+        body = f'{{"inputs": [{tensor}]}}'.encode()
+        readers = 2 * os.cpu_count()
+        with Server("--model", "identity", http=True, config="drain { delay {} }") as server, contextlib.ExitStack() as stack:
+            wires = [stack.enter_context(Wire(server)) for _ in range(readers)]
+            for wire in wires:
+                wire.ask("POST", "/v2/models/identity/infer", body[:-1], length=len(body))
+            wait_until(lambda: server.metrics()["deweather_http_body_bytes"] >= readers * (len(body) - 1))
+            begin = time.monotonic()
+            for wire in wires:
+                wire.say(body[-1:])
+            slowest = 0
+            while not any(select.select([wire.socket for wire in wires], [], [], 0)[0]):
+                asked = time.monotonic()
+                self.assertEqual(call(server, "GET", "/healthz")[0], 200)
+                slowest = max(slowest, time.monotonic() - asked)
+            first = time.monotonic() - begin
+            for wire in wires:
+                status, _, reply = wire.reply()
+                self.assertIn(status, (200, 400, 429, 503), reply[:500])
+            self.assertLess(slowest, first / 2)
 
     def test_connections_have_a_limit(self):
         config = "drain { delay {} } limits { max_connections: 10 }"

@@ -468,14 +468,13 @@ TEST_F(HttpServerTest, ABadRequestIdOrDeadlineIsNotPassedOn) {
   const ReceivedReply odd = Call("GET", "/healthz", "", "X-Request-Id: \xff\xfe\r\n");
   EXPECT_EQ(odd.headers.at("x-request-id").size(), 32U);
   const std::string picture = Png(NoiseImage(8, 8));
-  for (const char* text : {"soon", "-1", "12345678901", "1.5", ""}) {
+  for (const char* text : {"soon", "-1", "0", "12345678901", "1.5", ""}) {
     const ReceivedReply bad =
         Call("POST", kRestorePath, picture, absl::StrCat("Connect-Timeout-Ms: ", text, "\r\n"));
     EXPECT_EQ(bad.status, 400) << text;
     EXPECT_THAT(Said(bad), HasSubstr("connect-timeout-ms is"));
   }
   EXPECT_EQ(Call("POST", kRestorePath, picture, "Connect-Timeout-Ms: 60000\r\n").status, 200);
-  EXPECT_EQ(Call("POST", kRestorePath, picture, "Connect-Timeout-Ms: 0\r\n").status, 504);
   EXPECT_EQ(Call("POST", kRestorePath, picture, "Traceparent: \xff\r\n").status, 200);
 }
 
