@@ -191,6 +191,81 @@ class RestoreTest(ConsoleTest):
         self.restore(self.photo())
         self.assertNotIn("INVALID_IMAGE", self.at("restore-status").text)
 
+    def test_a_photo_that_is_too_large_is_not_sent(self):
+        self.allowed = ["ERR_"]  # what is no picture cannot be shown
+        path = self.folder / "large.png"
+        with path.open("wb") as file:
+            file.truncate(48 << 20)
+        self.upload(path)
+        self.until_says("restore-status", "48 MiB")
+        self.assertIn("at most 47 MiB", self.at("restore-status").text)
+
+    def test_the_focus_stays_where_it_was(self):
+        self.restore(self.photo())
+        self.js("""
+            const real = window.fetch;
+            window.fetch = (path, options) => (!path.endsWith('/Restore') ? real(path, options) : new Promise((_, reject) => {
+              window.asked = (window.asked ?? 0) + 1;
+              options.signal.addEventListener('abort', () => reject(options.signal.reason));
+            }));""")
+        focused = "document.activeElement.id"
+        self.at("restore-button").send_keys(Keys.ENTER)
+        self.until("window.asked === 1")
+        self.assertEqual(self.js(f"return {focused}"), "restore-button")
+        self.driver.switch_to.active_element.send_keys(Keys.ENTER)  # once is enough
+        self.driver.switch_to.active_element.send_keys(Keys.TAB)
+        self.assertEqual(self.js(f"return {focused}"), "stop-button")
+        self.driver.switch_to.active_element.send_keys(Keys.ENTER)
+        self.until_says("restore-status", "Stopped.")
+        self.assertEqual(self.js(f"return [{focused}, window.asked]"), ["restore-button", 1])
+
+    def test_a_file_that_misses_its_place_is_not_opened(self):
+        prevented = self.js("""
+            const dropped = (place, fill) => {
+              const data = new DataTransfer();
+              fill(data);
+              const event = new DragEvent('drop', {dataTransfer: data, bubbles: true, cancelable: true});
+              document.querySelector(place).dispatchEvent(event);
+              return event.defaultPrevented;
+            };
+            return [dropped('.top', (data) => data.items.add(new File(['x'], 'x.png'))),
+                    dropped('.top', (data) => data.setData('text/plain', 'x'))];""")
+        self.assertEqual(prevented, [True, False])
+
+    def test_what_was_chosen_stays(self):
+        self.js("""
+            const model = {name: 'tasks', liveVersion: 'abc', tasks: ['rain', 'snow']};
+            window.answers = [];
+            window.fetch = async (path) => {
+              window.answers.push(path);
+              return window.broken ? new Response('', {status: 502}) : new Response(JSON.stringify({models: [model]}));
+            };""")
+
+        def visit():
+            self.click("tab-metrics")
+            self.js("window.answers = []")
+            self.click("tab-restore")
+            self.until("window.answers.some((path) => path.endsWith('ListModels'))")
+
+        visit()
+        self.until("document.querySelector('#model [value=tasks]')")
+        self.choose("model", "tasks")
+        self.choose("task", "snow")
+        for broken in (False, True):
+            self.js("window.broken = arguments[0]; document.querySelector('#task option').dataset.old = ''", broken)
+            visit()
+            if not broken:
+                self.until("!document.querySelector('#task [data-old]')")
+            self.assertEqual(self.js("return [document.getElementById('model').value, document.getElementById('task').value]"),
+                             ["tasks", "snow"])
+
+    def test_an_old_browser_is_told_so(self):
+        self.assertFalse(self.at("too-old").is_displayed())
+        script = self.devtools("Page.addScriptToEvaluateOnNewDocument", source="delete Map.groupBy")
+        self.addCleanup(self.devtools, "Page.removeScriptToEvaluateOnNewDocument", **script)
+        self.driver.refresh()
+        self.until("document.getElementById('too-old').checkVisibility()")
+
     def test_tabs_go_by_arrow_keys(self):
         self.at("tab-restore").send_keys(Keys.ARROW_RIGHT)
         self.allowed = ["/deweather.v1.TrainingService/ListJobs"]
@@ -320,6 +395,42 @@ class JobsTest(ConsoleTest):
             models = caller.method("deweather.v1.ModelService", "ListModels")(request, timeout=30).models
         return [model.name for model in models if model.live_version and model.name != "identity"]
 
+    def edit(self, config):
+        self.js("const editor = document.getElementById('job-config'); editor.value = arguments[0];"
+                "editor.dispatchEvent(new Event('input'))", json.dumps(config, indent=2))
+
+    def edited(self):
+        return json.loads(self.at("job-config").get_property("value"))
+
+    def test_a_configuration_stays_as_it_was_written(self):
+        self.assertEqual(self.edited()["data"], {"clean": [{"dir": "scenes", "weather": "rain"}]})
+        sources = [{"dir": "scenes", "weight": 3}, {"dir": "others"}]
+        written = self.edited() | {"data": {"clean": sources, "augment": False}, "evaluate": {"pairsDir": ["measured"]}}
+        self.edit(written)
+        self.come_back()
+        self.assertEqual(self.edited(), written)
+        # Another data set takes the place of those, and of nothing else.
+        self.js("document.getElementById('job-dataset').dispatchEvent(new Event('change'))")
+        alone = {"clean": [{"dir": "scenes", "weather": "rain"}], "augment": False}
+        self.assertEqual(self.edited(), written | {"data": alone})
+        self.js("document.getElementById('job-config').value = '{ half'")
+        self.come_back()
+        self.assertEqual(self.at("job-config").get_property("value"), "{ half")
+
+    def come_back(self):
+        """To the tab, when the data sets have been listed anew."""
+        self.js("document.querySelector('#job-dataset option').dataset.old = ''")
+        self.click("tab-metrics")
+        self.click("tab-jobs")
+        self.until("!document.querySelector('#job-dataset [data-old]')")
+
+    def test_the_list_outlives_a_proxy_that_fails(self):
+        self.js("""
+            const real = window.fetch;
+            window.fetch = (path, options) => (window.fetch = real, Promise.resolve(new Response('<html>', {status: 502})));""")
+        self.until_says("jobs-status", "The server answered 502.")
+        self.until("document.getElementById('jobs-status').textContent === ''")
+
     def test_a_wrong_configuration_is_told(self):
         self.allowed = ["/deweather.v1.TrainingService/SubmitJob"]
         self.fill("job-steps", "20")
@@ -344,7 +455,11 @@ class TokenTest(ConsoleTest):
         self.until("document.getElementById('token-dialog').open")
         self.assertTrue(self.at("token-status").text)
         self.check_names("token", "#token-dialog ")
-        self.at("token").send_keys("wrong", Keys.ENTER)
+        self.at("token").send_keys("dw_€", Keys.ENTER)
+        self.until_says("token-status", "no token")
+        self.assertTrue(self.at("token-dialog").is_displayed())
+        self.fill("token", "wrong")
+        self.at("token").send_keys(Keys.ENTER)
         self.until_says("token-status", "none of this server's")
         self.until("document.getElementById('token-dialog').open")
         self.at("token").send_keys(TOKEN, Keys.ENTER)

@@ -99,6 +99,86 @@ class ModulesTest(BrowserTest):
                 window.fetch = async () => new Response('{"code": "not_found", "message": "no such job"}', {status: 404});
                 await m.follow('Service/Watch', () => ({}), () => {}, {signal: new AbortController().signal});""")
 
+    def fails(self, call, response):
+        """What a call throws for a response that is made in the page."""
+        return self.run_in("api", f"""
+            window.fetch = async () => {response};
+            try {{ await m.{call}; }} catch (e) {{ return [e.code, e.mayPass, e.wantsToken, e.message]; }}""")
+
+    def test_errors_of_a_proxy_are_told_by_their_status(self):
+        codes = {400: "internal", 401: "unauthenticated", 403: "permission_denied", 404: "unimplemented", 418: "unknown",
+                 429: "unavailable", 502: "unavailable", 503: "unavailable", 504: "unavailable"}
+        for status, code in codes.items():
+            for body in ("<html>Bad gateway</html>", "", "null", "[]", '{"error": "no"}'):
+                got = self.fails("call('Service/Call')", f"new Response({json.dumps(body)}, {{status: {status}}})")
+                self.assertEqual(got, [code, code == "unavailable", status == 401, f"The server answered {status}."])
+
+    def test_an_answer_that_is_cut_may_be_asked_for_again(self):
+        cut = "new Response(new ReadableStream({start(out) { out.enqueue(new Uint8Array([123])); }, " \
+              "pull(out) { out.error(new TypeError('network error')); }}, {highWaterMark: 0}), {status: %d})"
+        for call in ("call('Service/Call')", "text('/metrics')"):
+            for status in (200, 502):
+                self.assertEqual(self.fails(call, cut % status), ["unavailable", True, False, "The connection broke off."])
+        self.assertEqual(self.fails("call('Service/Call')", "new Response('<html>')")[:2], ["unavailable", True])
+
+    def test_a_server_that_hangs_is_given_up(self):
+        got = self.fails("text('/metrics', {signal: AbortSignal.timeout(1)})",
+                         "new Promise((_, reject) => setTimeout(() => reject(new DOMException('', 'TimeoutError')), 1))")
+        self.assertEqual(got, ["deadline_exceeded", True, False, "The server does not answer."])
+        # Looks do not pile up: the second begins when the first has ended.
+        looks = self.run_in("polling", """
+            let [begun, end] = [0, null];
+            const until = async (done) => { while (!done()) await new Promise((resolve) => setTimeout(resolve, 1)); };
+            const timer = m.startPolling(() => new Promise((resolve) => { ++begun; end = resolve; }), 1);
+            let turns = 0;
+            const other = setInterval(() => ++turns, 1);
+            await until(() => turns >= 20);
+            const first = begun;
+            end();
+            await until(() => begun > first);
+            clearInterval(timer);
+            clearInterval(other);
+            return [first, begun];""")
+        self.assertEqual(looks, [1, 2])
+
+    def test_a_token_is_what_a_header_carries(self):
+        allowed = self.run_in("api", "return a[0].map(m.token.allows)", ["dw_a-Z.9~+/=", "dw_€", "dw_ü", "two words", ""])
+        self.assertEqual(allowed, [True, False, False, False, False])
+
+    def test_times_are_read_as_a_clock_shows_them(self):
+        said = self.run_in("format", "return a[0].map(m.seconds)", [0.0123, 59.2, 59.7, 119.7, 3599.7, 7260, float(86400)])
+        self.assertEqual(said, ["12.3 ms", "59.2 s", "1 min 0 s", "2 min 0 s", "1 h 0 min", "2 h 1 min", "24 h 0 min"])
+        midnight = self.run_in("format", "return m.moment(new Date(2026, 0, 2, 0, 30).toISOString())")
+        self.assertRegex(midnight, r"\b00:30$")
+
+    def test_a_job_of_many_events_is_shown_once_a_frame(self):
+        got = self.run_in("job_view", """
+            const {envelope} = await import('/console/envelopes.js');
+            const joined = async (messages) => new Uint8Array(await new Blob(messages.map(envelope)).arrayBuffer());
+            const events = Array.from({length: a[0]}, (_, i) => ({number: i + 1, progress: {step: i + 1, steps: a[0], loss: 1 / (i + 1)}}));
+            Object.assign(events[1], {progress: undefined, warning: 'a crop was too small'});
+            const asked = {};
+            window.fetch = async (path, {body}) => {
+              const name = path.split('/').pop();
+              asked[name] = JSON.parse(typeof body === 'string' ? body : new TextDecoder().decode(body.slice(5)));
+              if (name === 'ListCheckpoints') return new Response('{"artifacts": [{"name": "log.txt", "bytes": "1000000"}]}');
+              const bytes = await joined(name === 'WatchJob' ? events : [{offset: 940000, data: btoa('the end')}]);
+              return new Response(new ReadableStream({start(out) { out.enqueue(bytes); }}));
+            };
+            let drawn = 0;
+            const observer = new MutationObserver((changes) => { drawn += changes.length; });
+            observer.observe(document.getElementById('job-facts'), {childList: true});
+            const view = new m.JobView(() => {});
+            view.open({id: 'a', model: 'b', state: 'STATE_RUNNING'});
+            const label = () => document.querySelector('#job-chart svg').getAttribute('aria-label');
+            const log = () => document.getElementById('job-log').textContent;
+            while (!label().includes(`at step ${a[0]} `) || !log()) await new Promise((resolve) => setTimeout(resolve, 5));
+            view.pause();
+            return {drawn, warnings: [...document.querySelectorAll('#job-warnings li')].map((item) => item.textContent),
+                    offset: asked.StreamLogs.offset, log: log(), losses: view.losses.length};""", 3000)
+        self.assertLess(got.pop("drawn"), 300)
+        self.assertEqual(got, {"warnings": ["a crop was too small"], "offset": 940000, "log": "the end", "losses": 2999})
+
     def test_metrics_are_read_as_prometheus_reads_them(self):
         text = '\n'.join([
             "# HELP up Says so.", "# TYPE up gauge", "up 1", 'named{a="x, y}",b="q\\"u\\\\o\\nte"} 2.5e-3 1700000000',
@@ -131,6 +211,19 @@ class ModulesTest(BrowserTest):
             self.assertGreaterEqual(steps[-1], high - 1e-12)
             self.assertLessEqual(len(steps), 6)
             self.assertEqual(sorted(set(steps)), steps)
+
+    def test_a_line_of_many_points_is_thinned_and_keeps_its_peaks(self):
+        got = self.run_in("chart", """
+            const points = Array.from({length: 300000}, (_, i) => [i, i === 123456 ? 99 : i === 234567 ? -7 : Math.sin(i)]);
+            const kept = m.thinned(points);
+            const place = document.createElement('div');
+            m.drawLines(place, {series: [{name: 'loss', points}], label: 'Loss'});
+            return {kept: kept.length, sorted: kept.every(([x], i) => i === 0 || x > kept[i - 1][0]),
+                    high: Math.max(...kept.map(([, y]) => y)), low: Math.min(...kept.map(([, y]) => y)),
+                    drawn: place.querySelector('.line').getAttribute('d').split('L').length, few: m.thinned([[1, 2]])};""")
+        self.assertLessEqual(got.pop("kept"), 2000)
+        self.assertLessEqual(got.pop("drawn"), 2000)
+        self.assertEqual(got, {"sorted": True, "high": 99, "low": -7, "few": [[1, 2]]})
 
     def test_experts_have_colours_of_their_own(self):
         colours = self.run_in("colours", "return [...Array(256).keys()].map((e) => m.expertColour(e))")

@@ -1,14 +1,21 @@
 // Calls of the server: Connect's unary calls and server streams, and plain text.
 //
-// Errors   ServerError, in the server's own words; AbortError where the caller gave up
+// Errors   ServerError, in the server's own words where it has some; AbortError where the caller gave up
 // Token    kept for this tab's session only, never in a URL
 
 import {END_OF_STREAM, envelope, envelopes} from './envelopes.js';
 
 const TOKEN_KEY = 'deweather.token';
 const BROKEN_OFF = 'The connection broke off.';
+// What a status means that comes from a proxy, without Connect's own code: as Connect's specification has it.
+const CODES = {
+  400: 'internal', 401: 'unauthenticated', 403: 'permission_denied', 404: 'unimplemented',
+  429: 'unavailable', 502: 'unavailable', 503: 'unavailable', 504: 'unavailable',
+};
 
 export const token = {
+  // What a header can carry.
+  allows: (value) => /^[\x21-\x7e]+$/.test(value),
   get: () => sessionStorage.getItem(TOKEN_KEY) ?? '',
   set: (value) => sessionStorage.setItem(TOKEN_KEY, value),
   clear: () => sessionStorage.removeItem(TOKEN_KEY),
@@ -53,7 +60,9 @@ function refuse(error, secret) {
 
 // What the network does is worth another try, what the caller does is not.
 function ofNetwork(error, message) {
-  return error.name === 'AbortError' ? error : new ServerError({code: 'unavailable', message});
+  if (error.name === 'AbortError') return error;
+  if (error.name === 'TimeoutError') return new ServerError({code: 'deadline_exceeded', message: 'The server does not answer.'});
+  return new ServerError({code: 'unavailable', message});
 }
 
 async function send(path, options) {
@@ -72,16 +81,23 @@ async function* received(body) {
   }
 }
 
-async function failure(response) {
-  const requestId = response.headers.get('x-request-id') ?? '';
-  const text = await response.text();
-  let error;
+const bodyOf = (response) => response.text().catch((error) => { throw ofNetwork(error, BROKEN_OFF); });
+
+function parsed(body) {
   try {
-    error = JSON.parse(text);
+    return JSON.parse(body);
   } catch {
-    error = {message: text.trim()};
+    return null;
   }
-  return new ServerError(error, response.status, requestId);
+}
+
+const requestIdOf = (response) => response.headers.get('x-request-id') ?? '';
+
+async function failure(response) {
+  const {status} = response;
+  const error = parsed(await bodyOf(response));
+  const told = typeof error?.code === 'string';
+  return new ServerError(told ? error : {code: CODES[status], message: `The server answered ${status}.`}, status, requestIdOf(response));
 }
 
 // One call: call('RestorationService/Restore', {...}). Answers {message, requestId}.
@@ -94,7 +110,9 @@ export async function call(method, message = {}, {signal} = {}) {
     signal,
   });
   if (!response.ok) refuse(await failure(response), secret);
-  return {message: await response.json(), requestId: response.headers.get('x-request-id') ?? ''};
+  const reply = parsed(await bodyOf(response));
+  if (reply === null) throw new ServerError({code: 'unavailable', message: 'What came is no answer of this server.'});
+  return {message: reply, requestId: requestIdOf(response)};
 }
 
 // Yields the messages of a server's stream, and throws what it ends with if that is an error.
@@ -111,8 +129,7 @@ export async function* stream(method, message, {signal} = {}) {
     if (!(flags & END_OF_STREAM)) {
       yield next;
     } else if (next.error) {
-      const requestId = response.headers.get('x-request-id') ?? '';
-      refuse(new ServerError(next.error, response.status, requestId), secret);
+      refuse(new ServerError(next.error, response.status, requestIdOf(response)), secret);
     } else {
       return;
     }
@@ -124,5 +141,5 @@ export async function text(path, {signal} = {}) {
   const secret = token.get();
   const response = await send(path, {headers: headers({}), signal});
   if (!response.ok) refuse(await failure(response), secret);
-  return response.text();
+  return bodyOf(response);
 }

@@ -3,6 +3,7 @@
 import {element, svg} from './dom.js';
 import {figure} from './format.js';
 
+const MOST_POINTS = 2000;
 const MARGIN = {top: 8, right: 10, bottom: 22, left: 56};
 
 // Round steps for an axis, at most `count` or so, that cover low to high; of what is counted, `least` is 1.
@@ -33,9 +34,32 @@ function pathOf(points, place) {
   return path;
 }
 
+// No more points than a screen shows: of neighbours the lowest and the highest, so that no peak is lost.
+export function thinned(points, most = MOST_POINTS) {
+  if (points.length <= most) return points;
+  const size = Math.ceil((2 * points.length) / most);
+  const kept = [];
+  for (let begin = 0; begin < points.length; begin += size) {
+    const end = Math.min(begin + size, points.length);
+    let [low, high] = [begin, begin];
+    for (let i = begin; i < end; ++i) {
+      if (points[i][1] < points[low][1]) low = i;
+      if (points[i][1] > points[high][1]) high = i;
+    }
+    kept.push(points[Math.min(low, high)]);
+    if (low !== high) kept.push(points[Math.max(low, high)]);
+  }
+  return kept;
+}
+
 function rangeOf(series, index) {
-  const values = series.flatMap(({points}) => points.map((point) => point[index])).filter(Number.isFinite);
-  return values.length > 0 ? [Math.min(...values), Math.max(...values)] : [0, 1];
+  let [low, high] = [Infinity, -Infinity];
+  for (const point of series.flatMap(({points}) => points)) {
+    if (!Number.isFinite(point[index])) continue;
+    low = Math.min(low, point[index]);
+    high = Math.max(high, point[index]);
+  }
+  return low <= high ? [low, high] : [0, 1];
 }
 
 function axisY(values, place, width, format) {
@@ -65,7 +89,7 @@ export function drawLines(place, {series, label, formatX = figure, formatY = fig
   ];
   const chart = svg('svg', {class: 'chart', role: 'img', 'aria-label': label, width, height, viewBox: `0 0 ${width} ${height}`});
   chart.append(...axisY(values, at, width, formatY), ...axisX(x, width, height, formatX));
-  series.forEach(({points}, i) => chart.append(svg('path', {class: `line line-${i}`, d: pathOf(points, at)})));
+  series.forEach(({points}, i) => chart.append(svg('path', {class: `line line-${i}`, d: pathOf(thinned(points), at)})));
   place.replaceChildren(chart, ...(series.length > 1 ? [keyOf(series)] : []));
 }
 

@@ -27,6 +27,10 @@ export function svg(tag, attributes = {}, ...children) {
   return fill(document.createElementNS(SVG, tag), attributes, children);
 }
 
+// Takes no second click; one that is disabled would lose the focus, and with it the place of who uses keys alone.
+export const setBusy = (button, busy) => button.setAttribute('aria-disabled', busy);
+export const isBusy = (button) => button.getAttribute('aria-disabled') === 'true';
+
 // A property that only code may set: the page's policy allows no style attributes.
 export function styled(node, properties) {
   for (const [name, value] of Object.entries(properties)) node.style.setProperty(name, value);

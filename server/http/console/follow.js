@@ -19,6 +19,7 @@ export async function follow(method, request, each, {signal, broken = () => {}, 
   while (!signal.aborted) {
     try {
       for await (const message of stream(method, request(), {signal})) {
+        if (signal.aborted) return;
         time = pauseMs;
         each(message);
       }

@@ -18,9 +18,10 @@ export function figure(value) {
 export function seconds(value) {
   if (!Number.isFinite(value)) return '–';
   if (value < 1) return `${figure(value * 1000)} ms`;
-  if (value < 60) return `${figure(value)} s`;
-  const minutes = Math.floor(value / 60);
-  return minutes < 60 ? `${minutes} min ${Math.round(value % 60)} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+  const whole = Math.round(value);
+  if (whole < 60) return `${figure(value)} s`;
+  const minutes = Math.floor(whole / 60);
+  return minutes < 60 ? `${minutes} min ${whole % 60} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
 export function bytes(value) {
@@ -37,5 +38,5 @@ export const percent = (share, digits = 0) => `${(share * 100).toFixed(digits)}\
 export function moment(timestamp) {
   if (!timestamp) return '–';
   const options = {month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit'};
-  return new Date(timestamp).toLocaleString('en', {...options, hour12: false});
+  return new Date(timestamp).toLocaleString('en', {...options, hourCycle: 'h23'});
 }

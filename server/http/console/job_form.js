@@ -2,7 +2,7 @@
 // is what is sent: a field changes its own part of it, and whatever else stands there stays.
 
 import {call} from './api.js';
-import {byId, element} from './dom.js';
+import {byId, element, isBusy, setBusy} from './dom.js';
 import {number} from './format.js';
 import {tell, tellError} from './notices.js';
 
@@ -25,7 +25,7 @@ const FIELDS = {
   'job-name': {get: (c) => c.name, set: (c, text) => { c.name = text; }},
   'job-steps': {get: (c) => c.steps, set: (c, text) => { c.steps = Number(text); }},
   'job-batch': {get: (c) => c.batch, set: (c, text) => { c.batch = Number(text); }},
-  'job-dataset': {get: (c) => (c.data?.pairs ?? c.data?.clean)?.[0]?.dir, set: setDataset},
+  'job-dataset': {get: datasetOf, set: setDataset},
   'job-weather': {get: (c) => c.data?.clean?.[0]?.weather ?? 'rain', set: setWeather},
   'job-init': {get: (c) => c.initFrom, set: (c, text) => { setOrDrop(c, 'initFrom', text); }},
 };
@@ -37,13 +37,22 @@ function setOrDrop(object, name, value) {
 
 const kindOf = (name) => datasets.find((set) => set.name === name)?.kind;
 
+function datasetOf(config) {
+  return (config.data?.pairs ?? config.data?.clean)?.[0]?.dir;
+}
+
+// Quality is measured on the data set that is learned from, unless the configuration has others for that.
 function setDataset(config, name) {
-  const crop = config.data?.cropPx ? {cropPx: config.data.cropPx} : {};
-  const pairs = kindOf(name) === 'KIND_PAIRS';
-  const source = pairs ? {pairs: [{dir: name}]} : {clean: [{dir: name, weather: byId('job-weather').value}]};
-  config.data = {...source, ...crop};
-  if (pairs) config.evaluate = {everySteps: 500, ...config.evaluate, pairsDir: [name]};
-  else delete config.evaluate;
+  const measured = config.evaluate?.pairsDir ?? [];
+  const own = measured.length === 0 || (measured.length === 1 && measured[0] === datasetOf(config));
+  const {pairs, clean, ...rest} = config.data ?? {};
+  if (kindOf(name) === 'KIND_PAIRS') {
+    config.data = {pairs: [{dir: name}], ...rest};
+    if (own) config.evaluate = {everySteps: 500, ...config.evaluate, pairsDir: [name]};
+  } else {
+    config.data = {clean: [{dir: name, weather: byId('job-weather').value}], ...rest};
+    if (own) delete config.evaluate;
+  }
 }
 
 function setWeather(config, weather) {
@@ -83,23 +92,35 @@ function showWeather() {
   byId('job-weather-field').hidden = kindOf(byId('job-dataset').value) === 'KIND_PAIRS';
 }
 
-// Data sets that can be learned from; the first is the default.
+// Data sets that can be learned from; a configuration that names none yet gets the first.
 export async function loadDatasets() {
   const {message} = await call('TrainingService/ListDatasets');
   datasets = (message.datasets ?? []).filter((set) => !set.problem);
-  const chosen = byId('job-dataset').value;
   byId('job-dataset').replaceChildren(...datasets.map((set) => element('option', {value: set.name}, `${set.name} · ${
       number(set.pictures)} ${set.kind === 'KIND_PAIRS' ? 'pairs' : 'clean photos'}`)));
   byId('no-datasets').hidden = datasets.length > 0;
   byId('submit-job').disabled = datasets.length === 0;
   if (datasets.length === 0) return;
-  byId('job-dataset').value = datasets.some((set) => set.name === chosen) ? chosen : datasets[0].name;
-  writeField('job-dataset');
+  if (namesDataset()) {
+    readFields();
+  } else {
+    byId('job-dataset').value = datasets[0].name;
+    writeField('job-dataset');
+  }
+}
+
+function namesDataset() {
+  try {
+    return Boolean(datasetOf(config()));
+  } catch {
+    return true;  // in the middle of typing
+  }
 }
 
 async function submit(validateOnly, submitted) {
   const place = byId('job-form-status');
-  byId('submit-job').disabled = true;  // a second click is no second job
+  if (isBusy(byId('submit-job'))) return;  // a second click is no second job
+  setBusy(byId('submit-job'), true);
   try {
     const request = {config: config(), validateOnly, labels: {from: 'console'}};
     const {message} = await call('TrainingService/SubmitJob', request);
@@ -113,7 +134,7 @@ async function submit(validateOnly, submitted) {
     if (error instanceof SyntaxError) tell(place, `The configuration is no JSON: ${error.message}`, 'error');
     else tellError(place, error);
   } finally {
-    byId('submit-job').disabled = datasets.length === 0;
+    setBusy(byId('submit-job'), false);
   }
 }
 

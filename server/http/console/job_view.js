@@ -9,6 +9,7 @@ import {durationSeconds, figure, moment, number, percent, seconds} from './forma
 import {tell, tellError} from './notices.js';
 
 const LOG_CHARACTERS = 60000;
+const WARNINGS = 20;  // the newest
 const ENDED = new Set(['STATE_SUCCEEDED', 'STATE_FAILED', 'STATE_CANCELLED']);
 
 export const stateWord = (job) => (job.state ?? '').replace('STATE_', '').toLowerCase();
@@ -34,7 +35,7 @@ export class JobView {
     byId('promote-job').addEventListener('click', () => this.#askPromotion());
     byId('promote-form').addEventListener('submit', (event) => this.#promote(event));
     byId('promote-cancel').addEventListener('click', () => byId('promote-dialog').close());
-    new ResizeObserver(() => this.#drawSoon()).observe(byId('job-chart'));
+    new ResizeObserver(() => this.#showSoon()).observe(byId('job-chart'));
   }
 
   // Follows another job, from its first event.
@@ -42,10 +43,11 @@ export class JobView {
     this.close();
     this.job = job;
     this.lastEvent = 0;
+    this.broken = false;
     this.losses = [];
-    this.ratings = [];
-    this.log = {text: '', end: 0, decoder: new TextDecoder()};
+    this.log = {text: '', end: -1, decoder: new TextDecoder()};
     byId('job-log').textContent = '';
+    byId('job-warnings').replaceChildren();
     tell(byId('job-status'), '');
     byId('job-detail').hidden = false;
     this.#show();
@@ -81,45 +83,75 @@ export class JobView {
   async #watch(signal) {
     const request = () => ({id: this.job.id, afterEvent: this.lastEvent});
     try {
-      await follow('TrainingService/WatchJob', request, (event) => this.#take(event), {signal, broken: () => (
-        tell(byId('job-status'), 'The connection broke off; it is tried again.'))});
+      await follow('TrainingService/WatchJob', request, (event) => this.#take(event), {signal, broken: () => this.#setBroken(true)});
       if (!signal.aborted) await this.#refresh();
     } catch (error) {
       if (!signal.aborted) tellError(byId('job-status'), error);
     }
   }
 
+  #setBroken(broken) {
+    if (broken !== this.broken) tell(byId('job-status'), broken ? 'The connection broke off; it is tried again.' : '');
+    this.broken = broken;
+  }
+
+  // Of a long log only the end is kept, and it is not sent before that. Where its beginning was rotated away, the file
+  // is shorter than the log, and more is sent.
+  async #findLogEnd(log, signal) {
+    const {message} = await call('TrainingService/ListCheckpoints', {id: this.job.id}, {signal});
+    const file = (message.artifacts ?? []).find(({name}) => name === 'log.txt');
+    log.end = Math.max(0, number(file?.bytes) - LOG_CHARACTERS);
+  }
+
   async #readLog(signal) {
-    const request = () => ({id: this.job.id, offset: this.log.end, follow: true});
+    const {log} = this;
+    if (log.end < 0) await this.#findLogEnd(log, signal).catch(() => {});
+    if (signal.aborted) return;
+    const request = () => ({id: this.job.id, offset: Math.max(0, log.end), follow: true});
     await follow('TrainingService/StreamLogs', request, (chunk) => this.#print(chunk), {signal}).catch((error) => {
-      if (!signal.aborted) byId('job-log').textContent += `\n(${error.message})`;
+      if (signal.aborted) return;
+      this.log.text += `\n(${error.message})`;
+      this.#showSoon();
     });
   }
 
   #take(event) {
     this.lastEvent = number(event.number);
+    this.#setBroken(false);
     if (event.stateChange) {
       Object.assign(this.job, {state: event.stateChange.state, reason: event.stateChange.reason});
       this.changed(this.job);
     } else if (event.progress) {
       this.job.progress = event.progress;
+      const step = number(event.progress.step);
       // Another attempt goes back to its checkpoint.
-      this.losses = this.losses.filter(([step]) => step < number(event.progress.step));
-      this.losses.push([number(event.progress.step), number(event.progress.loss)]);
+      if (step <= this.losses.at(-1)?.[0]) this.losses = this.losses.filter(([before]) => before < step);
+      this.losses.push([step, number(event.progress.loss)]);
     } else if (event.evaluation) {
       this.job.evaluation = event.evaluation;
     }
-    tell(byId('job-status'), event.warning ?? '');
-    this.#show();
+    if (event.warning) this.#warn(event.warning);
+    this.#showSoon();
+  }
+
+  #warn(text) {
+    const list = byId('job-warnings');
+    list.append(element('li', {}, text));
+    if (list.children.length > WARNINGS) list.firstChild.remove();
   }
 
   #print(chunk) {
     const data = toBytes(chunk.data);
     this.log.end = number(chunk.offset) + data.length;
     this.log.text = (this.log.text + this.log.decoder.decode(data, {stream: true})).slice(-LOG_CHARACTERS);
+    this.#showSoon();
+  }
+
+  #showLog() {
     const place = byId('job-log');
+    if (this.log.shown === this.log.text) return;
     const atEnd = place.scrollTop + place.clientHeight >= place.scrollHeight - 8;
-    place.textContent = this.log.text;
+    this.log.shown = place.textContent = this.log.text;
     if (atEnd) place.scrollTop = place.scrollHeight;
   }
 
@@ -139,7 +171,8 @@ export class JobView {
     byId('promote-job').disabled = !job.modelVersion;
     byId('job-facts').replaceChildren(...this.#facts().map(([name, value]) => (
       element('div', {}, element('dt', {}, name), element('dd', {}, value)))));
-    this.#drawSoon();
+    this.#showLog();
+    this.#draw();
   }
 
   #facts() {
@@ -160,12 +193,12 @@ export class JobView {
     ];
   }
 
-  // Events may come by the hundred: they are drawn once a frame.
-  #drawSoon() {
+  // Events may come by the hundred: they are shown once a frame.
+  #showSoon() {
     if (this.drawing || !this.job) return;
     this.drawing = requestAnimationFrame(() => {
       this.drawing = null;
-      if (this.job) this.#draw();
+      if (this.job) this.#show();
     });
   }
 

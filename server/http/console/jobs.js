@@ -6,6 +6,7 @@ import {moment} from './format.js';
 import {loadDatasets, startJobForm} from './job_form.js';
 import {JobView, hasEnded, progressBar, stateChip} from './job_view.js';
 import {tell, tellError} from './notices.js';
+import {PATIENCE_MS, startPolling} from './polling.js';
 
 const REFRESH_MS = 3000;
 const LISTED = 50;
@@ -76,14 +77,14 @@ function available(reason) {
 
 async function refresh() {
   try {
-    const {message} = await call('TrainingService/ListJobs', {pageSize: LISTED});
+    const {message} = await call('TrainingService/ListJobs', {pageSize: LISTED}, {signal: AbortSignal.timeout(PATIENCE_MS)});
     available(null);
     show(message.jobs ?? []);
     tell(byId('jobs-status'), '');
   } catch (error) {
     if (NO_JOBS[error.reason]) available(`${NO_JOBS[error.reason]} (${error.message})`);
     else tellError(byId('jobs-status'), error);
-    if (!error.mayPass) stopJobs();
+    if (NO_JOBS[error.reason] || error.wantsToken) stopJobs();
   }
 }
 
@@ -91,7 +92,7 @@ async function refresh() {
 export async function showJobs() {
   stopJobs();
   view.resume();
-  timer = setInterval(() => { if (!document.hidden) refresh(); }, REFRESH_MS);
+  timer = startPolling(refresh, REFRESH_MS);
   await refresh();
   if (!byId('jobs').hidden) await loadDatasets().catch((error) => tellError(byId('job-form-status'), error));
 }

@@ -47,7 +47,12 @@ function startToken() {
   });
   byId('token-form').addEventListener('submit', (event) => {
     event.preventDefault();
-    token.set(byId('token').value.trim());
+    const value = byId('token').value.trim();
+    if (!token.allows(value)) {
+      tell(byId('token-status'), 'That is no token: one has no spaces, and no letters with accents or other signs beyond ASCII.', 'error');
+      return;
+    }
+    token.set(value);
     closeToken();
   });
   access.addEventListener('refused', ({detail}) => openToken(detail.message));

@@ -6,6 +6,7 @@ import {css, expertColour} from './colours.js';
 import {byId, element} from './dom.js';
 import {bytes, figure, percent, seconds} from './format.js';
 import {tell, tellError} from './notices.js';
+import {PATIENCE_MS, startPolling} from './polling.js';
 import {histogram, parse, perBucket, quantile, select, since, total} from './prometheus.js';
 import {STAGES} from './routing.js';
 
@@ -146,7 +147,7 @@ function take(scrape) {
 
 async function scrapeOnce() {
   try {
-    take(parse(await text('/metrics')));
+    take(parse(await text('/metrics', {signal: AbortSignal.timeout(PATIENCE_MS)})));
     byId('metrics').hidden = false;
     tell(byId('metrics-status'), '');
   } catch (error) {
@@ -157,7 +158,7 @@ async function scrapeOnce() {
 
 export function showMetrics() {
   stopMetrics();
-  timer = setInterval(() => { if (!document.hidden) scrapeOnce(); }, PERIOD_MS);
+  timer = startPolling(scrapeOnce, PERIOD_MS);
   byId('metrics').hidden = false;
   return scrapeOnce();
 }

@@ -3,7 +3,7 @@
 import {call} from './api.js';
 import {fromBlob, toBytes} from './base64.js';
 import {Compare} from './compare.js';
-import {byId, element} from './dom.js';
+import {byId, element, isBusy, setBusy} from './dom.js';
 import {bytes, number} from './format.js';
 import {readGreyPng} from './grey_png.js';
 import {tell, tellError} from './notices.js';
@@ -18,6 +18,9 @@ const FORMATS = {
   FORMAT_TIFF: {type: 'image/tiff', suffix: 'tiff'},
   FORMAT_BMP: {type: 'image/bmp', suffix: 'bmp'},
 };
+
+// In Base64 a photo grows by a third, and the server takes 64 MiB unless it is configured otherwise.
+const LARGEST_PHOTO = 47 * 2 ** 20;
 
 const state = {
   photo: null,    // the File that was chosen
@@ -35,17 +38,19 @@ const chosenModel = () => state.models.find((model) => model.name === byId('mode
 
 function showTasks() {
   const tasks = chosenModel()?.tasks ?? [];
+  const chosen = byId('task').value;
   byId('task').replaceChildren(...tasks.map((task) => element('option', {value: task}, task)));
+  if (tasks.includes(chosen)) byId('task').value = chosen;
   byId('task-field').hidden = tasks.length === 0;
 }
 
-// What the server has live; without a list the default model restores all the same.
+// What the server has live; without a new list the old one stays, without any the default model restores all the same.
 export async function loadModels() {
   try {
     const {message} = await call('ModelService/ListModels');
     state.models = (message.models ?? []).filter((model) => model.liveVersion);
   } catch {
-    state.models = [];
+    return;
   }
   const chosen = byId('model').value;
   byId('model').replaceChildren(element('option', {value: ''}, 'The server’s default'), ...state.models.map((model) => (
@@ -80,10 +85,20 @@ async function restored(image, signal) {
 }
 
 function setRunning(controller) {
+  const button = byId('restore-button');
   state.running = controller;
-  byId('restore-button').disabled = controller !== null || state.photo === null;
+  button.disabled = state.photo === null;
+  setBusy(button, controller !== null);
+  if (controller === null && document.activeElement === byId('stop-button')) button.focus();
   byId('stop-button').hidden = controller === null;
   byId('working').hidden = controller === null;
+}
+
+async function readPhoto() {
+  const {size} = state.photo;
+  if (size <= LARGEST_PHOTO) return fromBlob(state.photo);
+  throw new Error(`The photo has ${bytes(size)}, and this page sends at most ${bytes(LARGEST_PHOTO)}: the command line ` +
+      'takes larger ones, deweather restore.');
 }
 
 async function restore() {
@@ -93,10 +108,11 @@ async function restore() {
   tell(byId('restore-status'), `Restoring ${state.photo.name} …`);
   const {signal} = controller;
   try {
-    const {message, requestId} = await restored(await fromBlob(state.photo), signal);
+    const {message, requestId} = await restored(await readPhoto(), signal);
     if (!signal.aborted) await showResult(message, requestId);
   } catch (error) {
     if (state.running !== controller) return;  // another photo was chosen meanwhile
+    if (error.status === 413) error.message = `The photo has ${bytes(state.photo.size)} and grows by a third on its way: ${error.message}`;
     if (error.name === 'AbortError') tell(byId('restore-status'), 'Stopped.');
     else tellError(byId('restore-status'), error);
   } finally {
@@ -195,6 +211,14 @@ function startDropping() {
     drop.classList.remove('over');
     if (event.dataTransfer.files.length > 0) take(event.dataTransfer.files[0]);
   });
+  // Beside its place a file would be opened instead of the page.
+  for (const name of ['dragover', 'drop']) document.addEventListener(name, refuseFiles);
+}
+
+function refuseFiles(event) {
+  if (event.defaultPrevented || !event.dataTransfer.types.includes('Files')) return;
+  event.preventDefault();
+  event.dataTransfer.dropEffect = 'none';
 }
 
 export function startRestore() {
@@ -210,7 +234,7 @@ export function startRestore() {
   byId('strength').addEventListener('input', () => { byId('strength-value').textContent = `${byId('strength').value} %`; });
   byId('restore-form').addEventListener('submit', (event) => {
     event.preventDefault();
-    if (state.photo) restore();
+    if (state.photo && !isBusy(byId('restore-button'))) restore();
   });
   byId('stop-button').addEventListener('click', () => state.running?.abort());
   for (const input of document.querySelectorAll('input[name=overlay]')) input.addEventListener('change', showOverlay);
