@@ -199,6 +199,11 @@ class RestoreTest(ConsoleTest):
         self.upload(path)
         self.until_says("restore-status", "48 MiB")
         self.assertIn("at most 47 MiB", self.at("restore-status").text)
+        # Where the server is configured to take less.
+        self.js("""
+            window.fetch = async () => new Response('{"code": "resource_exhausted", "message": "it may have 9"}', {status: 413});""")
+        self.upload(self.photo())
+        self.until_says("restore-status", " B and grows by a third on its way: it may have 9")
 
     def test_the_focus_stays_where_it_was(self):
         self.restore(self.photo())
@@ -355,6 +360,7 @@ class JobsTest(ConsoleTest):
         self.click("cancel-job")
         self.state("cancelled")
         self.assertFalse(self.at("cancel-job").is_enabled())
+        self.assertEqual(self.js("return document.activeElement.id"), "job-title")
         self.assertTrue(self.at("resume-job").is_displayed())
 
     def test_a_job_is_watched_on_after_the_page_was_elsewhere(self):

@@ -170,7 +170,7 @@ class ModulesTest(BrowserTest):
             observer.observe(document.getElementById('job-facts'), {childList: true});
             const view = new m.JobView(() => {});
             view.open({id: 'a', model: 'b', state: 'STATE_RUNNING'});
-            const label = () => document.querySelector('#job-chart svg').getAttribute('aria-label');
+            const label = () => document.querySelector('#job-chart svg')?.getAttribute('aria-label') ?? '';
             const log = () => document.getElementById('job-log').textContent;
             while (!label().includes(`at step ${a[0]} `) || !log()) await new Promise((resolve) => setTimeout(resolve, 5));
             view.pause();

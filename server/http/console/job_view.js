@@ -164,11 +164,14 @@ export class JobView {
 
   #show() {
     const {job} = this;
+    const held = document.activeElement;
     byId('job-title').replaceChildren(job.model ?? '', ' ', stateChip(job));
     byId('job-reason').textContent = job.reason ?? '';
     byId('cancel-job').disabled = hasEnded(job) || job.state === 'STATE_CANCELLING';
     byId('resume-job').hidden = !['STATE_FAILED', 'STATE_CANCELLED'].includes(job.state);
     byId('promote-job').disabled = !job.modelVersion;
+    // A button that is gone leaves the focus with what it was for.
+    if (held?.closest('#job-detail') && (held.disabled || held.hidden)) byId('job-title').focus();
     byId('job-facts').replaceChildren(...this.#facts().map(([name, value]) => (
       element('div', {}, element('dt', {}, name), element('dd', {}, value)))));
     this.#showLog();
