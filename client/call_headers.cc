@@ -81,6 +81,10 @@ std::string NewRequestId() {
       absl::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
 }
 
+void SetRequestId(const std::string& id, grpc::ClientContext& context) {
+  if (!id.empty()) context.AddMetadata(kRequestIdHeader, id);
+}
+
 InterceptorFactories CallHeaders(const std::string& token) {
   InterceptorFactories factories;
   factories.push_back(std::make_unique<HeaderFactory>(token));

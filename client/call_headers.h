@@ -3,6 +3,7 @@
 #ifndef DEWEATHER_CLIENT_CALL_HEADERS_H_
 #define DEWEATHER_CLIENT_CALL_HEADERS_H_
 
+#include <grpcpp/client_context.h>
 #include <grpcpp/support/client_interceptor.h>
 
 #include <memory>
@@ -16,6 +17,9 @@ inline constexpr char kRequestIdHeader[] = "x-request-id";
 
 // 128 random bits as 32 hexadecimal digits.
 std::string NewRequestId();
+
+// Gives the call `id`, unless it is empty.
+void SetRequestId(const std::string& id, grpc::ClientContext& context);
 
 using InterceptorFactories =
     std::vector<std::unique_ptr<grpc::experimental::ClientInterceptorFactoryInterface>>;

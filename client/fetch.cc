@@ -2,10 +2,13 @@
 
 #include <grpcpp/client_context.h>
 
+#include <chrono>
 #include <string>
 #include <thread>
 
 #include "absl/strings/str_format.h"
+#include "absl/time/time.h"
+#include "client/call_headers.h"
 #include "client/stop_signal.h"
 
 namespace deweather {
@@ -39,17 +42,49 @@ absl::Status BeginWith(const v1::ArtifactChunk& chunk, PartFile* part) {
   return part->sha256() == chunk.sha256() ? absl::OkStatus() : part->Restart(chunk.sha256());
 }
 
+// How long a piece has been waited for. A machine that slept did not wait.
+//
+// Threads  thread-safe
+class Wait {
+ public:
+  template <typename Reader>
+  bool Read(Reader& stream, v1::ArtifactChunk* chunk) {
+    since_ = Clock::now();
+    const bool read = stream.Read(chunk);
+    since_ = Clock::time_point::max();
+    return read;
+  }
+
+  // From then on always.
+  bool IsLonger(absl::Duration most) {
+    if (Clock::now() - since_.load() > absl::ToChronoNanoseconds(most)) too_long_ = true;
+    return too_long_;
+  }
+
+  bool too_long() const { return too_long_; }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  std::atomic<Clock::time_point> since_ = Clock::time_point::max();
+  std::atomic<bool> too_long_ = false;
+};
+
 // One call, from where `part` ends.
-grpc::Status FetchRest(StubInterface& stub, const std::atomic<bool>& stop,
-                       v1::DownloadArtifactRequest& request, Backoff& backoff,
-                       const std::function<void(int64_t, int64_t)>& on_piece, PartFile* part) {
+grpc::Status FetchRest(StubInterface& stub, const RetryOptions& retry,
+                       const std::atomic<bool>& stop, v1::DownloadArtifactRequest& request,
+                       Backoff& backoff, const std::function<void(int64_t, int64_t)>& on_piece,
+                       PartFile* part) {
   request.set_offset(part->bytes());
   request.set_sha256(part->sha256());
   grpc::ClientContext context;
-  const std::jthread canceller = CancelOn(stop, context);
+  SetRequestId(retry.request_id, context);
+  Wait wait;
+  const std::jthread canceller =
+      CancelWhen([&] { return stop || wait.IsLonger(retry.patience); }, context);
   const auto stream = stub.DownloadArtifact(&context, request);
   int64_t total = -1;
-  for (v1::ArtifactChunk chunk; stream->Read(&chunk);) {
+  for (v1::ArtifactChunk chunk; wait.Read(*stream, &chunk);) {
     backoff.Answered();
     absl::Status status = total < 0 ? BeginWith(chunk, part) : absl::OkStatus();
     if (total < 0) total = chunk.bytes();
@@ -61,6 +96,11 @@ grpc::Status FetchRest(StubInterface& stub, const std::atomic<bool>& stop,
     on_piece(part->bytes(), total);
   }
   const grpc::Status status = stream->Finish();
+  if (wait.too_long() && !status.ok() && !stop) {
+    backoff.Silent(retry.patience);
+    return {grpc::StatusCode::UNAVAILABLE,
+            "no answer within " + absl::FormatDuration(retry.patience)};
+  }
   if (!status.ok() || part->bytes() == total) return status;
   return {grpc::StatusCode::UNAVAILABLE, "the server sent less than the file"};
 }
@@ -71,7 +111,7 @@ grpc::Status Fetch(StubInterface& stub, const RetryOptions& retry, const std::at
                    v1::DownloadArtifactRequest request,
                    const std::function<void(int64_t, int64_t)>& on_piece, PartFile* part) {
   const auto attempt = [&](Backoff& backoff) {
-    return FetchRest(stub, stop, request, backoff, on_piece, part);
+    return FetchRest(stub, retry, stop, request, backoff, on_piece, part);
   };
   grpc::Status status = CallUntilAnswered(retry, stop, attempt);
   for (int i = 0; HasChanged(status, *part) && i < kMostRestarts; ++i) {

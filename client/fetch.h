@@ -16,7 +16,7 @@
 namespace deweather {
 
 // Appends what `part` lacks of the file, and begins again if it has changed. `on_piece` is told
-// bytes that are there and in all.
+// bytes that are there and in all. A call that brings nothing for as long as the patience is ended.
 grpc::Status Fetch(v1::TrainingService::StubInterface& stub, const RetryOptions& retry,
                    const std::atomic<bool>& stop, v1::DownloadArtifactRequest request,
                    const std::function<void(int64_t, int64_t)>& on_piece, PartFile* part);

@@ -2,10 +2,12 @@
 
 #include <grpcpp/client_context.h>
 
+#include <algorithm>
 #include <string>
 #include <thread>
 
 #include "absl/time/time.h"
+#include "client/call_headers.h"
 #include "client/channel.h"
 #include "client/stop_signal.h"
 
@@ -18,15 +20,20 @@ using StubInterface = v1::TrainingService::StubInterface;
 constexpr absl::Duration kAnswer = absl::Seconds(30);
 
 // A stream may be silent for hours: this answer shows that the server is there.
-grpc::Status Ask(StubInterface& stub, const std::string& id, Backoff& backoff, v1::Job* job) {
+grpc::Status Ask(StubInterface& stub, const Following& following, const std::string& id,
+                 Backoff& backoff, v1::Job* job) {
+  const absl::Duration most = std::min(kAnswer, following.retry.patience);
   grpc::ClientContext context;
-  SetDeadline({.timeout = kAnswer}, context);
+  SetDeadline({.timeout = most}, context);
+  SetRequestId(following.retry.request_id, context);
+  const std::jthread canceller = CancelOn(following.stop, context);
   v1::GetJobRequest request;
   request.set_id(id);
   const grpc::Status status = stub.GetJob(&context, request, job);
   if (status.ok()) backoff.Answered();
   if (status.error_code() != grpc::StatusCode::DEADLINE_EXCEEDED) return status;
-  return {grpc::StatusCode::UNAVAILABLE, "no answer within " + absl::FormatDuration(kAnswer)};
+  backoff.Silent(most);
+  return {grpc::StatusCode::UNAVAILABLE, "no answer within " + absl::FormatDuration(most)};
 }
 
 }  // namespace
@@ -40,9 +47,10 @@ grpc::Status WatchJob(StubInterface& stub, const Following& following, v1::Watch
                       const std::function<grpc::Status(const v1::JobEvent&)>& on_event,
                       v1::Job* job) {
   return CallUntilAnswered(following.retry, following.stop, [&](Backoff& backoff) -> grpc::Status {
-    const grpc::Status asked = Ask(stub, request->id(), backoff, job);
+    const grpc::Status asked = Ask(stub, following, request->id(), backoff, job);
     if (!asked.ok()) return asked;
     grpc::ClientContext context;
+    SetRequestId(following.retry.request_id, context);
     const std::jthread canceller = CancelOn(following.stop, context);
     const auto stream = stub.WatchJob(&context, *request);
     for (v1::JobEvent event; stream->Read(&event);) {
@@ -66,9 +74,10 @@ grpc::Status FollowLog(StubInterface& stub, const Following& following,
                        const std::function<grpc::Status(const v1::LogChunk&)>& on_chunk) {
   return CallUntilAnswered(following.retry, following.stop, [&](Backoff& backoff) -> grpc::Status {
     v1::Job job;
-    const grpc::Status asked = Ask(stub, request->id(), backoff, &job);
+    const grpc::Status asked = Ask(stub, following, request->id(), backoff, &job);
     if (!asked.ok()) return asked;
     grpc::ClientContext context;
+    SetRequestId(following.retry.request_id, context);
     const std::jthread canceller = CancelOn(following.stop, context);
     const auto stream = stub.StreamLogs(&context, *request);
     for (v1::LogChunk chunk; stream->Read(&chunk);) {

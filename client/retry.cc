@@ -13,11 +13,12 @@ Backoff::Backoff(const RetryOptions& options) : options_(options), pause_(option
 void Backoff::Answered() {
   if (failing()) options_.say("connected again");
   failing_since_.reset();
+  silent_ = absl::ZeroDuration();
   pause_ = options_.first_pause;
 }
 
 std::optional<absl::Duration> Backoff::Next(absl::Time now) {
-  if (!failing_since_) failing_since_ = now;
+  if (!failing_since_) failing_since_ = now - silent_;
   const absl::Duration left = *failing_since_ + options_.patience - now;
   if (left <= absl::ZeroDuration()) return std::nullopt;
   const absl::Duration pause = std::min(pause_, left);
@@ -47,6 +48,7 @@ grpc::Status CallUntilAnswered(const RetryOptions& options, const std::atomic<bo
     const grpc::Status status = attempt(backoff);
     if (!IsBroken(status)) return status;
     if (stop) return stopped;
+    if (!options.repeats) return status;
     const bool told = backoff.failing();
     const std::optional<absl::Duration> pause = backoff.Next(absl::Now());
     if (!pause) return status;

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <functional>
 #include <optional>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -16,11 +17,13 @@
 namespace deweather {
 
 struct RetryOptions {
-  absl::Duration patience = absl::Hours(1);              // without an answer
+  absl::Duration patience = absl::Hours(1);              // without an answer, in an attempt too
+  bool repeats = true;                                   // else there is one attempt
   absl::Duration first_pause = absl::Milliseconds(500);  // each is twice the one before
   absl::Duration longest_pause = absl::Seconds(2);
   std::function<absl::Status(const grpc::Status&)> words = FromGrpc;  // of the first failure
-  Say say = SayOnStderr;  // that a server is away, and that it is back
+  Say say = SayOnStderr;        // that a server is away, and that it is back
+  std::string request_id = {};  // of every attempt; empty: each has its own
 };
 
 // The pauses between attempts.
@@ -33,6 +36,9 @@ class Backoff {
   // The server is there: the next failure is a first one. Says so if it was away.
   void Answered();
 
+  // The attempt that fails now was without an answer for so long.
+  void Silent(absl::Duration time) { silent_ = time; }
+
   // Before the next attempt, after one that failed at `now`; nullopt: there is to be none.
   std::optional<absl::Duration> Next(absl::Time now);
 
@@ -42,6 +48,7 @@ class Backoff {
  private:
   const RetryOptions options_;
   absl::Duration pause_;
+  absl::Duration silent_ = absl::ZeroDuration();
   std::optional<absl::Time> failing_since_;
 };
 

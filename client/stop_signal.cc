@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <csignal>
 #include <mutex>
+#include <utility>
 
 #include "absl/time/clock.h"
 
@@ -40,14 +41,18 @@ bool SleepUnless(const std::atomic<bool>& stop, absl::Duration time) {
 }
 
 std::jthread CancelOn(const std::atomic<bool>& stop, grpc::ClientContext& context) {
-  return std::jthread([&stop, &context](std::stop_token over) {
+  return CancelWhen([&stop] { return stop.load(); }, context);
+}
+
+std::jthread CancelWhen(std::function<bool()> wish, grpc::ClientContext& context) {
+  return std::jthread([wish = std::move(wish), &context](std::stop_token over) {
     std::mutex mutex;
     std::condition_variable_any turn;
     std::unique_lock lock(mutex);
-    while (!stop && !over.stop_requested()) {
-      turn.wait_for(lock, over, absl::ToChronoMilliseconds(kTurn), [&stop] { return stop.load(); });
+    while (!wish() && !over.stop_requested()) {
+      turn.wait_for(lock, over, absl::ToChronoMilliseconds(kTurn), wish);
     }
-    if (stop) context.TryCancel();
+    if (wish()) context.TryCancel();
   });
 }
 

@@ -6,6 +6,7 @@
 #include <grpcpp/client_context.h>
 
 #include <atomic>
+#include <functional>
 #include <thread>
 
 #include "absl/time/time.h"
@@ -21,6 +22,8 @@ bool SleepUnless(const std::atomic<bool>& stop, absl::Duration time);
 // Cancels the call of `context` within about a tenth of a second of `stop`, until the thread is
 // destroyed. Both outlive it.
 std::jthread CancelOn(const std::atomic<bool>& stop, grpc::ClientContext& context);
+// The same of any wish; the thread asks for it.
+std::jthread CancelWhen(std::function<bool()> wish, grpc::ClientContext& context);
 
 }  // namespace deweather
 

@@ -44,6 +44,7 @@ absl::StatusOr<std::unique_ptr<HttpServer>> StartHttp(const DoorParts& parts, gr
                             .limits = parts.limits,
                             .health = parts.options.access.health,
                             .access = parts.access,
+                            .requests = parts.requests,
                             .certificates = parts.certificates,
                             .metrics = [&metrics] { return metrics.Write(); }});
 }

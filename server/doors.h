@@ -18,6 +18,7 @@
 #include "server/http/http_server.h"
 #include "server/metrics_text.h"
 #include "server/restore/occupancy.h"
+#include "server/rpc/request_log.h"
 #include "server/rpc/rpc_server.h"
 
 namespace deweather {
@@ -40,6 +41,7 @@ struct DoorParts {
   const ServerOptions& options;
   const LimitOptions& limits;  // as far as the machine allows
   Occupancy& calls;
+  RequestLog* requests;
   std::vector<NamedService> services;
   std::shared_ptr<const LiveCertificates> certificates;           // none: plaintext
   const Access* access;                                           // none: there are no tokens

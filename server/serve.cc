@@ -401,6 +401,7 @@ absl::Status Serve(const ServerOptions& options, const DecorateRun& decorate_run
   DW_ASSIGN_OR_RETURN(Doors doors, OpenDoors({.options = options,
                                               .limits = limits,
                                               .calls = calls,
+                                              .requests = &requests,
                                               .services = services.Named(),
                                               .certificates = secrets.certificates,
                                               .access = secrets.access.get(),
@@ -415,6 +416,7 @@ absl::Status Serve(const ServerOptions& options, const DecorateRun& decorate_run
   Notify("STOPPING=1");
   StopServing(doors.grpc);
   services.inference.EndReady();
+  if (doors.http != nullptr) doors.http->EndKeepAlive();
   training->BeginStop();  // programs write their checkpoints meanwhile
   const auto begin = [&] {
     services.BeginDrain();

@@ -14,6 +14,7 @@ Client::~Client() = default;
 Health Client::CheckHealth(const std::string& service, const CallOptions& call) const {
   using grpc::health::v1::HealthCheckRequest;
   HealthCheckRequest request;
+  CheckText("service", service);
   request.set_service(service);
   try {
     return static_cast<Health>(

@@ -9,6 +9,7 @@
 #include "client/cpp/convert.h"
 #include "client/cpp/job_config.h"
 #include "client/cpp/link.h"
+#include "client/cpp/output_file.h"
 #include "client/fetch.h"
 #include "client/follow_job.h"
 #include "client/part_file.h"
@@ -26,6 +27,7 @@ template <typename Request>
 Job MakeJob(const Link& link, const CallOptions& call,
             grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, v1::Job*),
             Request request) {
+  CheckText("request_id", request.request_id());
   if (request.request_id().empty()) request.set_request_id(UniqueName("cpp-"));
   const CallWishes wishes(link, call);
   v1::Job job;
@@ -45,6 +47,7 @@ Job MakeJob(const Link& link, const CallOptions& call,
 Job Client::SubmitJob(const Submission& submission, const CallOptions& call) const {
   const absl::StatusOr<std::string> config = JobConfigBytes(submission.config);
   if (!config.ok()) Throw(config.status());
+  CheckLabels(submission.labels);
   v1::SubmitJobRequest request;
   request.mutable_config()->ParseFromString(*config);
   request.mutable_labels()->insert(submission.labels.begin(), submission.labels.end());
@@ -56,6 +59,7 @@ Job Client::SubmitJob(const Submission& submission, const CallOptions& call) con
 
 Job Client::ResumeJob(const std::string& id, const std::string& request_id,
                       const CallOptions& call) const {
+  CheckText("id", id);
   v1::ResumeJobRequest request;
   request.set_id(id);
   request.set_request_id(request_id);
@@ -63,6 +67,7 @@ Job Client::ResumeJob(const std::string& id, const std::string& request_id,
 }
 
 Job Client::GetJob(const std::string& id, const CallOptions& call) const {
+  CheckText("id", id);
   v1::GetJobRequest request;
   request.set_id(id);
   return ToJob(deweather::Call(*link_, call, *link_->training, &Stub::GetJob, request));
@@ -83,6 +88,8 @@ std::vector<Job> Client::ListJobs(const JobFilter& filter, const CallOptions& ca
 
 Job Client::CancelJob(const std::string& id, const std::string& reason,
                       const CallOptions& call) const {
+  CheckText("id", id);
+  CheckText("reason", reason);
   v1::CancelJobRequest request;
   request.set_id(id);
   request.set_reason(reason);
@@ -92,6 +99,7 @@ Job Client::CancelJob(const std::string& id, const std::string& reason,
 Job Client::WatchJob(const std::string& id, const OnEvent& on_event, std::int64_t after_event,
                      const CallOptions& call) const {
   const CallWishes wishes(*link_, call);
+  CheckText("id", id);
   v1::WatchJobRequest request;
   request.set_id(id);
   request.set_after_event(after_event);
@@ -108,6 +116,7 @@ Job Client::WatchJob(const std::string& id, const OnEvent& on_event, std::int64_
 }
 
 std::vector<Artifact> Client::ListArtifacts(const std::string& id, const CallOptions& call) const {
+  CheckText("id", id);
   v1::ListCheckpointsRequest request;
   request.set_id(id);
   const v1::ListCheckpointsResponse response =
@@ -123,7 +132,9 @@ void Client::DownloadArtifact(const std::string& id, const std::string& artifact
                               const std::string& path, const OnBytes& on_bytes,
                               const CallOptions& call) const {
   const CallWishes wishes(*link_, call);
-  absl::StatusOr<PartFile> part = PartFile::Open(path);
+  CheckText("id", id);
+  CheckText("artifact", artifact);
+  absl::StatusOr<PartFile> part = PartFile::Open(FileToReplace(path));
   if (!part.ok()) Throw(part.status());
   v1::DownloadArtifactRequest request;
   request.set_id(id);

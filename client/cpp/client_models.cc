@@ -23,6 +23,7 @@ std::vector<Model> Client::ListModels(const CallOptions& call) const {
 }
 
 Model Client::GetModel(const std::string& name, const CallOptions& call) const {
+  CheckText("name", name);
   v1::GetModelRequest request;
   request.set_name(name);
   return ToModel(deweather::Call(*link_, call, *link_->models, &Stub::GetModel, request));
@@ -37,6 +38,7 @@ Model Client::Promote(const Promotion& promotion, const CallOptions& call) const
 }
 
 Model Client::Rollback(const std::string& name, const CallOptions& call) const {
+  CheckText("name", name);
   v1::RollbackModelRequest request;
   request.set_name(name);
   return ToModel(deweather::Call(*link_, call, *link_->models, &Stub::RollbackModel, request));

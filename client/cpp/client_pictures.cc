@@ -6,7 +6,6 @@
 #include <cerrno>
 #include <cstdio>
 #include <exception>
-#include <filesystem>
 #include <memory>
 #include <thread>
 #include <utility>
@@ -15,11 +14,11 @@
 #include "client/cpp/convert.h"
 #include "client/cpp/frame_call.h"
 #include "client/cpp/link.h"
+#include "client/cpp/output_file.h"
 #include "client/restore_large.h"
 #include "client/restore_picture.h"
 #include "deweather/client.h"
 #include "model/base/file.h"
-#include "model/base/status_macros.h"
 
 namespace deweather {
 namespace {
@@ -37,43 +36,6 @@ absl::StatusOr<std::string> ReadPiece(std::FILE* file, const std::string& path, 
   piece.resize(static_cast<size_t>(got));
   return piece;
 }
-
-// A file that is there when it is whole.
-//
-// Threads  thread-compatible
-class NewFile {
- public:
-  explicit NewFile(const std::string& path) : path_(path), part_(UniqueName(path + ".part-")) {}
-  NewFile(const NewFile&) = delete;
-  NewFile& operator=(const NewFile&) = delete;
-  ~NewFile() {
-    std::error_code ignored;
-    std::filesystem::remove(part_, ignored);
-  }
-
-  // Empty again.
-  absl::Status Begin() {
-    file_.reset(std::fopen(part_.c_str(), "wb"));
-    return file_ != nullptr ? absl::OkStatus() : Failed();
-  }
-
-  absl::Status Append(std::string_view piece) {
-    const bool written = std::fwrite(piece.data(), 1, piece.size(), file_.get()) == piece.size();
-    return written ? absl::OkStatus() : Failed();
-  }
-
-  absl::Status Commit() {
-    if (std::fflush(file_.get()) != 0 || fsync(fileno(file_.get())) != 0) return Failed();
-    DW_RETURN_IF_ERROR(deweather::Rename(part_, path_));
-    return SyncFolderOf(path_);
-  }
-
- private:
-  absl::Status Failed() const { return DiskError(errno, absl::StrCat("cannot write ", path_)); }
-
-  const std::string path_, part_;
-  File file_;
-};
 
 // A regular file and its size.
 File OpenPicture(const std::string& path, int64_t* bytes) {
@@ -115,9 +77,10 @@ Restored Client::RestoreLarge(const std::string& input, const std::string& outpu
                               const RestoreOptions& options, const OnProgress& on_progress,
                               const CallOptions& call) const {
   const CallWishes wishes(*link_, call);
+  const v1::RestoreOptions message = ToMessage(options);
   PictureEnds ends;
   const File source = OpenPicture(input, &ends.image_bytes);
-  NewFile restored(output);
+  OutputFile restored(output);
   ends.read = [&](int64_t offset, size_t most) {
     return ReadPiece(source.get(), input, offset, most);
   };
@@ -127,8 +90,7 @@ Restored Client::RestoreLarge(const std::string& input, const std::string& outpu
   const auto attempt = [&](grpc::ClientContext& context) -> grpc::Status {
     const absl::Status begun = restored.Begin();
     if (!begun.ok()) Throw(begun);
-    return deweather::RestoreLarge(*link_->restoration, context, ToMessage(options), ends,
-                                   &response);
+    return deweather::RestoreLarge(*link_->restoration, context, message, ends, &response);
   };
   const grpc::Status status = AttemptPicture(wishes.ForPicture(*link_), attempt);
   if (!status.ok()) Throw(*link_, wishes, status);
@@ -139,7 +101,7 @@ Restored Client::RestoreLarge(const std::string& input, const std::string& outpu
 
 FrameStream Client::RestoreStream(const RestoreOptions& options, const StreamOptions& stream,
                                   const CallOptions& call) const {
-  return FrameStream(std::make_unique<FrameStream::Call>(link_, call, options, stream));
+  return FrameStream(std::make_unique<FrameStream::Call>(link_, call, ToMessage(options), stream));
 }
 
 int64_t Client::RestoreFrames(const NextFrame& next, const TakeResult& take,

@@ -7,6 +7,8 @@
 #include <chrono>
 #include <utility>
 
+#include "client/cpp/link.h"
+
 namespace deweather {
 namespace {
 
@@ -82,6 +84,8 @@ JobEvaluation ToEvaluation(const v1::JobEvaluation& message) {
 }  // namespace
 
 v1::RestoreOptions ToMessage(const RestoreOptions& options) {
+  CheckText("model", options.model);
+  CheckText("task", options.task);
   v1::RestoreOptions message;
   message.set_model(options.model);
   message.set_format(static_cast<v1::RestoreOptions::Format>(options.format));
@@ -100,6 +104,10 @@ v1::RestoreOptions ToMessage(const RestoreOptions& options) {
 }
 
 v1::PromoteModelRequest ToMessage(const Promotion& promotion) {
+  CheckText("Promotion::name", promotion.name);
+  CheckText("Promotion::version", promotion.version);
+  CheckText("Promotion::job", promotion.job);
+  CheckText("Promotion::evaluate", promotion.evaluate.value_or(""));
   v1::PromoteModelRequest message;
   message.set_name(promotion.name);
   if (!promotion.version.empty()) message.set_version(promotion.version);
@@ -113,6 +121,8 @@ v1::PromoteModelRequest ToMessage(const Promotion& promotion) {
 }
 
 v1::ListJobsRequest ToMessage(const JobFilter& filter) {
+  CheckText("JobFilter::model", filter.model);
+  CheckLabels(filter.labels);
   v1::ListJobsRequest message;
   const size_t page = filter.limit == 0 ? kMaxPage : std::min(filter.limit, kMaxPage);
   message.set_page_size(static_cast<int32_t>(page));

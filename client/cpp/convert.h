@@ -16,6 +16,7 @@
 
 namespace deweather {
 
+// Throw kInvalidArgument: a text that is no UTF-8.
 v1::RestoreOptions ToMessage(const RestoreOptions& options);
 v1::PromoteModelRequest ToMessage(const Promotion& promotion);
 v1::ListJobsRequest ToMessage(const JobFilter& filter);

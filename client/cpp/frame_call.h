@@ -26,7 +26,7 @@ namespace deweather {
 class __attribute__((visibility("hidden"))) FrameStream::Call {
  public:
   // Begins the call. Throws kInvalidArgument.
-  Call(std::shared_ptr<const Link> link, const CallOptions& call, const RestoreOptions& options,
+  Call(std::shared_ptr<const Link> link, const CallOptions& call, const v1::RestoreOptions& options,
        const StreamOptions& stream);
   ~Call();
 

@@ -37,14 +37,14 @@ grpc::ClientContext* Prepared(const CallWishes& wishes, grpc::ClientContext& con
 }  // namespace
 
 FrameStream::Call::Call(std::shared_ptr<const Link> link, const CallOptions& call,
-                        const RestoreOptions& options, const StreamOptions& stream)
+                        const v1::RestoreOptions& options, const StreamOptions& stream)
     : link_(std::move(link)),
       wishes_(*link_, call),
       room_(RoomOf(stream)),
       stream_(link_->restoration->RestoreStream(Prepared(wishes_, context_))),
       canceller_(wishes_.CancelWhenStopped(context_)) {
   v1::RestoreStreamRequest request;
-  *request.mutable_start()->mutable_options() = ToMessage(options);
+  *request.mutable_start()->mutable_options() = options;
   request.mutable_start()->set_window(stream.window);
   request.mutable_start()->set_drop_oldest(stream.drop_oldest);
   stream_->Write(request);  // a failure is what Next finds
@@ -76,7 +76,7 @@ bool FrameStream::Call::Push(Bytes image, int64_t id) {
 
 bool FrameStream::Call::HasRoom() const {
   const MutexLock lock(mutex_);
-  return under_way_ < room_ || over_;
+  return under_way_ < room_ || over_ || *wishes_.stop;
 }
 
 void FrameStream::Call::Close() {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
@@ -36,6 +37,12 @@ std::string RequestIdOf(const CallOptions& call) {
                       call.request_id.size(), kMaxRequestIdBytes)));
 }
 
+// What is said of files: their names come last, in quotes, and are not ours.
+std::string BeforeNames(const std::string& text) {
+  const size_t quote = std::min(text.find('\''), text.size());
+  return InOptionNames(text.substr(0, quote)) + text.substr(quote);
+}
+
 Credentials CredentialsOf(const ClientOptions& options, const Say& say) {
   const CredentialFlags flags = {.tls = options.tls,
                                  .tls_ca = options.tls_ca_file,
@@ -45,15 +52,26 @@ Credentials CredentialsOf(const ClientOptions& options, const Say& say) {
                                  .token_file = options.token_file,
                                  .token = options.token,
                                  .token_over_plaintext = options.token_over_plaintext,
-                                 .say = say};
+                                 .say = [&](const std::string& line) { say(BeforeNames(line)); }};
   absl::StatusOr<Credentials> credentials = ReadCredentials(flags, options.server);
-  if (!credentials.ok()) Throw(credentials.status());
+  if (!credentials.ok()) {
+    Throw(absl::InvalidArgumentError(BeforeNames(std::string(credentials.status().message()))));
+  }
   return *std::move(credentials);
 }
 
 Say SayOf(const ClientOptions& options) {
   if (!options.on_notice) return [](const std::string&) {};
-  return [notice = options.on_notice](const std::string& line) { notice(InOptionNames(line)); };
+  return options.on_notice;
+}
+
+// As Explained. What the server says by itself is left as it is.
+absl::Status ExplainedHere(const Link& link, const grpc::Status& status) {
+  const absl::Status words = Explained(link.flags, status);
+  const bool advises =
+      absl::IsUnauthenticated(words) || (absl::IsUnavailable(words) && ReasonOf(status).empty());
+  if (!advises) return words;
+  return absl::Status(words.code(), InOptionNames(std::string(words.message())));
 }
 
 // What a status lacks: gRPC says of a deadline only that it is over.
@@ -66,7 +84,7 @@ absl::Status InWords(const Link& link, const CallWishes& wishes, const grpc::Sta
     return absl::DeadlineExceededError(
         absl::StrFormat("not done after %s", absl::FormatDuration(wishes.time)));
   }
-  return Explained(link.flags, status);
+  return ExplainedHere(link, status);
 }
 
 }  // namespace
@@ -91,15 +109,27 @@ std::string InOptionNames(const std::string& text) {
              {"--token", "token"}});
 }
 
+void CheckLabels(const std::map<std::string, std::string>& labels) {
+  for (const auto& [key, value] : labels) {
+    CheckText("label", key);
+    CheckText("label", value);
+  }
+}
+
+void CheckText(const char* what, std::string_view text) {
+  if (IsUtf8(text)) return;
+  Throw(absl::InvalidArgumentError(absl::StrFormat(
+      "%s '%s' is no UTF-8", what, absl::CHexEscape(absl::string_view(text.data(), text.size())))));
+}
+
 void Throw(const absl::Status& status) {
-  throw Error(CodeOf(status.raw_code()), InOptionNames(std::string(status.message())));
+  throw Error(CodeOf(status.raw_code()), std::string(status.message()));
 }
 
 void Throw(const Link& link, const CallWishes& wishes, const grpc::Status& status) {
   const absl::Status words = InWords(link, wishes, status);
-  throw Error(CodeOf(words.raw_code()), InOptionNames(std::string(words.message())),
-              ReasonOf(status), absl::ToChronoMilliseconds(RetryDelayOf(status)),
-              wishes.request_id);
+  throw Error(CodeOf(words.raw_code()), std::string(words.message()), ReasonOf(status),
+              absl::ToChronoMilliseconds(RetryDelayOf(status)), wishes.request_id);
 }
 
 std::shared_ptr<const Link> Connect(const ClientOptions& options) {
@@ -146,9 +176,11 @@ PictureCall CallWishes::ForPicture(const Link& link) const {
 }
 
 RetryOptions CallWishes::Patience(const Link& link) const {
-  return {.patience = link.retries ? time : absl::ZeroDuration(),
-          .words = [&link](const grpc::Status& status) { return Explained(link.flags, status); },
-          .say = link.say};
+  return {.patience = time,
+          .repeats = link.retries,
+          .words = [&link](const grpc::Status& status) { return ExplainedHere(link, status); },
+          .say = link.say,
+          .request_id = request_id};
 }
 
 }  // namespace deweather

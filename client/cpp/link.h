@@ -8,8 +8,10 @@
 #include <grpcpp/support/status.h>
 
 #include <atomic>
+#include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <thread>
 
 #include "absl/status/status.h"
@@ -70,6 +72,10 @@ struct CallWishes {
 
 // Of a call that ended.
 [[noreturn]] void Throw(const Link& link, const CallWishes& wishes, const grpc::Status& status);
+
+// Throws kInvalidArgument unless a message can hold it: protobuf would print that it cannot.
+void CheckText(const char* what, std::string_view text);
+void CheckLabels(const std::map<std::string, std::string>& labels);
 
 // `text` with the names of ClientOptions in place of the flags of `deweather`.
 std::string InOptionNames(const std::string& text);

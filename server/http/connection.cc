@@ -72,7 +72,7 @@ asio::awaitable<bool> Connection::Handshake(absl::Duration limit) {
 void Connection::StartRead() {
   if (reading_ || ended_) return;
   reading_ = true;
-  incoming_.resize(next_read_bytes_);
+  if (incoming_.size() != next_read_bytes_) incoming_ = std::vector<char>(next_read_bytes_);
   const auto done = [self = shared_from_this()](error_code error, size_t bytes) {
     self->OnRead(bytes, static_cast<bool>(error));
   };
@@ -113,6 +113,7 @@ void Connection::Wake() {
 }
 
 void Connection::Watch(std::function<void()> gone) {
+  next_read_bytes_ = kFirstReadBytes;  // a connection that is idle afterwards shall not hold much
   if (ended_) return gone();
   gone_ = std::move(gone);
   if (pending_.size() < kMaxAheadBytes) StartRead();
@@ -120,7 +121,7 @@ void Connection::Watch(std::function<void()> gone) {
 
 void Connection::StopWatching() {
   gone_ = nullptr;
-  next_read_bytes_ = kFirstReadBytes;  // an idle connection shall not hold much
+  pending_.shrink_to_fit();
 }
 
 asio::awaitable<size_t> Connection::WriteSome(std::string_view bytes) {

@@ -90,7 +90,7 @@ json DetailJson(const google::protobuf::Any& any) {
 }  // namespace
 
 Failure FailureOf(const absl::Status& status, int http_status) {
-  return {ToGrpc(status), http_status};
+  return {ToGrpc(status), http_status, status};
 }
 
 int HttpStatusOf(const Failure& failure) {

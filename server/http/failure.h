@@ -15,6 +15,8 @@ namespace deweather {
 struct Failure {
   grpc::Status status;  // an error, as a call ends with it: details are google.rpc's
   int http_status = 0;  // 0: that of the code
+  absl::Status error =
+      absl::OkStatus();  // what it was made of; OK: a call ended with it, and is in the log
 };
 
 // With the details that a call of ours would have (server/rpc/grpc_status.h).

@@ -40,8 +40,8 @@ absl::StatusOr<std::string> Unescaped(absl::string_view text) {
     const int high = i + 1 < text.size() ? HexDigit(text[i + 1]) : -1;
     const int low = i + 2 < text.size() ? HexDigit(text[i + 2]) : -1;
     if (high < 0 || low < 0) {
-      return BadOption(absl::StrFormat(
-          "the query has '%s'; behind a %% there must be two hexadecimal digits", Shown(text)));
+      return BadOption(
+          absl::StrFormat("%s has a %% without two hexadecimal digits behind it", Shown(text)));
     }
     plain += static_cast<char>(high * 16 + low);
     i += 2;
@@ -85,7 +85,7 @@ absl::StatusOr<std::vector<QueryOption>> ParseQuery(std::string_view query) {
        absl::StrSplit(absl::string_view(query.data(), query.size()), '&', absl::SkipEmpty())) {
     const size_t equals = part.find('=');
     if (equals == absl::string_view::npos) {
-      return BadOption(absl::StrFormat("the query has '%s'; it must be NAME=VALUE", Shown(part)));
+      return BadOption(absl::StrFormat("%s has no value; an option is NAME=VALUE", Shown(part)));
     }
     QueryOption option;
     DW_ASSIGN_OR_RETURN(option.name, Unescaped(part.substr(0, equals)));
@@ -95,7 +95,7 @@ absl::StatusOr<std::vector<QueryOption>> ParseQuery(std::string_view query) {
     });
     if (twice) {
       return BadOption(
-          absl::StrFormat("the query has '%s' twice; it must have it once", Shown(option.name)));
+          absl::StrFormat("%s stands twice; it must be there once", Shown(option.name)));
     }
     options.push_back(std::move(option));
   }

@@ -63,6 +63,7 @@ SessionParts SessionPartsOf(const HttpServerParts& of, bool local_only,
   return {.channel = ChannelTo(of.server),
           .calls = of.calls,
           .access = of.access,
+          .requests = of.requests,
           .local_only = local_only,
           .routes = {.limits = of.limits, .health = of.health, .metrics = of.metrics},
           .bodies = BodyBudget(of.limits.max_transport_bytes),
@@ -152,7 +153,10 @@ HttpServer::~HttpServer() { Stop(); }
 
 void HttpServer::Stop() { state_->Stop(); }
 
+void HttpServer::EndKeepAlive() { state_->parts.leaving = true; }
+
 void HttpServer::BeginDrain() {
+  EndKeepAlive();
   state_->parts.draining = true;
   state_->listener->Stop();
   state_->ForEachSession(&Session::Drain);

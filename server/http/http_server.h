@@ -20,6 +20,7 @@
 #include "server/access/certificates.h"
 #include "server/restore/occupancy.h"
 #include "server/rpc/listener.h"
+#include "server/rpc/request_log.h"
 
 namespace deweather {
 
@@ -29,6 +30,7 @@ struct HttpServerParts {
   LimitOptions limits = {};
   AccessRule health = AccessRule::kAnyone;
   const Access* access = nullptr;                                  // none: there are no tokens
+  RequestLog* requests = nullptr;                                  // of those that become no call
   std::shared_ptr<const LiveCertificates> certificates = nullptr;  // none: plaintext
   std::function<std::string()> metrics;  // in Prometheus' text format; called on any thread
 };
@@ -42,6 +44,8 @@ class HttpServer {
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
 
+  // Each connection ends with its next reply; others may come.
+  void EndKeepAlive();
   // Takes no more connections, closes those that are idle, and each other one with its next reply. Idempotent.
   void BeginDrain();
   // Cancels what is left, and waits for that. REQUIRES: the gRPC server still runs. Idempotent.

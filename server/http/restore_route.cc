@@ -142,7 +142,7 @@ absl::StatusOr<v1::RestoreOptions> ParseRestoreQuery(std::string_view query) {
   for (const QueryOption& option : parsed) {
     if (std::find(kOptions.begin(), kOptions.end(), option.name) == kOptions.end()) {
       return WithReason(absl::InvalidArgumentError(
-                            absl::StrFormat("the query has '%s'; it may have %s",
+                            absl::StrFormat("%s is no option; there are %s",
                                             absl::CHexEscape(option.name.substr(0, kMaxShownBytes)),
                                             absl::StrJoin(kOptions, ", "))),
                         "INVALID_OPTION");

@@ -1,17 +1,21 @@
 #include "server/http/session.h"
 
+#include <algorithm>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/beast/http/error.hpp>
 #include <boost/beast/http/status.hpp>
 #include <limits>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "model/base/error_reason.h"
 #include "server/http/origin.h"
@@ -39,16 +43,19 @@ absl::Duration OrEver(absl::Duration limit) {
 }
 
 absl::StatusOr<absl::Time> DeadlineOf(const HttpRequest& request) {
+  if (request.All("connect-timeout-ms").empty()) return absl::InfiniteFuture();
   const std::optional<std::string_view> text = request.One("connect-timeout-ms");
-  if (!text.has_value()) return absl::InfiniteFuture();
+  if (!text.has_value()) {
+    return absl::InvalidArgumentError("connect-timeout-ms stands twice; it must be there once");
+  }
   int64_t milliseconds = 0;
   if (text->size() <= kMaxTimeoutDigits && absl::SimpleAtoi(View(*text), &milliseconds) &&
       milliseconds > 0) {
     return absl::Now() + absl::Milliseconds(milliseconds);
   }
-  return absl::InvalidArgumentError(
-      absl::StrFormat("connect-timeout-ms is '%s'; it must be a positive integer of at most %d digits",
-                      absl::CHexEscape(View(text->substr(0, kMaxShownBytes))), kMaxTimeoutDigits));
+  return absl::InvalidArgumentError(absl::StrFormat(
+      "connect-timeout-ms is '%s'; it must be a positive integer of at most %d digits",
+      absl::CHexEscape(View(text->substr(0, kMaxShownBytes))), kMaxTimeoutDigits));
 }
 
 Failure BadHead(error_code error, int64_t max_header_bytes) {
@@ -63,6 +70,26 @@ Failure BadHead(error_code error, int64_t max_header_bytes) {
                                   absl::StrCat("this is no HTTP request: ", error.message())),
                               "MALFORMED_REQUEST"),
                    error == http::error::bad_version ? 505 : 400);
+}
+
+// Where a body ends is said in one way alone: whoever stands between may know another.
+absl::Status CheckFraming(const HttpRequest& request, bool chunks) {
+  const std::vector<std::string_view> encodings = request.All("transfer-encoding");
+  if (encodings.empty()) return absl::OkStatus();
+  const bool alone = encodings.size() == 1 && request.All("content-length").empty();
+  if (alone && chunks && absl::EqualsIgnoreCase(View(encodings[0]), "chunked")) {
+    return absl::OkStatus();
+  }
+  return WithReason(
+      absl::InvalidArgumentError(absl::StrFormat(
+          "transfer-encoding is '%s'; it must be chunked, in HTTP/1.1, without content-length",
+          absl::CHexEscape(View(encodings[0].substr(0, kMaxShownBytes))))),
+      "MALFORMED_REQUEST");
+}
+
+// Of a header that goes on in the next line, which others read otherwise.
+bool HasFold(std::string_view head) {
+  return head.find("\r\n ") != head.npos || head.find("\r\n\t") != head.npos;
 }
 
 Failure TooSlow() {
@@ -159,7 +186,7 @@ asio::awaitable<bool> Session::ReadHead(Exchange& exchange) {
   parser.body_limit(std::numeric_limits<uint64_t>::max());  // ReceivedBody has one
   const absl::Duration idle = first_ ? limits_.max_handshake : OrEver(limits_.max_connection_idle);
   absl::Time deadline = absl::Now() + idle;
-  bool begun = false;
+  bool begun = false, folded = false;
   while (true) {
     if (!begun && !connection_->pending().empty()) {
       begun = true;
@@ -169,7 +196,10 @@ asio::awaitable<bool> Session::ReadHead(Exchange& exchange) {
     error_code error = http::error::need_more;
     if (begun) {
       const std::string_view pending = connection_->pending();
-      connection_->Consume(parser.put(asio::buffer(pending.data(), pending.size()), error));
+      const size_t used = parser.put(asio::buffer(pending.data(), pending.size()), error);
+      folded = folded || HasFold(pending.substr(0, used));
+      connection_->Consume(used);
+      if (folded && !error) error = http::error::bad_obs_fold;
     }
     if (!error && parser.is_header_done()) co_return true;
     if (error && error != http::error::need_more) {
@@ -187,7 +217,10 @@ asio::awaitable<bool> Session::ReadHead(Exchange& exchange) {
 asio::awaitable<bool> Session::AnswerBadHead(error_code error) {
   Exchange exchange(parts_.bodies);
   exchange.caller.request_id = NewRequestId();
-  const bool sent = co_await Send(exchange, FailureReply(BadHead(error, limits_.max_header_bytes)));
+  exchange.caller.peer = absl::StrCat("http:", connection_->peer());
+  const Failure why = BadHead(error, limits_.max_header_bytes);
+  LogRefusal(exchange, why);
+  const bool sent = co_await Send(exchange, FailureReply(why));
   co_return sent && false;
 }
 
@@ -200,6 +233,7 @@ absl::Status Session::TakeHead(Exchange& exchange) {
     request.headers.push_back(
         {absl::AsciiStrToLower(std::string(field.name_string())), std::string(field.value())});
   }
+  exchange.begin = absl::Now();
   exchange.head_only = request.method == "HEAD";
   exchange.chunks = message.version() >= 11;
   const bool young = absl::Now() - begun_ < OrEver(limits_.max_connection_age);
@@ -221,10 +255,15 @@ absl::Status Session::TakeHead(Exchange& exchange) {
   }
   request.path = target->path;
   request.query = target->query;
-  return CheckPlace(request);
+  const absl::Status framing = CheckFraming(request, exchange.chunks);
+  return framing.ok() ? CheckPlace(request, exchange.chunks) : framing;
 }
 
-absl::Status Session::CheckPlace(const HttpRequest& request) const {
+// Before HTTP/1.1 no Host is needed, as balancers' probes know; all browsers send one.
+absl::Status Session::CheckPlace(const HttpRequest& request, bool chunks) const {
+  if (!chunks && request.All("host").empty() && request.All("origin").empty()) {
+    return absl::OkStatus();
+  }
   const std::optional<std::string_view> host = request.One("host");
   if (!host.has_value() || host->empty()) {
     return WithReason(absl::InvalidArgumentError("the request must have one Host header"),
@@ -279,8 +318,25 @@ asio::awaitable<bool> Session::Refuse(Exchange& exchange, const Failure& why) {
   exchange.keep = exchange.keep && exchange.parser.is_done();
   exchange.parser.get().body().text = std::string();
   exchange.share.Return();
+  LogRefusal(exchange, why);
   const bool sent = co_await Send(exchange, exchange.plan.fail(why));
   co_return sent;
+}
+
+// In the words of a call's line, which it has not become.
+void Session::LogRefusal(const Exchange& exchange, const Failure& why) {
+  if (parts_.requests == nullptr || why.error.ok()) return;
+  const HttpRequest& request = exchange.request;
+  const std::string path =
+      absl::CHexEscape(absl::StripPrefix(View(request.path).substr(0, kMaxShownBytes), "/"));
+  const Arrival arrival = {.method = path.c_str(),
+                           .caller = exchange.caller.peer,
+                           .peer = exchange.caller.peer,
+                           .request_id = exchange.caller.request_id,
+                           .trace_parent = exchange.caller.trace_parent,
+                           .start = exchange.begin};
+  parts_.requests->Write(absl::CHexEscape(View(request.method).substr(0, kMaxShownBytes)) + " ",
+                         arrival, why.error, {}, absl::Now());
 }
 
 // The service refuses the call too, unread; so it is counted and logged where all others are.
@@ -291,7 +347,7 @@ asio::awaitable<bool> Session::RefuseByCall(Exchange& exchange, const absl::Stat
     StartCall(exchange, grpc::ByteBuffer(&nothing, 1));
     const InternalCall::Event event = co_await NextEvent();
     const bool refused = !event.message.has_value() && !event.status.error_details().empty();
-    if (refused) failure.status = event.status;
+    if (refused) failure = {.status = event.status};
     co_await EndCall();  // a token that has become good meanwhile is for the next request
   }
   const bool sent = co_await Refuse(exchange, failure);
@@ -308,7 +364,9 @@ asio::awaitable<std::optional<Failure>> Session::ReadBody(Exchange& exchange) {
     co_return TooLong(*length, body.max_bytes);
   }
   Pace pace(limits_.max_stream_idle, absl::Now());
-  if (!parser.is_done() && exchange.request.One("expect").has_value()) {
+  const std::string_view expected = exchange.request.One("expect").value_or("");
+  const bool waits = exchange.chunks && absl::EqualsIgnoreCase(View(expected), "100-continue");
+  if (!parser.is_done() && waits) {
     const bool told = co_await connection_->Write(kContinue, pace);
     if (!told) co_return TooSlow();
   }
@@ -329,10 +387,16 @@ asio::awaitable<std::optional<Failure>> Session::ReadBody(Exchange& exchange) {
       co_return BadHead(http::error::bad_chunk_extension, limits_.max_header_bytes);
     }
     const size_t before = connection_->pending().size();
-    const Connection::Came came = co_await connection_->Fill(pace.deadline());
-    const bool late = came == Connection::Came::kNothing && absl::Now() >= pace.deadline();
+    if (parts_.draining) co_return FailureOf(Draining());  // as it would be once it had come
+    const absl::Time deadline = std::min(pace.deadline(), exchange.caller.deadline);
+    const Connection::Came came = co_await connection_->Fill(deadline);
+    const bool late = came == Connection::Came::kNothing && absl::Now() >= deadline;
     if (came == Connection::Came::kEnd) {
       co_return BadHead(http::error::partial_message, limits_.max_header_bytes);
+    }
+    if (late && deadline == exchange.caller.deadline) {
+      co_return FailureOf(
+          absl::DeadlineExceededError("the deadline passed before the body had come"));
     }
     if (late) co_return TooSlow();
     pace.Moved(static_cast<int64_t>(connection_->pending().size() - before), absl::Now());
@@ -421,7 +485,7 @@ asio::awaitable<bool> Session::SendOne(Exchange& exchange, InternalCall::Event e
 }
 
 asio::awaitable<bool> Session::SendStream(Exchange& exchange, InternalCall::Event event) {
-  exchange.keep = exchange.keep && exchange.chunks && !parts_.draining;
+  exchange.keep = exchange.keep && exchange.chunks && !parts_.leaving;
   Pace pace(limits_.max_stream_idle, absl::Now());
   bool open = co_await connection_->Write(HeadOf(exchange, exchange.plan.head, std::nullopt), pace);
   while (open && event.message.has_value()) {
@@ -447,7 +511,7 @@ asio::awaitable<bool> Session::SendPiece(Exchange& exchange, std::string_view pi
 }
 
 asio::awaitable<bool> Session::Send(Exchange& exchange, HttpReply reply) {
-  exchange.keep = exchange.keep && !parts_.draining;
+  exchange.keep = exchange.keep && !parts_.leaving;
   exchange.share.TakeAnyway(static_cast<int64_t>(reply.body.size()));
   std::string head = HeadOf(exchange, reply, reply.body.size());
   if (exchange.head_only) reply.body.clear();

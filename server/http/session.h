@@ -28,6 +28,7 @@
 #include "server/http/received_body.h"
 #include "server/http/routes.h"
 #include "server/restore/occupancy.h"
+#include "server/rpc/request_log.h"
 
 namespace deweather {
 
@@ -36,12 +37,14 @@ struct SessionParts {
   std::shared_ptr<grpc::Channel> channel;  // to this process's own services
   Occupancy& calls;                        // a request is in it until its reply has been sent
   const Access* access;                    // none: there are no tokens
+  RequestLog* requests;                    // of those that became no call; none: no log
   bool local_only;                         // nothing else tells whether a host's name is ours
   RouteParts routes;
   BodyBudget bodies;
   boost::asio::any_io_executor
       converting;                      // large messages, so that no short request is behind one
-  std::atomic<bool> draining = false;  // connections end with the reply that is under way
+  std::atomic<bool> leaving = false;   // connections end with the reply that is under way
+  std::atomic<bool> draining = false;  // nothing more is read
 };
 
 class Session : public std::enable_shared_from_this<Session> {
@@ -66,9 +69,10 @@ class Session : public std::enable_shared_from_this<Session> {
     BodyBudget::Share share;
     HttpRequest request;
     Caller caller;
-    bool head_only = false;  // HEAD
-    bool chunks = true;      // HTTP/1.1
-    bool keep = false;       // the connection, after it
+    absl::Time begin = absl::Now();  // when its head had come
+    bool head_only = false;          // HEAD
+    bool chunks = true;              // HTTP/1.1
+    bool keep = false;               // the connection, after it
     Plan plan;
   };
 
@@ -77,11 +81,12 @@ class Session : public std::enable_shared_from_this<Session> {
   boost::asio::awaitable<bool> ReadHead(Exchange& exchange);
   boost::asio::awaitable<bool> AnswerBadHead(boost::beast::error_code error);
   absl::Status TakeHead(Exchange& exchange);
-  absl::Status CheckPlace(const HttpRequest& request) const;
+  absl::Status CheckPlace(const HttpRequest& request, bool chunks) const;
   absl::Status CheckCaller(const Exchange& exchange) const;
 
   boost::asio::awaitable<bool> Answer(Exchange& exchange);
   boost::asio::awaitable<bool> Refuse(Exchange& exchange, const Failure& why);
+  void LogRefusal(const Exchange& exchange, const Failure& why);
   boost::asio::awaitable<bool> RefuseByCall(Exchange& exchange, const absl::Status& why);
   // Nothing: it is there.
   boost::asio::awaitable<std::optional<Failure>> ReadBody(Exchange& exchange);

@@ -171,6 +171,7 @@ TEST_F(FollowJobTest, PatienceAndRefusalsEndIt) {
   following_.retry.patience = absl::Milliseconds(5);
   service_.get = [](int, v1::Job*) { return kGone; };
   EXPECT_EQ(Watch().error_code(), StatusCode::UNAVAILABLE);
+  following_.retry.patience = absl::Minutes(1);  // of an attempt too
   service_.get = [](int, v1::Job*) { return Status(StatusCode::NOT_FOUND, "no job"); };
   EXPECT_EQ(Watch().error_code(), StatusCode::NOT_FOUND);
   EXPECT_EQ(service_.calls, 0);

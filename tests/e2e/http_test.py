@@ -259,8 +259,8 @@ class RefusalTest(HttpCase):
     def test_paths_methods_options_and_sizes(self):
         restore = ("POST", "/v1/restore")
         rows = [
-            (400, "the query has 'qualty'", "POST", "/v1/restore?qualty=5"),
-            (400, "'format' twice", "POST", "/v1/restore?format=png&format=bmp"),
+            (400, "qualty is no option; there are model", "POST", "/v1/restore?qualty=5"),
+            (400, "format stands twice", "POST", "/v1/restore?format=png&format=bmp"),
             (400, "format is 'gif'", "POST", "/v1/restore?format=gif"),
             (404, "there is no '/v1/nothing'", "GET", "/v1/nothing"),
             (404, "there is no '/console/../../etc/passwd'", "GET", "/console/../../etc/passwd"),
@@ -277,6 +277,13 @@ class RefusalTest(HttpCase):
                 if status == 405:
                     self.assertEqual(headers["Allow"], "POST")
         self.assert_restores(self.server, headers={"Origin": "http://localhost"})
+
+    def test_who_is_refused_is_in_the_log(self):
+        call(self.server, "POST", "/v1/restore?qualty=5", headers={"X-Request-Id": "camera-8"})
+        wait_until(lambda: '"camera-8"' in self.server.errors())
+        line = next(json.loads(line) for line in self.server.errors().splitlines() if '"camera-8"' in line)
+        self.assertEqual((line["method"], line["code"], line["reason"]), ("POST /v1/restore", "INVALID_ARGUMENT", "INVALID_OPTION"))
+        self.assertRegex(line["caller"], r"^http:ipv4:127\.0\.0\.1:\d+$")
 
     def test_who_sends_slowly(self):
         with Wire(self.server) as silent, Wire(self.server) as head, Wire(self.server) as trickle, \
@@ -531,7 +538,8 @@ class DrainTest(HttpCase):
             self.assertEqual(call(server, "GET", "/readyz")[0], 200)
             server.process.send_signal(signal.SIGTERM)
             wait_until(lambda: call(server, "GET", "/readyz")[0] == 503)
-            self.assertEqual(call(server, "GET", "/readyz")[2], b"NOT_SERVING\n")
+            _, headers, body = call(server, "GET", "/readyz")
+            self.assertEqual((headers["Connection"], body), ("close", b"NOT_SERVING\n"))
             self.assertEqual(call(server, "GET", "/healthz")[0], 200)
             self.assert_restores(server)
             self.assertEqual(server.stop(), -signal.SIGTERM)

@@ -51,7 +51,7 @@ class CppTest(TestCase):
         libraries = run("ldd", self.build / "restore").stdout
         self.assertNotIn("not found", libraries)
         self.assertNotIn(str(ROOT), libraries)
-        self.assertIn(f"libdeweather_client.so.0 => {self.prefix}", libraries)
+        self.assertIn(f"libdeweather_client.so.0.1 => {self.prefix}", libraries)
 
     def test_the_installation_has_the_library_and_no_more(self):
         installed = {path.relative_to(self.prefix).as_posix() for path in self.prefix.rglob("*") if path.is_file()}

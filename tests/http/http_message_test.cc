@@ -44,12 +44,13 @@ TEST(HttpMessageTest, AQueryIsNamesAndValues) {
 }
 
 TEST(HttpMessageTest, WhatIsNoQuerySaysWhy) {
-  const std::pair<const char*, const char*> cases[] = {{"model", "'model'; it must be NAME=VALUE"},
-                                                       {"a=1&a=2", "'a' twice"},
-                                                       {"a=%", "two hexadecimal digits"},
-                                                       {"a=%4", "'%4'"},
-                                                       {"a=%4g", "'%4g'"},
-                                                       {"%zz=1", "'%zz'"}};
+  const std::pair<const char*, const char*> cases[] = {
+      {"model", "model has no value; an option is NAME=VALUE"},
+      {"a=1&a=2", "a stands twice"},
+      {"a=%", "two hexadecimal digits"},
+      {"a=%4", "%4 has a %"},
+      {"a=%4g", "%4g has a %"},
+      {"%zz=1", "%zz has a %"}};
   for (const auto& [query, said] : cases) {
     const absl::Status status = ParseQuery(query).status();
     EXPECT_TRUE(absl::IsInvalidArgument(status)) << query;

@@ -175,7 +175,7 @@ TEST_F(HttpServerTest, WhoWaitsToBeAskedIsAskedAfterTheChecks) {
 TEST_F(HttpServerTest, Http10IsServedAndClosed) {
   ServeHttp();
   HttpClient client(http_->address());
-  client.Send("GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n");
+  client.Send("GET /healthz HTTP/1.0\r\n\r\n");  // as a balancer's probe
   EXPECT_EQ(client.Receive().status, 200);
   EXPECT_TRUE(client.Closed());
 }
@@ -474,8 +474,39 @@ TEST_F(HttpServerTest, ABadRequestIdOrDeadlineIsNotPassedOn) {
     EXPECT_EQ(bad.status, 400) << text;
     EXPECT_THAT(Said(bad), HasSubstr("connect-timeout-ms is"));
   }
+  EXPECT_EQ(Call("POST", kRestorePath, picture,
+                 "Connect-Timeout-Ms: 60000\r\nConnect-Timeout-Ms: 60000\r\n")
+                .status,
+            400);
   EXPECT_EQ(Call("POST", kRestorePath, picture, "Connect-Timeout-Ms: 60000\r\n").status, 200);
   EXPECT_EQ(Call("POST", kRestorePath, picture, "Traceparent: \xff\r\n").status, 200);
+}
+
+// What others may take for the end of a body, or for a header: no second request comes out of it.
+TEST_F(HttpServerTest, NothingIsSmuggledBehindAnOddHead) {
+  ServeHttp();
+  const std::string second = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+  for (const char* const head :
+       {"Transfer-Encoding: xchunked\r\n", "Transfer-Encoding: identity\r\n",
+        "Transfer-Encoding: gzip\r\n", "Transfer-Encoding: gzip, chunked\r\n",
+        "Transfer-Encoding: chunked, identity\r\n", "Transfer-Encoding: \"chunked\"\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: xchunked\r\nContent-Length: 0\r\n",
+        "Transfer-Encoding:\r\n chunked\r\n", "Content-Length:\r\n 0\r\n",
+        "X: a\r\n Content-Length: 0\r\n", "X: a\r\n\tb\r\n"}) {
+    HttpClient client(http_->address());
+    client.Send(
+        absl::StrCat("POST /v1/restore HTTP/1.1\r\nHost: localhost\r\n", head, "\r\n", second));
+    EXPECT_EQ(client.Receive().status, 400) << head;
+    EXPECT_TRUE(client.Closed()) << head;
+  }
+  HttpClient old(http_->address());
+  old.Send(
+      absl::StrCat("POST /v1/restore HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: "
+                   "chunked\r\n\r\n0\r\n\r\n",
+                   second));
+  EXPECT_EQ(old.Receive().status, 400);
+  EXPECT_TRUE(old.Closed());
 }
 
 // Requests with bytes turned over, cut short and put together anew: whatever comes, the server stays.

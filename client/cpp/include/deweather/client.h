@@ -1,13 +1,15 @@
 // A client of deweather-server: takes rain, snow, haze and drops out of pictures, and trains and promotes models.
 //
-//   deweather::Client client({"127.0.0.1:50051"});
-//   deweather::Restored restored = client.RestoreFile("rainy.jpg");
+//   const deweather::Client client({"127.0.0.1:50051"});
+//   const deweather::Restored restored = client.RestoreFile("rainy.jpg");
 //
 // Only the standard library is in these headers, C++17 or later. The library keeps what it is made of to itself, so that
 // a program may have a gRPC or messages of its own.
 //
-// Threads  thread-safe: one client for a whole program; it shares one connection among its calls
-// Errors   Error; std::bad_alloc. What a callback throws ends its call and comes through
+// Threads  thread-safe: one client for a whole program; it shares one connection among its calls. Not across fork: gRPC
+//          shares connections among all clients of a process, so fork before the first call, or exec
+// Errors   Error; std::bad_alloc, and std::system_error where the system gives no thread. What a callback throws ends
+//          its call and comes through
 // Cost     calls block; the first one connects
 
 #ifndef DEWEATHER_CLIENT_H_
@@ -37,9 +39,10 @@ class DEWEATHER_EXPORT Client {
   // Connects with the first call. kInvalidArgument: no HOST:PORT, a file that is none or not what it is for, a token
   // that would cross a network in the clear.
   explicit Client(const ClientOptions& options = {});
+  // What was moved from can be assigned to and destroyed, and nothing else.
   Client(Client&&) noexcept;
   Client& operator=(Client&&) noexcept;
-  // Calls and streams in flight are over before.
+  // Its calls are over before; a FrameStream goes on without it.
   ~Client();
 
   // Of a service by its full name; empty: of the whole server. kServiceUnknown: it has none of that name.
@@ -53,7 +56,7 @@ class DEWEATHER_EXPORT Client {
                        const CallOptions& call = {}) const;
 
   // From file to file in chunks, with little memory here however large they are. `output` appears whole or not at all,
-  // and replaces what is there. `on_progress` is told tiles, done and in all, on the calling thread.
+  // and replaces the file that is there, but nothing else: kFailedPrecondition. `on_progress` is told tiles, done and in all, on the calling thread.
   using OnProgress = std::function<void(int done, int tiles)>;
   Restored RestoreLarge(const std::string& input, const std::string& output,
                         const RestoreOptions& options = {}, const OnProgress& on_progress = nullptr,
@@ -64,7 +67,8 @@ class DEWEATHER_EXPORT Client {
                             const CallOptions& call = {}) const;
 
   // Frames, from where they come to where they go: `next` gives each file, in a thread of its own, and nullopt after
-  // the last; `take` gets each result, in order, on the calling thread; ids count up from 0. Returns their number.
+  // the last; `take` gets each result, in order, on the calling thread; ids count up from 0. Returns their number. A
+  // call that has failed is told once `next` returns.
   using NextFrame = std::function<std::optional<std::string>()>;
   using TakeResult = std::function<void(FrameResult& result)>;
   std::int64_t RestoreFrames(const NextFrame& next, const TakeResult& take,
@@ -89,7 +93,8 @@ class DEWEATHER_EXPORT Client {
                 const CallOptions& call = {}) const;
 
   // Each event after number `after_event` once and in order, until the job's end or until `on_event` returns false.
-  // Returns the job as it was then. A server that was away is asked again.
+  // Returns the job as it was then. A server that was away is asked again. One that hangs while nothing happens to the
+  // job is noticed within 7 minutes.
   using OnEvent = std::function<bool(const JobEvent& event)>;
   Job WatchJob(const std::string& id, const OnEvent& on_event, std::int64_t after_event = 0,
                const CallOptions& call = {}) const;

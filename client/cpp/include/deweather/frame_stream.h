@@ -16,7 +16,12 @@ namespace deweather {
 
 // One call of RestoreStream. Every frame that is pushed has one result, in the order of the frames.
 //
-//   one thread   while (frames are left) { if (stream.HasRoom()) stream.Push(frame, id); else Take(*stream.Next()); }
+//   one thread   while (frames are left) {
+//                  if (stream.HasRoom() && stream.Push(frame, id)) continue;  // with the next frame
+//                  std::optional<FrameResult> result = stream.Next();
+//                  if (!result) break;
+//                  Take(*result);
+//                }
 //                stream.Close(); for (FrameResult& result : stream) Take(result);
 //   two threads  one pushes and closes, which blocks while the window is full; the other reads to the end
 //

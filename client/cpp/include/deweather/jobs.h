@@ -92,18 +92,18 @@ struct Artifact {
 struct Submission {
   // A TrainConfig in protobuf's text format, or in its JSON if the first character is '{': what deweather-train reads,
   // with names of data sets in place of folders.
-  std::string config;
-  std::map<std::string, std::string> labels;
-  int priority = 0;            // -100 to 100
-  std::string request_id;      // the same one again is the same job; empty: a new one
-  bool validate_only = false;  // the job that would be made, without an id
+  std::string config = {};
+  std::map<std::string, std::string> labels = {};
+  int priority = 0;             // -100 to 100
+  std::string request_id = {};  // the same one again is the same job; empty: a new one
+  bool validate_only = false;   // the job that would be made, without an id
 };
 
 struct JobFilter {
-  std::vector<JobState> states;               // empty: all
-  std::map<std::string, std::string> labels;  // that the jobs have, each with that value
-  std::string model;                          // empty: all
-  std::size_t limit = 0;                      // 0: all
+  std::vector<JobState> states = {};               // empty: all
+  std::map<std::string, std::string> labels = {};  // that the jobs have, each with that value
+  std::string model = {};                          // empty: all
+  std::size_t limit = 0;                           // 0: all
 };
 
 }  // namespace deweather

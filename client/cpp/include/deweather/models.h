@@ -40,15 +40,15 @@ struct Model {
 
 // What is to go live: a version of a model, or what a job made.
 struct Promotion {
-  std::string name;     // of the model; with `job` it may be left out
-  std::string version;  // 12 hexadecimal digits; or:
-  std::string job;      // id of a job that succeeded
+  std::string name = {};     // of the model; with `job` it may be left out
+  std::string version = {};  // 12 hexadecimal digits; or:
+  std::string job = {};      // id of a job that succeeded
   double canary_percent =
       0;  // above 0: this share of the requests, on trial, beside the live version
   // Data set of pairs on which both are measured first, and a regression refused. Unset: as the server is configured;
   // "": nothing is measured.
-  std::optional<std::string> evaluate;
-  std::optional<double> max_regression_db;  // with a data set
+  std::optional<std::string> evaluate = {};
+  std::optional<double> max_regression_db = {};  // with a data set
 };
 
 }  // namespace deweather

@@ -19,15 +19,15 @@ struct ClientOptions {
 
   // Any of the tls_ files, or `tls` alone with this machine's authorities, makes it TLS. Files are PEM.
   bool tls = false;
-  std::string tls_ca_file;    // authorities of the server's certificate
-  std::string tls_cert_file;  // of this client, with its key
-  std::string tls_key_file;
-  std::string tls_name;  // that the server's certificate is for; empty: the host
+  std::string tls_ca_file = {};    // authorities of the server's certificate
+  std::string tls_cert_file = {};  // of this client, with its key
+  std::string tls_key_file = {};
+  std::string tls_name = {};  // that the server's certificate is for; empty: the host
 
   // Who calls: the token itself, or a file of it, which is read once. It goes without TLS to this machine alone,
   // unless it is allowed.
-  std::string token;
-  std::string token_file;
+  std::string token = {};
+  std::string token_file = {};
   bool token_over_plaintext = false;
 
   // Of one call with all its attempts; of what waits for a job or a file, how long the server may be away.
@@ -39,7 +39,7 @@ struct ClientOptions {
 
   // Takes a line for people where a call goes on by itself: a server that is away, a key that every user may read.
   // Empty: nobody listens. Called on the thread of the call.
-  std::function<void(const std::string& line)> on_notice;
+  std::function<void(const std::string& line)> on_notice = {};
 };
 
 // A wish to end calls, which any number of calls may share. It cannot be taken back.
@@ -60,10 +60,10 @@ class DEWEATHER_EXPORT Cancellation {
 
 // Of one call.
 struct CallOptions {
-  std::optional<std::chrono::milliseconds> deadline;  // instead of ClientOptions::deadline
-  std::optional<Cancellation> cancellation;
-  // In the server's log, and in errors; empty: a new one. At most 64 visible characters.
-  std::string request_id;
+  std::optional<std::chrono::milliseconds> deadline = {};  // instead of ClientOptions::deadline
+  std::optional<Cancellation> cancellation = {};
+  // In the server's log, and in errors; empty: a new one. At most 128 visible characters.
+  std::string request_id = {};
 };
 
 }  // namespace deweather

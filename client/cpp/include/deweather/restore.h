@@ -37,16 +37,16 @@ class Bytes {
 enum class Format { kOfInput = 0, kJpeg = 1, kPng = 2, kWebp = 3, kTiff = 4, kBmp = 5 };
 
 struct RestoreOptions {
-  std::string model;                 // empty: the server's default
-  Format format = Format::kOfInput;  // of the restored file
-  int quality = 0;                   // of a JPEG or WebP, 1 to 100; 0: as the input's
-  bool strip_metadata = false;       // neither EXIF nor colour profile; else both are kept
-  std::optional<float> strength;     // share of the change, 0 to 1; unset: all of it
-  std::string task;                  // of a model with a gate for each task: one of them
-  bool background = false;           // after what others wait for
-  bool expert_map = false;           // whether Restored::expert_map is wanted
-  bool uncertainty_map = false;      // whether Restored::uncertainty_map is wanted
-  std::uint64_t seed = 0;            // of the uncertainty's random passes
+  std::string model = {};              // empty: the server's default
+  Format format = Format::kOfInput;    // of the restored file
+  int quality = 0;                     // of a JPEG or WebP, 1 to 100; 0: as the input's
+  bool strip_metadata = false;         // neither EXIF nor colour profile; else both are kept
+  std::optional<float> strength = {};  // share of the change, 0 to 1; unset: all of it
+  std::string task = {};               // of a model with a gate for each task: one of them
+  bool background = false;             // after what others wait for
+  bool expert_map = false;             // whether Restored::expert_map is wanted
+  bool uncertainty_map = false;        // whether Restored::uncertainty_map is wanted
+  std::uint64_t seed = 0;              // of the uncertainty's random passes
 };
 
 // Names one immutable version of a model.
