@@ -344,7 +344,8 @@ absl::Status Ranks::Lost(const std::string& doing, const std::string& what) {
         place_.store_is_there ? "the launcher's store" : "rank 0, which holds the store,", doing,
         what));
   }
-  lost_ = static_cast<int>(std::count(answers->there.begin(), answers->there.end(), false));
+  lost_ = answers->there;
+  lost_.flip();
   if (!answers->reasons.empty()) {
     return absl::UnavailableError(absl::StrFormat("other ranks ended in %s: %s", doing,
                                                   absl::StrJoin(answers->reasons, "; ")));
@@ -356,11 +357,12 @@ absl::Status Ranks::Lost(const std::string& doing, const std::string& what) {
 // Why nobody goes on, where `missing` do not answer.
 std::string Ranks::Describe(const std::string& doing, const std::string& missing, bool late) const {
   const std::string limit = absl::FormatDuration(timeout_);
-  if (lost_ > 0 && late) {
+  const bool lost = std::find(lost_.begin(), lost_.end(), true) != lost_.end();
+  if (lost && late) {
     return absl::StrFormat("%s did not reach the end of %s; rank_timeout is %s", missing, doing,
                            limit);
   }
-  if (lost_ > 0) return absl::StrFormat("%s went away in %s", missing, doing);
+  if (lost) return absl::StrFormat("%s went away in %s", missing, doing);
   if (late) {
     return absl::StrFormat("all ranks are there, but %s took longer than rank_timeout, %s", doing,
                            limit);
@@ -371,14 +373,17 @@ std::string Ranks::Describe(const std::string& doing, const std::string& missing
 void Ranks::Leave(const absl::Status& reason) {
   if (group_ == nullptr) return;
   if (group_->store != nullptr) {
-    const auto farewell = [store = group_->store, place = place_, lost = lost_,
+    lost_.resize(count());
+    std::vector<std::string> left;  // by those for whom rank 0 keeps the store
+    for (int rank = 0; rank < count(); ++rank) {
+      if (!lost_[rank]) left.push_back(KeyOf("left", rank));
+    }
+    const auto farewell = [store = group_->store, place = place_, left = std::move(left),
                            text = reason.ok() || told_ ? "" : std::string(reason.message())] {
       try {
         if (!text.empty()) store->set(KeyOf("end", place.rank), text);
-        store->set(KeyOf("left", static_cast<int>(store->add("leaving", 1))), "");
-        if (place.rank == 0 && !place.store_is_there) {
-          WaitFor(*store, {KeyOf("left", place.count - lost)}, kGrace);
-        }
+        store->set(KeyOf("left", place.rank), "");
+        if (place.rank == 0 && !place.store_is_there) WaitFor(*store, left, kGrace);
       } catch (const std::exception&) {  // there is nobody left to tell
       }
       return true;

@@ -99,7 +99,7 @@ class Ranks {
   std::unique_ptr<Group> group_;  // null: alone, or it has left
   std::string begun_;             // output_dir, as an earlier attempt has told
   bool told_ = false;             // the others know how this rank ends
-  int lost_ = 0;                  // ranks that did not answer
+  std::vector<bool> lost_;        // which ranks did not answer; empty: none was asked
 };
 
 }  // namespace deweather
