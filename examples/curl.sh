@@ -7,6 +7,7 @@ set -euo pipefail
 
 [ $# = 3 ] || { sed -n 's/^# \{0,1\}//; 2,5p' "$0" >&2; exit 2; }
 url=$1 input=$2 output=$3
+[ -r "$input" ] || { echo "cannot read '$input'" >&2; exit 1; }
 headers=$(mktemp) reply=$(mktemp) secret=$(mktemp)
 trap 'rm -f "$headers" "$reply" "$secret"' EXIT
 

@@ -12,8 +12,8 @@
 
 namespace deweather {
 
-// `path`, where a new file may be renamed to: what a link names is replaced, not the link. Throws kFailedPrecondition if
-// something else than a regular file is there, such as a folder or a device.
+// `path`, where a new file may be renamed to: what a link names is replaced, not the link. Throws
+// kFailedPrecondition if something else than a regular file is there, such as a folder or a device.
 std::string FileToReplace(const std::string& path);
 
 // Is there when it is whole.

@@ -12,10 +12,8 @@ int main(int argc, char** argv) {
     const deweather::Restored restored = client.RestoreFile("rainy.jpg");
     std::ofstream("restored.jpg", std::ios::binary) << restored.image;
     std::cout << restored.width_px << " px wide, by " << restored.model.name << "\n";
-
-    client.Restore(std::string("no picture"));
   } catch (const deweather::Error& error) {
-    // INVALID_IMAGE: INVALID_ARGUMENT: ...
-    std::cout << error.reason() << ": " << error.what() << "\n";
+    std::cerr << error.what() << "\n";  // INVALID_ARGUMENT: ..., of a file that is no picture
+    return 1;
   }
 }

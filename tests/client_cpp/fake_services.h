@@ -14,6 +14,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 
 #include "deweather/v1/model.grpc.pb.h"
 #include "deweather/v1/restoration.grpc.pb.h"
@@ -49,6 +50,20 @@ Error ErrorOf(const Call& call) {
   }
   ADD_FAILURE() << "no Error";
   return Error(ErrorCode::kUnknown, "none");
+}
+
+// The request id that came with a call; "" without one.
+inline std::string IdOf(const grpc::ServerContext& context) {
+  const auto found = context.client_metadata().find("x-request-id");
+  return found == context.client_metadata().end()
+             ? ""
+             : std::string(found->second.data(), found->second.size());
+}
+
+// A server that hangs: no answer until the caller gives up.
+inline grpc::Status Hang(const grpc::ServerContext& context) {
+  while (!context.IsCancelled()) std::this_thread::yield();
+  return grpc::Status::CANCELLED;
 }
 
 class FakeRestoration final : public v1::RestorationService::Service {
@@ -91,10 +106,13 @@ class FakeModels final : public v1::ModelService::Service {
 class FakeJobs final : public v1::TrainingService::Service {
  public:
   std::function<grpc::Status(const v1::SubmitJobRequest&, v1::Job*)> submit;
-  std::function<grpc::Status(v1::Job*)> get = [](v1::Job*) { return grpc::Status::OK; };
+  std::function<grpc::Status(grpc::ServerContext&, v1::Job*)> get =
+      [](grpc::ServerContext&, v1::Job*) { return grpc::Status::OK; };
   std::function<grpc::Status(const v1::ListJobsRequest&, v1::ListJobsResponse*)> list;
-  std::function<grpc::Status(const v1::WatchJobRequest&, grpc::ServerWriter<v1::JobEvent>&)> watch;
-  std::function<grpc::Status(const v1::DownloadArtifactRequest&,
+  std::function<grpc::Status(grpc::ServerContext&, const v1::WatchJobRequest&,
+                             grpc::ServerWriter<v1::JobEvent>&)>
+      watch;
+  std::function<grpc::Status(grpc::ServerContext&, const v1::DownloadArtifactRequest&,
                              grpc::ServerWriter<v1::ArtifactChunk>&)>
       download;
 
@@ -102,20 +120,22 @@ class FakeJobs final : public v1::TrainingService::Service {
                          v1::Job* job) override {
     return submit(*request, job);
   }
-  grpc::Status GetJob(grpc::ServerContext*, const v1::GetJobRequest*, v1::Job* job) override {
-    return get(job);
+  grpc::Status GetJob(grpc::ServerContext* context, const v1::GetJobRequest*,
+                      v1::Job* job) override {
+    return get(*context, job);
   }
   grpc::Status ListJobs(grpc::ServerContext*, const v1::ListJobsRequest* request,
                         v1::ListJobsResponse* response) override {
     return list(*request, response);
   }
-  grpc::Status WatchJob(grpc::ServerContext*, const v1::WatchJobRequest* request,
+  grpc::Status WatchJob(grpc::ServerContext* context, const v1::WatchJobRequest* request,
                         grpc::ServerWriter<v1::JobEvent>* writer) override {
-    return watch(*request, *writer);
+    return watch(*context, *request, *writer);
   }
-  grpc::Status DownloadArtifact(grpc::ServerContext*, const v1::DownloadArtifactRequest* request,
+  grpc::Status DownloadArtifact(grpc::ServerContext* context,
+                                const v1::DownloadArtifactRequest* request,
                                 grpc::ServerWriter<v1::ArtifactChunk>* writer) override {
-    return download(*request, *writer);
+    return download(*context, *request, *writer);
   }
 };
 

@@ -145,8 +145,7 @@ TEST_F(FrameStreamTest, ThrowingSourcesAndSinksEndIt) {
 
 TEST_F(FrameStreamTest, AnotherThreadCancelsWhoWaits) {
   restoration_.frames = [](grpc::ServerContext& context, FakeRestoration::Frames&) {
-    while (!context.IsCancelled()) std::this_thread::yield();
-    return Status::OK;
+    return Hang(context);
   };
   FrameStream stream = client_->RestoreStream();
   std::atomic<int> pushed = 0;
@@ -168,6 +167,22 @@ TEST_F(FrameStreamTest, ACancellationEndsAPushThatNobodyReads) {
   });
   while (stream.HasRoom()) std::this_thread::yield();
   call.cancellation->Cancel();
+}
+
+// The loop that frame_stream.h shows.
+TEST_F(FrameStreamTest, ACancellationEndsOneThreadThatPushesAndReads) {
+  CallOptions call;
+  call.cancellation.emplace();
+  FrameStream stream = client_->RestoreStream({}, {}, call);
+  int results = 0;
+  const auto restore = [&] {
+    for (;;) {
+      if (stream.HasRoom() && stream.Push(std::string("frame"))) continue;
+      if (!stream.Next()) break;
+      if (++results == 5) call.cancellation->Cancel();
+    }
+  };
+  EXPECT_EQ(ErrorOf(restore).code(), ErrorCode::kCancelled);
 }
 
 TEST_F(FrameStreamTest, DestroyedWithFramesUnderWay) {

@@ -106,11 +106,12 @@ TEST_F(JobsTest, AListEndsAtItsLimit) {
 class WatchTest : public JobsTest {
  protected:
   WatchTest() {
-    jobs_.get = [](v1::Job* job) {
+    jobs_.get = [](grpc::ServerContext&, v1::Job* job) {
       job->set_state(v1::Job::STATE_RUNNING);
       return Status::OK;
     };
-    jobs_.watch = [](const v1::WatchJobRequest& request, grpc::ServerWriter<v1::JobEvent>& writer) {
+    jobs_.watch = [](grpc::ServerContext&, const v1::WatchJobRequest& request,
+                     grpc::ServerWriter<v1::JobEvent>& writer) {
       v1::JobEvent event;
       event.set_number(request.after_event() + 1);
       event.mutable_progress()->set_step(10);
@@ -157,7 +158,9 @@ TEST_F(WatchTest, WhatACallbackThrowsComesThrough) {
 }
 
 TEST_F(WatchTest, ACancellationEndsAWatchOfAServerThatIsAway) {
-  jobs_.get = [](v1::Job*) { return Status(StatusCode::UNAVAILABLE, "away"); };
+  jobs_.get = [](grpc::ServerContext&, v1::Job*) {
+    return Status(StatusCode::UNAVAILABLE, "away");
+  };
   CallOptions call;
   call.cancellation.emplace();
   ClientOptions options = options_;
@@ -170,10 +173,57 @@ TEST_F(WatchTest, ACancellationEndsAWatchOfAServerThatIsAway) {
   EXPECT_EQ(ErrorOf(watch).code(), ErrorCode::kCancelled);
 }
 
+TEST_F(WatchTest, EveryCallHasTheRequestId) {
+  std::vector<std::string> ids;
+  jobs_.get = [&](grpc::ServerContext& context, v1::Job*) {
+    ids.push_back(IdOf(context));
+    return Status::OK;
+  };
+  jobs_.watch = [&](grpc::ServerContext& context, auto&&...) {
+    ids.push_back(IdOf(context));
+    return Status(StatusCode::NOT_FOUND, "no job 'abcdefghijkl'");
+  };
+  CallOptions call;
+  call.request_id = "mine";
+  const auto watch = [&] {
+    client_->WatchJob(
+        "abcdefghijkl", [](const JobEvent&) { return true; }, 0, call);
+  };
+  EXPECT_EQ(ErrorOf(watch).request_id(), "mine");
+  EXPECT_THAT(ids, ElementsAre("mine", "mine"));
+}
+
+TEST_F(WatchTest, AServerThatHangsIsWaitedForUntilTheDeadline) {
+  jobs_.get = [](grpc::ServerContext& context, v1::Job*) { return Hang(context); };
+  CallOptions call;
+  call.deadline = std::chrono::milliseconds(200);
+  const auto watch = [&] {
+    client_->WatchJob(
+        "abcdefghijkl", [](const JobEvent&) { return true; }, 0, call);
+  };
+  const Error error = ErrorOf(watch);
+  EXPECT_EQ(error.code(), ErrorCode::kUnavailable);
+  EXPECT_THAT(error.message(), HasSubstr("no answer within 200ms"));
+}
+
+TEST_F(WatchTest, ACancellationEndsAWatchOfAServerThatHangs) {
+  CallOptions call;
+  call.cancellation.emplace();
+  jobs_.get = [&](grpc::ServerContext& context, v1::Job*) {
+    call.cancellation->Cancel();
+    return Hang(context);
+  };
+  const auto watch = [&] {
+    client_->WatchJob(
+        "abcdefghijkl", [](const JobEvent&) { return true; }, 0, call);
+  };
+  EXPECT_EQ(ErrorOf(watch).code(), ErrorCode::kCancelled);
+}
+
 class DownloadTest : public JobsTest {
  protected:
   DownloadTest() {
-    jobs_.download = [this](const v1::DownloadArtifactRequest& request,
+    jobs_.download = [this](grpc::ServerContext&, const v1::DownloadArtifactRequest& request,
                             grpc::ServerWriter<v1::ArtifactChunk>& writer) {
       EXPECT_EQ(request.name(), "run/model");
       v1::ArtifactChunk chunk;
@@ -213,6 +263,43 @@ TEST_F(DownloadTest, WhatACallbackThrowsComesThrough) {
   EXPECT_THROW(client_->DownloadArtifact("abcdefghijkl", "run/model", path_, fail),
                std::logic_error);
   client_->DownloadArtifact("abcdefghijkl", "run/model", path_);
+}
+
+TEST_F(DownloadTest, AServerThatHangsIsWaitedForUntilTheDeadline) {
+  std::string id;
+  jobs_.download = [&](grpc::ServerContext& context, auto&&...) {
+    id = IdOf(context);
+    return Hang(context);
+  };
+  CallOptions call;
+  call.deadline = std::chrono::milliseconds(200);
+  call.request_id = "mine";
+  const Error error = ErrorOf(
+      [&] { client_->DownloadArtifact("abcdefghijkl", "run/model", path_, nullptr, call); });
+  EXPECT_EQ(error.code(), ErrorCode::kUnavailable);
+  EXPECT_THAT(error.message(), HasSubstr("no answer within 200ms"));
+  EXPECT_EQ(id, "mine");
+  EXPECT_EQ(error.request_id(), "mine");
+}
+
+TEST_F(DownloadTest, ACancellationEndsADownloadFromAServerThatHangs) {
+  CallOptions call;
+  call.cancellation.emplace();
+  jobs_.download = [&](grpc::ServerContext& context, auto&&...) {
+    call.cancellation->Cancel();
+    return Hang(context);
+  };
+  const Error error = ErrorOf(
+      [&] { client_->DownloadArtifact("abcdefghijkl", "run/model", path_, nullptr, call); });
+  EXPECT_EQ(error.code(), ErrorCode::kCancelled);
+}
+
+TEST_F(DownloadTest, WhatIsNoFileIsNotReplaced) {
+  jobs_.download = nullptr;  // nobody is asked
+  const Error error =
+      ErrorOf([&] { client_->DownloadArtifact("abcdefghijkl", "run/model", "/dev/null"); });
+  EXPECT_EQ(error.code(), ErrorCode::kFailedPrecondition);
+  EXPECT_EQ(error.message(), "/dev/null is no regular file");
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
 #include <deweather/restore.h>
+#include <sys/stat.h>
 
 #include <array>
 #include <atomic>
@@ -24,13 +25,6 @@ using testing::IsEmpty;
 std::string FileBytes(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(file), {}};
-}
-
-std::string IdOf(const grpc::ServerContext& context) {
-  const auto found = context.client_metadata().find("x-request-id");
-  return found == context.client_metadata().end()
-             ? ""
-             : std::string(found->second.data(), found->second.size());
 }
 
 TEST(BytesTest, WhateverHoldsBytes) {
@@ -154,10 +148,7 @@ TEST_F(RestoreTest, RetriesAreAnOption) {
 }
 
 TEST_F(RestoreTest, ADeadlineIsToldInOurWords) {
-  restoration_.restore = [](grpc::ServerContext& context, auto&&...) {
-    while (!context.IsCancelled()) std::this_thread::yield();
-    return Status::OK;
-  };
+  restoration_.restore = [](grpc::ServerContext& context, auto&&...) { return Hang(context); };
   CallOptions call;
   call.deadline = std::chrono::milliseconds(50);
   const Error error = ErrorOf([&] { client_->Restore(std::string("picture"), {}, call); });
@@ -170,8 +161,7 @@ TEST_F(RestoreTest, AnotherThreadCancels) {
   call.cancellation.emplace();
   restoration_.restore = [&](grpc::ServerContext& context, auto&&...) {
     call.cancellation->Cancel();
-    while (!context.IsCancelled()) std::this_thread::yield();
-    return Status::OK;
+    return Hang(context);
   };
   const Error error = ErrorOf([&] { client_->Restore(std::string("picture"), {}, call); });
   EXPECT_EQ(error.code(), ErrorCode::kCancelled);
@@ -198,6 +188,15 @@ TEST_F(RestoreTest, ManyThreadsShareAClient) {
     }
   }
   EXPECT_EQ(right, 320);
+}
+
+TEST_F(RestoreTest, TextThatNoMessageHolds) {
+  RestoreOptions options;
+  options.model = "ra\xffin";
+  const Error error = ErrorOf([&] { client_->Restore(std::string("picture"), options); });
+  EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+  EXPECT_THAT(error.message(), HasSubstr("'ra\\xffin' is no UTF-8"));
+  EXPECT_EQ(calls_, 0);
 }
 
 TEST_F(RestoreTest, OfAFileThatIsNotThere) {
@@ -271,6 +270,31 @@ TEST_F(RestoreLargeTest, WhatACallbackThrowsComesThrough) {
   EXPECT_THROW(client_->RestoreLarge(input_, output_, {}, fail), std::logic_error);
   EXPECT_THAT(Files(), ElementsAre("in"));
   EXPECT_EQ(client_->RestoreLarge(input_, output_).width_px, 9);
+}
+
+TEST_F(RestoreLargeTest, ALinksFileIsReplacedAndNotTheLink) {
+  std::ofstream(folder_ + "/far") << "old";
+  std::filesystem::create_symlink("far", output_);
+  client_->RestoreLarge(input_, output_);
+  EXPECT_TRUE(std::filesystem::is_symlink(output_));
+  EXPECT_EQ(FileBytes(folder_ + "/far"), picture_);
+  std::filesystem::remove(folder_ + "/far");  // now it names nothing
+  client_->RestoreLarge(input_, output_);
+  EXPECT_TRUE(std::filesystem::is_symlink(output_));
+  EXPECT_EQ(FileBytes(folder_ + "/far"), picture_);
+  EXPECT_THAT(Files(), testing::UnorderedElementsAre("in", "out", "far"));
+}
+
+TEST_F(RestoreLargeTest, WhatIsNoFileIsNotReplaced) {
+  const std::string pipe = folder_ + "/pipe";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  restoration_.large = nullptr;  // nobody is asked
+  for (const std::string& output : {pipe, folder_, std::string("/dev/null")}) {
+    const Error error = ErrorOf([&] { client_->RestoreLarge(input_, output); });
+    EXPECT_EQ(error.code(), ErrorCode::kFailedPrecondition);
+    EXPECT_EQ(error.message(), output + " is no regular file");
+  }
+  EXPECT_TRUE(std::filesystem::is_fifo(pipe));
 }
 
 TEST_F(RestoreLargeTest, FilesThatAreNone) {

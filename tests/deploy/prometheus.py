@@ -14,8 +14,8 @@ from prerequisites import DEPLOY, need
 
 PROMETHEUS = need("prometheus")
 WORDS = {"and", "or", "unless", "by", "without", "on", "ignoring", "group_left", "group_right", "bool", "offset"}
-# Only on servers with a GPU, with a limit of memory, with TLS, or with tokens.
-OPTIONAL = {"deweather_gpu_memory_bytes", "deweather_memory_limit_bytes",
+# Only on servers with a GPU, with a limit of memory, with HTTP, with TLS, or with tokens.
+OPTIONAL = {"deweather_gpu_memory_bytes", "deweather_memory_limit_bytes", "deweather_http_connections_refused_total",
             "deweather_tls_certificate_expiry_timestamp_seconds", "deweather_tls_files_ok", "deweather_tokens_file_ok"}
 
 

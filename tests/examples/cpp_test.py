@@ -124,8 +124,11 @@ class CppTest(TestCase):
         self.assertEqual(code, (EXAMPLES / "cpp/quick_start.cc").read_text())
         (self.folder / "rainy.jpg").write_bytes(encode(smooth(120, 80), "JPEG", quality=90))
         done = self.run_example("quick_start", self.server.address)
-        self.assertRegex(done.stdout, r"^120 px wide, by deweather-small\nINVALID_IMAGE: INVALID_ARGUMENT: .*\n$")
+        self.assertEqual(done.stdout, "120 px wide, by deweather-small\n")
         self.assertEqual(decode((self.folder / "restored.jpg").read_bytes()).shape, (80, 120, 3))
+        (self.folder / "rainy.jpg").write_bytes(b"no picture")
+        done = self.run_example("quick_start", self.server.address, status=1)
+        self.assertRegex(done.stderr, r"^INVALID_ARGUMENT: .*\n$")
 
     def test_the_project_that_docs_print(self):
         """Its CMakeLists.txt and its code, where the commands that are printed beside them build it."""

@@ -56,7 +56,8 @@ class DEWEATHER_EXPORT Client {
                        const CallOptions& call = {}) const;
 
   // From file to file in chunks, with little memory here however large they are. `output` appears whole or not at all,
-  // and replaces the file that is there, but nothing else: kFailedPrecondition. `on_progress` is told tiles, done and in all, on the calling thread.
+  // and replaces a file that is there, but nothing else: kFailedPrecondition. `on_progress` is told tiles, done and in
+  // all, on the calling thread.
   using OnProgress = std::function<void(int done, int tiles)>;
   Restored RestoreLarge(const std::string& input, const std::string& output,
                         const RestoreOptions& options = {}, const OnProgress& on_progress = nullptr,
