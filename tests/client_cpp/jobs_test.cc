@@ -1,4 +1,5 @@
 #include <deweather/jobs.h>
+#include <sys/stat.h>
 
 #include <fstream>
 #include <iterator>
@@ -295,11 +296,12 @@ TEST_F(DownloadTest, ACancellationEndsADownloadFromAServerThatHangs) {
 }
 
 TEST_F(DownloadTest, WhatIsNoFileIsNotReplaced) {
+  ASSERT_EQ(mkfifo(path_.c_str(), 0600), 0);
   jobs_.download = nullptr;  // nobody is asked
   const Error error =
-      ErrorOf([&] { client_->DownloadArtifact("abcdefghijkl", "run/model", "/dev/null"); });
+      ErrorOf([&] { client_->DownloadArtifact("abcdefghijkl", "run/model", path_); });
   EXPECT_EQ(error.code(), ErrorCode::kFailedPrecondition);
-  EXPECT_EQ(error.message(), "/dev/null is no regular file");
+  EXPECT_EQ(error.message(), path_ + " is no regular file");
 }
 
 }  // namespace

@@ -289,7 +289,7 @@ TEST_F(RestoreLargeTest, WhatIsNoFileIsNotReplaced) {
   const std::string pipe = folder_ + "/pipe";
   ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
   restoration_.large = nullptr;  // nobody is asked
-  for (const std::string& output : {pipe, folder_, std::string("/dev/null")}) {
+  for (const std::string& output : {pipe, folder_}) {
     const Error error = ErrorOf([&] { client_->RestoreLarge(input_, output); });
     EXPECT_EQ(error.code(), ErrorCode::kFailedPrecondition);
     EXPECT_EQ(error.message(), output + " is no regular file");
