@@ -2,15 +2,18 @@
 
 import asyncio
 import itertools
+import queue
 import signal
 
+import grpc
 import numpy as np
 import pytest
 from harness import Server, encode, noise, smooth
 
 from deweather_client import AsyncClient, Client, DeadlineExceeded, InvalidArgument, NotFound
+from deweather_client.aio_connection import off_loop
 from deweather_client.aio_frames import AsyncWindow
-from deweather_client.frames import start_of
+from deweather_client.frames import MAX_FRAME_BYTES, start_of
 from deweather_client.v1.restoration_pb2 import RestoreOptions
 
 
@@ -127,29 +130,61 @@ def test_no_more_is_taken_than_the_window_allows(server):
     run(server, work)
 
 
-def test_what_the_source_raises_is_raised(server):
-    async def source():
+@pytest.mark.parametrize("failure", [KeyError("camera"), asyncio.CancelledError("camera"), grpc.RpcError("camera"),
+                                     asyncio.InvalidStateError("camera")], ids=lambda failure: type(failure).__name__)
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_what_the_source_raises_is_raised(server, failure, asynchronous):
+    """After the answers of what it gave before: also what calls of gRPC end with, and cancelled tasks."""
+    def source():
         yield noise(8, 8)
-        raise KeyError("camera")
+        raise failure
+
+    async def later():
+        yield noise(8, 8)
+        raise failure
 
     async def work(client):
-        with pytest.raises(KeyError, match="camera"):
-            async for _ in client.restore_stream(source()):
-                pass
+        found = []
+        with pytest.raises(type(failure), match="camera"):
+            async for frame in client.restore_stream(later() if asynchronous else source()):
+                found.append(frame.get())
+        assert len(found) == 1
+
+    run(server, work)
+
+
+def test_frames_that_fail(server):
+    async def work(client):
         with pytest.raises(NotFound):
             async for _ in client.restore_stream([noise(8, 8)], model="nobody"):
                 pass
         frames = [frame async for frame in client.restore_stream([encode(noise(8, 8)), b"no picture"])]
         assert frames[0].restored is not None and frames[1].error.reason == "INVALID_IMAGE"
         assert [frame async for frame in client.restore_stream([])] == []
+        large, small = [frame async for frame in client.restore_stream([bytes(MAX_FRAME_BYTES + 1), noise(8, 8)])]
+        assert "67108801 bytes is over the limit of 67108800" in large.error.message
+        assert small.restored is not None
 
     run(server, work)
 
 
-def test_a_server_that_does_not_answer_is_given_up():
+def test_a_source_that_waits_for_ever_keeps_no_program_from_its_end(server):
+    frames = queue.SimpleQueue()
+    frames.put(encode(noise(8, 8)))
+
     async def work(client):
-        stream = client.restore_stream(itertools.repeat(noise(8, 8)))
-        await stream.__anext__()
+        async for frame in client.restore_stream(iter(frames.get, None)):
+            return frame.get()
+
+    assert run(server, work).image
+    frames.put(None)  # the thread's end
+
+
+@pytest.mark.parametrize("images", [[], itertools.repeat(noise(8, 8))], ids=["none", "many"])
+def test_a_server_that_does_not_answer_is_given_up(images):
+    async def work(client):
+        await client.health()
+        stream = client.restore_stream(images)
         silent.process.send_signal(signal.SIGSTOP)
         with pytest.raises(DeadlineExceeded, match="no answer after 1 s"):
             async for _ in stream:
@@ -163,11 +198,36 @@ def test_a_server_that_does_not_answer_is_given_up():
 
 
 def test_time_counts_only_while_an_answer_is_due():
+    """Neither a slow source makes a server late nor a slow caller; the end of the source does not stop the clock."""
+    end = asyncio.Event()
+
+    async def slow():
+        await end.wait()
+        return
+        yield
+
     async def work():
         window = AsyncWindow(1)
-        call, sender = SilentCall(), asyncio.ensure_future(asyncio.Event().wait())
+        call = SilentCall()
+        sender = asyncio.ensure_future(window.send(call, start_of(RestoreOptions(), 1, False), slow()))
         with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(window.next(call, sender, timeout=0.001), 0.1)
+            await asyncio.wait_for(window.next(call, timeout=0.001), 0.1)
+        end.set()
+        with pytest.raises(DeadlineExceeded):
+            await window.next(call, timeout=0.001)
+        await sender
+
+    asyncio.run(work())
+
+
+def test_time_counts_until_the_connection_stands():
+    async def work():
+        window = AsyncWindow(1)
+        call = SilentCall()
+        call.write = lambda message: asyncio.Event().wait()
+        sender = asyncio.ensure_future(window.send(call, start_of(RestoreOptions(), 1, False), off_loop([b"x"])))
+        with pytest.raises(DeadlineExceeded):
+            await window.next(call, timeout=0.001)
         sender.cancel()
 
     asyncio.run(work())
@@ -198,6 +258,9 @@ class SilentCall:
     """Takes whatever is sent, and never answers."""
 
     async def write(self, message):
+        pass
+
+    async def done_writing(self):
         pass
 
     async def read(self):

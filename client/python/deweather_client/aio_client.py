@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, Union, overload
 
@@ -116,12 +116,13 @@ class AsyncClient:
 
     def restore_stream(self, images: Images[Any], *, window: int = 4, drop_oldest: bool = False,
                        timeout: float | None = None, **options: Unpack[Options]) -> AsyncFrames[Any]:
-        """As Client.restore_stream. `images` may be asynchronous; if it is not, it is iterated in other threads."""
+        """As Client.restore_stream. `images` may be asynchronous; if it is not, it is iterated in another thread."""
+        frames.check_images(images)
         start = frames.start_of(restore_options(**options), window, drop_oldest)
         attempts = Attempts(self._connection.settings, timeout)
         under_way: AsyncWindow[Any] = AsyncWindow(frames.most_under_way(window, drop_oldest))
         source = images if isinstance(images, AsyncIterable) else off_loop(images)
-        return self._stream(start, source, under_way, attempts)
+        return self._stream(start, source.__aiter__(), under_way, attempts)
 
     async def _restore(self, file: bytes, options: RestoreOptions, attempts: Attempts, in_chunks: bool,
                        on_progress: OnProgress | None) -> RestoreResponse:
@@ -163,7 +164,7 @@ class AsyncClient:
             call.cancel()
         return reply.finish()
 
-    async def _stream(self, start: frames.Request, images: AsyncIterable[Any], under_way: AsyncWindow[T],
+    async def _stream(self, start: frames.Request, images: AsyncIterator[Any], under_way: AsyncWindow[T],
                       attempts: Attempts) -> AsyncFrames[T]:
         begin = self._connection.channel.stream_stream(
             RESTORE_STREAM.path, request_serializer=RESTORE_STREAM.request.SerializeToString,
@@ -172,11 +173,13 @@ class AsyncClient:
         end = CallEnd(call)
         sender = asyncio.ensure_future(under_way.send(call, start, images))
         try:
-            while (answer := await under_way.next(call, sender, attempts.timeout)) is not None:
+            while (answer := await under_way.next(call, attempts.timeout)) is not None:
                 yield frames.frame_of(answer, under_way.leave(answer.id), attempts.request_id)
+            under_way.raise_failure()
         except grpc.RpcError as error:
+            under_way.raise_failure()
             raise from_rpc(await end.heard(error), attempts.request_id) from None
         finally:
-            sender.cancel()
             call.cancel()
+            sender.cancel()
             await asyncio.gather(sender, return_exceptions=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
-from typing import TypeVar
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from queue import SimpleQueue
+from threading import Thread
+from typing import Optional, TypeVar
 
 import grpc
 import grpc.aio
@@ -17,6 +19,7 @@ from deweather_client.settings import Settings
 from deweather_client.version import USER_AGENT
 
 T = TypeVar("T")
+_Step = tuple[Optional[tuple[T]], Optional[BaseException]]  # an item in a tuple, or None at the end; or what was raised
 
 
 class AsyncConnection:
@@ -66,7 +69,7 @@ class AsyncConnection:
             call.cancel()
 
     async def send(self, method: Method[Request, Reply], requests: Iterable[Request], timeout: float) -> Reply:
-        """Requests one after another, then one reply. `requests` is iterated in other threads; what it raises ends
+        """Requests one after another, then one reply. `requests` is iterated in another thread; what it raises ends
         the call and is raised here."""
         attempts = Attempts(self.settings, timeout)
         start = self.channel.stream_unary(method.path, request_serializer=method.request.SerializeToString,
@@ -89,11 +92,47 @@ class AsyncConnection:
             raise from_rpc(await end.heard(error), attempts.request_id) from None
 
 
-_END = object()
+async def off_loop(items: Iterable[T]) -> AsyncGenerator[T, None]:
+    """Iterates in a thread of its own: what reads files, or waits, keeps no event loop waiting. Nor does it keep the
+    program from its end: nobody waits for the thread."""
+    asked: SimpleQueue[asyncio.Future[_Step[T]] | None] = SimpleQueue()
+    loop = asyncio.get_running_loop()
+    Thread(target=_iterate, args=(items, asked, loop), daemon=True).start()
+    try:
+        while True:
+            step: asyncio.Future[_Step[T]] = loop.create_future()
+            asked.put(step)
+            item, failure = await step
+            if failure is not None:
+                raise failure
+            if item is None:
+                return
+            yield item[0]
+    finally:
+        asked.put(None)
 
 
-async def off_loop(items: Iterable[T]) -> AsyncIterator[T]:
-    """Iterates in other threads: what reads files keeps no event loop waiting."""
-    iterator: Iterator[T] = await asyncio.to_thread(iter, items)
-    while (item := await asyncio.to_thread(next, iterator, _END)) is not _END:
-        yield item  # type: ignore[misc]
+def _iterate(items: Iterable[T], asked: SimpleQueue[asyncio.Future[_Step[T]] | None],
+             loop: asyncio.AbstractEventLoop) -> None:
+    """Takes an item for each future, until None."""
+    steps = _steps(items)
+    while (future := asked.get()) is not None:
+        step: _Step[T]
+        try:
+            step = next(steps, None), None
+        except BaseException as failure:
+            step = None, failure
+        try:
+            loop.call_soon_threadsafe(_tell, future, step)
+        except RuntimeError:
+            return  # the loop is closed: nobody asks any more
+
+
+def _steps(items: Iterable[T]) -> Iterator[tuple[T]]:
+    for item in items:
+        yield (item,)
+
+
+def _tell(future: asyncio.Future[_Step[T]], step: _Step[T]) -> None:
+    if not future.done():
+        future.set_result(step)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable
+import time
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import grpc
 import grpc.aio
 
 from deweather_client import pictures
-from deweather_client.errors import make_error
-from deweather_client.frames import Request
+from deweather_client.frames import Request, frame_request, late
 from deweather_client.v1.restoration_pb2 import RestoreStreamResponse
 
 if TYPE_CHECKING:
@@ -35,32 +35,41 @@ class AsyncWindow(Generic[T]):
 
     def __init__(self, most: int) -> None:
         self._room = asyncio.Semaphore(most)
-        self._busy = asyncio.Event()  # whether a frame is under way
+        self._changed = asyncio.Event()
         self._under_way: dict[int, pictures.Source[T]] = {}
+        self._at_source = False  # whether the next frame is taken from the source
+        self._due_at = 0.0  # since when the server owes what it owes
+        self._failure: BaseException | None = None  # of the source
 
-    async def send(self, call: Call, start: Request, images: AsyncIterable[Any]) -> None:
-        """Sends the stream's messages. An image is taken from the source when there is room for it."""
-        await call.write(start)
+    async def send(self, call: Call, start: Request, images: AsyncIterator[Any]) -> None:
+        """Sends the stream's messages. An image is taken from the source when there is room for it. What the source
+        raises ends the sending, as its end does."""
+        sent = await _write(call, start)
+        self._turn_to_source(True)
         number = 0
-        source_of = images.__aiter__()
-        while True:
+        while sent:
             await self._room.acquire()
-            try:
-                image = await source_of.__anext__()
-            except StopAsyncIteration:
+            source = await self._take(images)
+            if source is None:
                 break
-            source = await read_picture(image)
-            self._under_way[number] = source
-            self._busy.set()
-            await call.write(Request(frame=Request.Frame(id=number, image=source.file)))
+            self._enter(number, source)
+            sent = await _write(call, frame_request(number, source))
             number += 1
-        await call.done_writing()
+        self._turn_to_source(False)
+        if sent:
+            await call.done_writing()
 
-    async def next(self, call: Call, sender: asyncio.Future[None], timeout: float) -> RestoreStreamResponse | None:
-        """The next answer; None: there is no more. Raises what the source raised."""
+    async def next(self, call: Call, timeout: float) -> RestoreStreamResponse | None:
+        """The next answer; None: there is no more."""
+        asked_at = time.monotonic()
         answer = asyncio.ensure_future(call.read())
         try:
-            await self._wait(answer, sender, timeout)
+            while not answer.done():
+                left = self._left(asked_at, timeout)
+                if left is not None and left <= 0:
+                    self.raise_failure()
+                    raise late(timeout)
+                await self._change(answer, left)
         except BaseException:
             call.cancel()
             answer.cancel()
@@ -71,41 +80,57 @@ class AsyncWindow(Generic[T]):
 
     def leave(self, number: int) -> pictures.Source[T]:
         """The answer of this frame is there."""
-        source = self._under_way.pop(number)
-        if not self._under_way:
-            self._busy.clear()
+        self._due_at = time.monotonic()
         self._room.release()
-        return source
+        return self._under_way.pop(number)
 
-    async def _wait(self, answer: asyncio.Future[Any], sender: asyncio.Future[None], timeout: float) -> None:
-        """Until the answer is there. No time counts while nothing is under way."""
-        busy = asyncio.ensure_future(self._busy.wait())
+    def raise_failure(self) -> None:
+        """Raises what the source raised, if it did."""
+        if self._failure is not None:
+            raise self._failure
+
+    async def _take(self, images: AsyncIterator[Any]) -> pictures.Source[T] | None:
+        """The next picture; None: there is none, or the source failed."""
         try:
-            await _first(answer, busy, sender)
+            return await read_picture(await images.__anext__())
+        except StopAsyncIteration:
+            pass
+        except BaseException as failure:  # any: a source may await a task of its own that is cancelled
+            self._failure = failure
+        return None
+
+    def _enter(self, number: int, source: pictures.Source[T]) -> None:
+        if not self._under_way:
+            self._due_at = time.monotonic()
+        self._under_way[number] = source
+        self._changed.set()
+
+    def _turn_to_source(self, at_source: bool) -> None:
+        if not self._under_way:
+            self._due_at = time.monotonic()
+        self._at_source = at_source
+        self._changed.set()
+
+    def _left(self, asked_at: float, timeout: float) -> float | None:
+        """As Window's."""
+        if self._at_source and not self._under_way:
+            return None
+        return max(asked_at, self._due_at) + timeout - time.monotonic()
+
+    async def _change(self, answer: asyncio.Future[Any], left: float | None) -> None:
+        """Until the answer is there, or something else has changed, or the time is over."""
+        self._changed.clear()
+        changed = asyncio.ensure_future(self._changed.wait())
+        try:
+            await asyncio.wait({answer, changed}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            busy.cancel()
-        _raise_of(sender, answer)
-        while not answer.done():
-            waited = {answer} if sender.done() else {answer, sender}
-            done, _ = await asyncio.wait(waited, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-            _raise_of(sender, answer)
-            if not done:
-                raise make_error("DEADLINE_EXCEEDED", f"no answer after {timeout:g} s; timeout allows more")
+            changed.cancel()
 
 
-async def _first(answer: asyncio.Future[Any], busy: asyncio.Future[Any], sender: asyncio.Future[None]) -> None:
-    """Until one of the first two is there."""
-    _raise_of(sender, answer)
-    while not (answer.done() or busy.done()):
-        waited = {answer, busy} if sender.done() else {answer, busy, sender}
-        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-        _raise_of(sender, answer)
-
-
-def _raise_of(sender: asyncio.Future[None], answer: asyncio.Future[Any]) -> None:
-    """What the source raised; where the call itself ended, its own error comes with the answer."""
-    if not sender.done() or sender.cancelled() or answer.done():
-        return
-    failure = sender.exception()
-    if failure is not None and not isinstance(failure, (grpc.RpcError, asyncio.InvalidStateError)):
-        raise failure
+async def _write(call: Call, message: Request) -> bool:
+    """Whether it could be: where the call has ended, its own error comes with the answer."""
+    try:
+        await call.write(message)
+    except (grpc.RpcError, asyncio.InvalidStateError):
+        return False
+    return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from threading import Thread
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -15,7 +15,6 @@ from deweather_client.attempts import Attempts, too_large_for_a_message
 from deweather_client.connection import Connection
 from deweather_client.datasets import Datasets
 from deweather_client.errors import from_rpc
-from deweather_client.feed import Feed
 from deweather_client.jobs import Jobs
 from deweather_client.methods import CHECK_HEALTH, RESTORE, RESTORE_LARGE, RESTORE_STREAM
 from deweather_client.models import Models
@@ -137,13 +136,14 @@ class Client:
         drop_oldest  whether frames that wait are dropped for newer ones; then `images` is taken as it comes
         timeout      seconds for one answer, not for the whole stream
 
-        `images` is iterated in another thread; what it raises is raised here. A frame that fails does not end the
-        stream: its Frame tells.
+        `images` is iterated in another thread; what it raises is raised here, after the answers of the frames before.
+        A frame that fails does not end the stream: its Frame tells.
         """
+        frames.check_images(images)
         start = frames.start_of(restore_options(**options), window, drop_oldest)
         attempts = Attempts(self._connection.settings, timeout)
         under_way: frames.Window[Any] = frames.Window(frames.most_under_way(window, drop_oldest))
-        return self._stream(Feed(under_way.requests(start, images)), under_way, attempts)
+        return self._stream(under_way.requests(start, images), under_way, attempts)
 
     def _restore(self, file: bytes, options: RestoreOptions, attempts: Attempts, in_chunks: bool,
                  on_progress: OnProgress | None) -> RestoreResponse:
@@ -182,13 +182,12 @@ class Client:
             call.cancel()
         return reply.finish()
 
-    def _stream(self, feed: Feed[frames.Request], under_way: frames.Window[T],
+    def _stream(self, requests: Iterator[frames.Request], under_way: frames.Window[T],
                 attempts: Attempts) -> Frames[T]:
         start = self._connection.channel.stream_stream(
             RESTORE_STREAM.path, request_serializer=RESTORE_STREAM.request.SerializeToString,
             response_deserializer=RESTORE_STREAM.reply.FromString)
-        call = start(feed, metadata=attempts.metadata())
-        feed.started(call.cancel)
+        call = start(requests, metadata=attempts.metadata())
         late = frames.Late(attempts.timeout, call.cancel)
         Thread(target=under_way.watch, args=(attempts.timeout, late), daemon=True).start()
         try:
@@ -196,9 +195,9 @@ class Client:
             for answer in call:
                 yield frames.frame_of(answer, under_way.leave(answer.id), attempts.request_id)
                 under_way.asks()
-            feed.raise_failure()
+            under_way.raise_failure()
         except grpc.RpcError as error:
-            feed.raise_failure()
+            under_way.raise_failure()
             late.raise_if_late()
             raise from_rpc(error, attempts.request_id) from None
         finally:

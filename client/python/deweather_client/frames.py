@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
 from deweather_client import pictures
-from deweather_client.errors import from_frame, make_error
+from deweather_client.attempts import MAX_SEND_BYTES
+from deweather_client.errors import DeweatherError, from_frame, make_error
 from deweather_client.restored import Frame, make_restored
 from deweather_client.v1 import restoration_pb2
 
@@ -17,6 +18,7 @@ Request = restoration_pb2.RestoreStreamRequest
 MAX_WINDOW = 16
 # A server that drops frames stops reading with so many answers unread.
 MAX_UNREAD = 1024
+MAX_FRAME_BYTES = MAX_SEND_BYTES - 64  # of a file: a message holds its number too
 
 
 def start_of(options: restoration_pb2.RestoreOptions, window: int, drop_oldest: bool) -> Request:
@@ -31,14 +33,36 @@ def most_under_way(window: int, drop_oldest: bool) -> int:
     return MAX_UNREAD if drop_oldest else 2 * window
 
 
+def check_images(images: object) -> None:
+    """TypeError: one picture, or a name, which Python could iterate too."""
+    one = isinstance(images, (str, bytes, bytearray, memoryview)) or pictures.is_image(images)
+    if one or (pictures.is_array(images) and images.ndim < 4):  # type: ignore[attr-defined]
+        raise TypeError(f"a stream takes many pictures: an iterable of them, not one {type(images).__name__}")
+
+
+def frame_request(number: int, source: pictures.Source[Any]) -> Request:
+    """The message of one frame. Of a file that is too large for one it holds nothing, which the server refuses as no
+    picture: so its answer keeps its place."""
+    file = source.file if len(source.file) <= MAX_FRAME_BYTES else b""
+    return Request(frame=Request.Frame(id=number, image=file))
+
+
 def frame_of(answer: restoration_pb2.RestoreStreamResponse, source: pictures.Source[T], request_id: str) -> Frame[T]:
     """What the server says of one frame."""
     number = answer.id
+    if len(source.file) > MAX_FRAME_BYTES:
+        return Frame(number, error=make_error(
+            "INVALID_ARGUMENT", f"a frame of {len(source.file)} bytes is over the limit of {MAX_FRAME_BYTES} bytes; "
+            "restore sends larger pictures in chunks", reason="MESSAGE_TOO_LARGE", request_id=request_id))
     if answer.HasField("restored"):
         return Frame(number, make_restored(answer.restored, source, request_id))
     if answer.HasField("error"):
         return Frame(number, error=from_frame(answer.error, request_id))
     return Frame(number, dropped=True)
+
+
+def late(timeout: float) -> DeweatherError:
+    return make_error("DEADLINE_EXCEEDED", f"no answer after {timeout:g} s; timeout allows more")
 
 
 class Late:
@@ -55,7 +79,7 @@ class Late:
 
     def raise_if_late(self) -> None:
         if self._late:
-            raise make_error("DEADLINE_EXCEEDED", f"no answer after {self._timeout:g} s; timeout allows more")
+            raise late(self._timeout)
 
 
 class Window(Generic[T]):
@@ -69,23 +93,24 @@ class Window(Generic[T]):
         self._changed = threading.Condition()
         # Guarded by _changed:
         self._under_way: dict[int, pictures.Source[T]] = {}
+        self._at_source = False  # whether the next frame is taken from the source
         self._asked_at: float | None = None  # since when the caller waits for an answer
-        self._sent_at = 0.0  # when the first of what is under way was sent, or the last answer came
+        self._due_at = 0.0  # since when the server owes what it owes
+        self._failure: BaseException | None = None  # of the source
         self._closed = False
 
     def requests(self, start: Request, images: Iterable[Any]) -> Iterator[Request]:
-        """The stream's messages. An image is taken from the source when there is room for it."""
+        """The stream's messages. An image is taken from the source when there is room for it. What the source raises
+        ends them, as its end does."""
         yield start
-        source_of = iter(images)
-        for number in range(2**63):
-            if not self._wait_for_room():
-                return
-            try:
-                source = pictures.read(next(source_of))
-            except StopIteration:
-                return
+        self._turn_to_source(True)  # the connection stands: gRPC asks for more
+        sources = _sources(images)
+        number = 0
+        while self._wait_for_room() and (source := self._take(sources)) is not None:
             self._enter(number, source)
-            yield Request(frame=Request.Frame(id=number, image=source.file))
+            yield frame_request(number, source)
+            number += 1
+        self._turn_to_source(False)
 
     def asks(self) -> None:
         """The caller waits from now on."""
@@ -97,7 +122,7 @@ class Window(Generic[T]):
         """The answer of this frame is there."""
         with self._changed:
             self._asked_at = None
-            self._sent_at = time.monotonic()
+            self._due_at = time.monotonic()
             self._changed.notify_all()
             return self._under_way.pop(number)
 
@@ -106,8 +131,14 @@ class Window(Generic[T]):
             self._closed = True
             self._changed.notify_all()
 
-    def watch(self, timeout: float, late: Callable[[], object]) -> None:
-        """Until it is closed: calls `late` once no answer has come for so long while one was due."""
+    def raise_failure(self) -> None:
+        """Raises what the source raised, if it did."""
+        with self._changed:
+            if self._failure is not None:
+                raise self._failure
+
+    def watch(self, timeout: float, give_up: Callable[[], object]) -> None:
+        """Until it is closed: calls `give_up` once no answer has come for so long while one was due."""
         with self._changed:
             while not self._closed:
                 left = self._left(timeout)
@@ -116,13 +147,23 @@ class Window(Generic[T]):
                 self._changed.wait(left)
             else:
                 return
-        late()
+        give_up()
 
     def _left(self, timeout: float) -> float | None:
-        """REQUIRES: _changed is held."""
-        if self._asked_at is None or not self._under_way:
+        """Seconds until the server is late. None: nobody waits for it, or all that there is to wait for is the
+        source. REQUIRES: _changed is held."""
+        if self._asked_at is None or (self._at_source and not self._under_way):
             return None
-        return max(self._asked_at, self._sent_at) + timeout - time.monotonic()
+        return max(self._asked_at, self._due_at) + timeout - time.monotonic()
+
+    def _take(self, sources: Iterator[pictures.Source[T]]) -> pictures.Source[T] | None:
+        """The next picture; None: there is none, or the source failed."""
+        try:
+            return next(sources, None)
+        except BaseException as failure:  # it is the caller's, and raised there
+            with self._changed:
+                self._failure = failure
+        return None
 
     def _wait_for_room(self) -> bool:
         with self._changed:
@@ -132,6 +173,18 @@ class Window(Generic[T]):
     def _enter(self, number: int, source: pictures.Source[T]) -> None:
         with self._changed:
             if not self._under_way:
-                self._sent_at = time.monotonic()
+                self._due_at = time.monotonic()
             self._under_way[number] = source
             self._changed.notify_all()
+
+    def _turn_to_source(self, at_source: bool) -> None:
+        with self._changed:
+            if not self._under_way:
+                self._due_at = time.monotonic()
+            self._at_source = at_source
+            self._changed.notify_all()
+
+
+def _sources(images: Iterable[Any]) -> Iterator[pictures.Source[Any]]:
+    for image in images:
+        yield pictures.read(image)
