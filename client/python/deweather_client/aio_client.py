@@ -40,7 +40,7 @@ class AsyncClient:
     """As Client, for asyncio.
 
     Owns     a connection: `close` it, or use the client in an `async with`
-    Threads  one event loop, that in which it was made
+    Threads  one event loop: that of the first call
     """
 
     def __init__(self, server: str | None = None, *, tls: bool | None = None, tls_ca: Pem | None = None,
@@ -142,7 +142,8 @@ class AsyncClient:
         call = self._connection.channel.unary_unary(
             RESTORE.path, request_serializer=RESTORE.request.SerializeToString,
             response_deserializer=RESTORE.reply.FromString)
-        reply: RestoreResponse = await call(request, timeout=attempts.left(), metadata=attempts.metadata())
+        with self._connection.calling():
+            reply: RestoreResponse = await call(request, timeout=attempts.left(), metadata=attempts.metadata())
         return reply
 
     async def _in_chunks(self, file: bytes, options: RestoreOptions, attempts: Attempts,
@@ -154,10 +155,11 @@ class AsyncClient:
         end = CallEnd(call)
         reply = chunks.LargeReply()
         try:
-            async for part in call:
-                progress = reply.take(part)
-                if progress and on_progress:
-                    on_progress(*progress)
+            with self._connection.calling():
+                async for part in call:
+                    progress = reply.take(part)
+                    if progress and on_progress:
+                        on_progress(*progress)
         except grpc.RpcError as error:
             raise await end.heard(error) from None
         finally:
@@ -173,8 +175,9 @@ class AsyncClient:
         end = CallEnd(call)
         sender = asyncio.ensure_future(under_way.send(call, start, images))
         try:
-            while (answer := await under_way.next(call, attempts.timeout)) is not None:
-                yield frames.frame_of(answer, under_way.leave(answer.id), attempts.request_id)
+            with self._connection.calling():
+                while (answer := await under_way.next(call, attempts.timeout)) is not None:
+                    yield frames.frame_of(answer, under_way.leave(answer.id), attempts.request_id)
             under_way.raise_failure()
         except grpc.RpcError as error:
             under_way.raise_failure()

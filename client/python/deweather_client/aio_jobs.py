@@ -11,7 +11,7 @@ from typing import List
 
 from deweather_client.aio_connection import AsyncConnection
 from deweather_client.errors import DeweatherError
-from deweather_client.following import ANSWER, PATIENCE, Backoff, Fetch, Watch, no_answer, place_of
+from deweather_client.following import PATIENCE, Backoff, Fetch, Watch, no_answer, place_of
 from deweather_client.job_requests import Config, listing, new_request_id, submission
 from deweather_client.methods import (CANCEL_JOB, DELETE_JOB, DOWNLOAD_ARTIFACT, GET_JOB, LIST_CHECKPOINTS, LIST_JOBS,
                                       RESUME_JOB, STREAM_LOGS, SUBMIT_JOB, WATCH_JOB)
@@ -48,7 +48,7 @@ class AsyncJobs:
                 return jobs[:limit or None]
 
     async def watch(self, job: str, *, after: int = 0, patience: float = PATIENCE) -> AsyncGenerator[JobEvent, None]:
-        watch, backoff = Watch(job, after), Backoff(patience)
+        watch, backoff = Watch(job, after), self._backoff(patience)
         while True:
             try:
                 watch.see(await self._ask(job, backoff))
@@ -66,7 +66,7 @@ class AsyncJobs:
 
     async def logs(self, job: str, *, follow: bool = False, offset: int = 0,
                    patience: float = PATIENCE) -> AsyncGenerator[bytes, None]:
-        request, backoff = StreamLogsRequest(id=job, offset=offset, follow=follow), Backoff(patience)
+        request, backoff = StreamLogsRequest(id=job, offset=offset, follow=follow), self._backoff(patience)
         while True:
             try:
                 await self._ask(job, backoff)
@@ -95,10 +95,12 @@ class AsyncJobs:
 
     async def download(self, job: str, name: str, to: str | os.PathLike[str], *, overwrite: bool = False,
                        patience: float = PATIENCE) -> Path:
-        fetch, backoff = Fetch(job, name, place_of(name, to), overwrite), Backoff(patience)
+        fetch, backoff = Fetch(job, name, place_of(name, to), overwrite), self._backoff(patience)
         try:
             while True:
                 try:
+                    if not backoff.had_answer:
+                        await self._ask(job, backoff)
                     async with aclosing(self._connection.read(DOWNLOAD_ARTIFACT, fetch.begin(), None)) as parts:
                         async for chunk in parts:
                             backoff.answered()
@@ -111,10 +113,14 @@ class AsyncJobs:
         finally:
             fetch.discard()
 
+    def _backoff(self, patience: float) -> Backoff:
+        return Backoff(patience, self._connection.settings.timeout)
+
     async def _ask(self, job: str, backoff: Backoff) -> Job:
+        limit = backoff.limit()
         try:
-            found = await self.get(job, timeout=ANSWER)
+            found = await self.get(job, timeout=limit)
         except DeweatherError as error:
-            raise no_answer(error) from None
+            raise no_answer(error, limit) from None
         backoff.answered()
         return found

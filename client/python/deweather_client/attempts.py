@@ -22,6 +22,7 @@ MAX_SEND_BYTES = 64 << 20
 MAX_RECEIVE_BYTES = 257 << 20  # a server's largest picture, and room for what is beside it
 PAUSE = 0.2  # seconds, before a call that the server was not there for
 MAX_LOST = 1
+MAX_REQUEST_ID = 128  # characters; of a longer one the server makes another
 
 Metadata = tuple[tuple[str, str], ...]
 Options = list[tuple[str, object]]
@@ -41,7 +42,10 @@ def channel_options(settings: Settings, agent: str) -> Options:
     options: Options = [
         ("grpc.max_send_message_length", MAX_SEND_BYTES), ("grpc.max_receive_message_length", MAX_RECEIVE_BYTES),
         ("grpc.primary_user_agent", agent), ("grpc.initial_reconnect_backoff_ms", 500),
-        ("grpc.max_reconnect_backoff_ms", 2000), ("grpc.keepalive_time_ms", 360_000),
+        # The least is also the time that a connection has to come about: 20 s unless said, in which a server that is
+        # back is not asked again.
+        ("grpc.min_reconnect_backoff_ms", 2000), ("grpc.max_reconnect_backoff_ms", 2000),
+        ("grpc.keepalive_time_ms", 360_000),
         ("grpc.keepalive_timeout_ms", 20_000), ("grpc.http2.max_pings_without_data", 0),
         ("grpc.enable_retries", int(settings.retries > 0))]
     if settings.retries > 0:
@@ -65,7 +69,7 @@ class Attempts:
         seconds = settings.timeout if timeout is None else timeout
         check_timeout(seconds)
         self.timeout = seconds
-        self.request_id = request_id or uuid.uuid4().hex
+        self.request_id = uuid.uuid4().hex if request_id is None else checked_request_id(request_id)
         self._token = settings.token
         self._end = time.monotonic() + seconds
         self._refused_left = settings.retries
@@ -102,6 +106,15 @@ class Attempts:
     def _spend_refusal(self, pause: float) -> float | None:
         self._refused_left -= 1
         return pause if self._refused_left >= 0 else None
+
+
+def checked_request_id(request_id: str) -> str:
+    if not isinstance(request_id, str):
+        raise TypeError(f"request_id is {type(request_id).__name__}; it must be str")
+    if not 1 <= len(request_id) <= MAX_REQUEST_ID or not all("!" <= character <= "~" for character in request_id):
+        raise ValueError(f"request_id has {len(request_id)} characters; it must have 1 to {MAX_REQUEST_ID} visible "
+                         "ASCII characters")
+    return request_id
 
 
 def call_metadata(token: str, request_id: str) -> Metadata:

@@ -9,7 +9,7 @@ from typing import TypeVar
 import grpc
 
 from deweather_client.attempts import Attempts, channel_options
-from deweather_client.errors import from_rpc
+from deweather_client.errors import closed, from_rpc
 from deweather_client.feed import Feed
 from deweather_client.methods import Method, Reply, Request
 from deweather_client.settings import Settings
@@ -27,21 +27,30 @@ class Connection:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._closed = False
         options = channel_options(settings, USER_AGENT)
         if settings.credentials is None:
-            self.channel = grpc.insecure_channel(settings.server, options)
+            self._channel = grpc.insecure_channel(settings.server, options)
         else:
-            self.channel = grpc.secure_channel(settings.server, settings.credentials, options)
+            self._channel = grpc.secure_channel(settings.server, settings.credentials, options)
+
+    @property
+    def channel(self) -> grpc.Channel:
+        """CANCELLED once it is closed."""
+        if self._closed:
+            raise closed()
+        return self._channel
 
     def close(self) -> None:
-        self.channel.close()
+        self._closed = True
+        self._channel.close()
 
     def call(self, method: Method[Request, Reply], request: Request, timeout: float | None = None) -> Reply:
         """One request, one reply; again where the server says when."""
         attempts = Attempts(self.settings, timeout)
-        call = self.channel.unary_unary(method.path, request_serializer=method.request.SerializeToString,
-                                        response_deserializer=method.reply.FromString)
         while True:
+            call = self.channel.unary_unary(method.path, request_serializer=method.request.SerializeToString,
+                                            response_deserializer=method.reply.FromString)
             try:
                 reply: Reply = call(request, timeout=attempts.left(), metadata=attempts.metadata())
                 return reply

@@ -12,6 +12,7 @@ from deweather_client.wire_pb2 import ErrorInfo, RetryInfo, Status
 
 _DETAILS = "grpc-status-details-bin"
 _REQUEST_ID = "x-request-id"
+_CLOSED = "Channel closed!"  # so gRPC says it
 
 Detail = TypeVar("Detail", bound=Message)
 
@@ -21,7 +22,7 @@ class DeweatherError(Exception):
 
     code         name of gRPC's code: "NOT_FOUND"
     message      for people: names the value and the limit
-    reason       for programs: "UNKNOWN_MODEL"; empty where no server of ours answered
+    reason       for programs: "UNKNOWN_MODEL"; empty where no server of ours answered; "CLIENT_CLOSED"
     retry_delay  seconds after which the same call may succeed; None: trying again makes no sense, or nobody knows
     request_id   what the server's log calls the request
     """
@@ -90,6 +91,11 @@ def make_error(code: str, message: str, *, reason: str = "", retry_delay: float 
     return kind(code, message, reason=reason, retry_delay=retry_delay, request_id=request_id)
 
 
+def closed(request_id: str = "") -> DeweatherError:
+    """Of a call of a client that is closed, or was while it went on."""
+    return make_error("CANCELLED", "the client is closed", reason="CLIENT_CLOSED", request_id=request_id)
+
+
 def _again(code: str, message: str, reason: str, retry_delay: float | None, request_id: str) -> DeweatherError:
     return make_error(code, message, reason=reason, retry_delay=retry_delay, request_id=request_id)
 
@@ -97,6 +103,8 @@ def _again(code: str, message: str, reason: str, retry_delay: float | None, requ
 def from_rpc(error: grpc.RpcError, request_id: str) -> DeweatherError:
     """gRPC's error, with what the server put beside it."""
     call = cast(grpc.Call, error)
+    if call.code() is grpc.StatusCode.CANCELLED and call.details() == _CLOSED:
+        return closed(request_id)
     trailers = {key: value for key, value in call.trailing_metadata() or ()}
     status = _parsed(Status, trailers.get(_DETAILS, b""))
     retry = _detail(status, RetryInfo)

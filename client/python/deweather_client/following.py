@@ -14,7 +14,8 @@ from deweather_client.whole_file import WholeFile
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 2.0
 ANSWER = 30.0  # seconds, for a server that is there
-PATIENCE = 3600.0  # seconds without an answer
+LEAST = 1.0  # for the last question
+PATIENCE = 3600.0  # seconds without an answer, once there was one
 MAX_RESTARTS = 5  # of one file that changes while it is fetched, as a log does
 
 
@@ -26,37 +27,50 @@ def is_broken(error: DeweatherError) -> bool:
 
 
 class Backoff:
-    """The pauses between attempts, each twice the one before, for as long as the patience lasts.
+    """The pauses between attempts, each twice the one before, for as long as the patience lasts. Until the server has
+    answered once that is no longer than a call's timeout: it may not be there at all.
 
     Threads  one thread or task
     """
 
-    def __init__(self, patience: float) -> None:
+    def __init__(self, patience: float, timeout: float) -> None:
         self._patience = patience
+        self._allowed = min(patience, timeout)
+        self.had_answer = False
         self._pause = FIRST_PAUSE
-        self._failing_since: float | None = None
+        self._failing_since: float | None = time.monotonic()
 
     def answered(self) -> None:
         """The server is there: the next failure is a first one."""
+        self.had_answer = True
         self._failing_since = None
+        self._allowed = self._patience
         self._pause = FIRST_PAUSE
+
+    def limit(self) -> float:
+        """Seconds for the next question."""
+        return max(LEAST, min(ANSWER, self._left()))
 
     def after(self, error: DeweatherError) -> float:
         """Seconds until the next attempt; raises the error if there is none."""
-        now = time.monotonic()
-        self._failing_since = now if self._failing_since is None else self._failing_since
-        left = self._failing_since + self._patience - now
+        if self._failing_since is None:
+            self._failing_since = time.monotonic()
+        left = self._left()
         if not is_broken(error) or left <= 0:
             raise error
         pause = min(self._pause, left)
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
         return pause
 
+    def _left(self) -> float:
+        now = time.monotonic()
+        return (now if self._failing_since is None else self._failing_since) + self._allowed - now
 
-def no_answer(error: DeweatherError) -> DeweatherError:
+
+def no_answer(error: DeweatherError, seconds: float) -> DeweatherError:
     """Of the question that comes before a stream, which may be silent for hours: no answer means no server."""
     late = isinstance(error, DeadlineExceeded) and not error.reason
-    return make_error("UNAVAILABLE", f"no answer within {ANSWER:.0f} s") if late else error
+    return make_error("UNAVAILABLE", f"no answer within {seconds:.3g} s") if late else error
 
 
 class Watch:

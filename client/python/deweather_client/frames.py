@@ -53,7 +53,7 @@ def frame_of(answer: restoration_pb2.RestoreStreamResponse, source: pictures.Sou
     if len(source.file) > MAX_FRAME_BYTES:
         return Frame(number, error=make_error(
             "INVALID_ARGUMENT", f"a frame of {len(source.file)} bytes is over the limit of {MAX_FRAME_BYTES} bytes; "
-            "restore sends larger pictures in chunks", reason="MESSAGE_TOO_LARGE", request_id=request_id))
+            "restore sends larger pictures in chunks", request_id=request_id))
     if answer.HasField("restored"):
         return Frame(number, make_restored(answer.restored, source, request_id))
     if answer.HasField("error"):

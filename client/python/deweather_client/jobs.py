@@ -10,7 +10,7 @@ from typing import List
 
 from deweather_client.connection import Connection
 from deweather_client.errors import DeweatherError
-from deweather_client.following import ANSWER, PATIENCE, Backoff, Fetch, Watch, no_answer, place_of
+from deweather_client.following import PATIENCE, Backoff, Fetch, Watch, no_answer, place_of
 from deweather_client.job_requests import Config, listing, new_request_id, submission
 from deweather_client.methods import (CANCEL_JOB, DELETE_JOB, DOWNLOAD_ARTIFACT, GET_JOB, LIST_CHECKPOINTS, LIST_JOBS,
                                       RESUME_JOB, STREAM_LOGS, SUBMIT_JOB, WATCH_JOB)
@@ -61,9 +61,10 @@ class Jobs:
         """What happens to a job, each event once and in order, until its end.
 
         after     number of the last event that is known
-        patience  seconds for which it tries to go on after the connection is lost
+        patience  seconds for which it tries to go on after the connection is lost; a server that has not answered
+                  once is waited for no longer than the client's timeout
         """
-        watch, backoff = Watch(job, after), Backoff(patience)
+        watch, backoff = Watch(job, after), self._backoff(patience)
         while True:
             try:
                 watch.see(self._ask(job, backoff))
@@ -80,7 +81,7 @@ class Jobs:
     def logs(self, job: str, *, follow: bool = False, offset: int = 0,
              patience: float = PATIENCE) -> Generator[bytes, None, None]:
         """What its program has printed, and with `follow` prints until its end. Goes on as `watch` does."""
-        request, backoff = StreamLogsRequest(id=job, offset=offset, follow=follow), Backoff(patience)
+        request, backoff = StreamLogsRequest(id=job, offset=offset, follow=follow), self._backoff(patience)
         while True:
             try:
                 self._ask(job, backoff)
@@ -112,10 +113,12 @@ class Jobs:
     def download(self, job: str, name: str, to: str | os.PathLike[str], *, overwrite: bool = False,
                  patience: float = PATIENCE) -> Path:
         """A file of a job, by its name in `checkpoints`, to a file or into a folder; whole, or not at all."""
-        fetch, backoff = Fetch(job, name, place_of(name, to), overwrite), Backoff(patience)
+        fetch, backoff = Fetch(job, name, place_of(name, to), overwrite), self._backoff(patience)
         try:
             while True:
                 try:
+                    if not backoff.had_answer:
+                        self._ask(job, backoff)
                     for chunk in self._connection.read(DOWNLOAD_ARTIFACT, fetch.begin(), None):
                         backoff.answered()
                         fetch.take(chunk)
@@ -127,10 +130,14 @@ class Jobs:
         finally:
             fetch.discard()
 
+    def _backoff(self, patience: float) -> Backoff:
+        return Backoff(patience, self._connection.settings.timeout)
+
     def _ask(self, job: str, backoff: Backoff) -> Job:
+        limit = backoff.limit()
         try:
-            found = self.get(job, timeout=ANSWER)
+            found = self.get(job, timeout=limit)
         except DeweatherError as error:
-            raise no_answer(error) from None
+            raise no_answer(error, limit) from None
         backoff.answered()
         return found
