@@ -1,6 +1,8 @@
 #include "model/base/name.h"
 
 #include <algorithm>
+#include <array>
+#include <charconv>
 #include <iterator>
 
 #include "absl/strings/ascii.h"
@@ -14,6 +16,13 @@ namespace {
 
 bool InName(char c) {
   return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '_' || c == '-';
+}
+
+template <typename Float>
+std::string Shortest(Float value) {
+  std::array<char, 32> text = {};
+  const auto [end, error] = std::to_chars(text.data(), text.data() + text.size(), value);
+  return {text.data(), end};
 }
 
 }  // namespace
@@ -34,6 +43,9 @@ absl::Status ValidateName(std::string_view field, std::string_view name) {
 std::string ShownText(std::string_view text) {
   return absl::CHexEscape(std::string(text.substr(0, kMaxNameBytes))).substr(0, kMaxNameBytes);
 }
+
+std::string ShownNumber(double value) { return Shortest(value); }
+std::string ShownNumber(float value) { return Shortest(value); }
 
 std::string ShownNames(const std::vector<std::string>& names) {
   constexpr std::ptrdiff_t kShown = 20;

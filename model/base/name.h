@@ -1,4 +1,4 @@
-// Names of models, in configurations, files and requests.
+// Names of models, in configurations, files and requests; and how messages show what anyone wrote.
 
 #ifndef DEWEATHER_MODEL_BASE_NAME_H_
 #define DEWEATHER_MODEL_BASE_NAME_H_
@@ -20,6 +20,10 @@ absl::Status ValidateName(std::string_view field, std::string_view name);
 
 // As messages quote a text that anyone wrote: escaped, and cut where it is longer than a name may be.
 std::string ShownText(std::string_view text);
+
+// The shortest form that is this number and no other: 1.0000001 is not shown as 1.
+std::string ShownNumber(double value);
+std::string ShownNumber(float value);
 
 // The first of them, and how many more there are; "none". For messages.
 std::string ShownNames(const std::vector<std::string>& names);

@@ -74,35 +74,25 @@ class DataReader {
     return Counted();
   }
 
-  absl::Status Add(std::string&& element) {
-    if (input_.contents().bytes_contents_size() == kMaxInferEntries) {
-      return InvalidTensor(
-          absl::StrFormat("data of %s has more than %d strings", Name(), kMaxInferEntries));
-    }
-    input_.mutable_contents()->add_bytes_contents(std::move(element));
-    return Counted();
-  }
-
   absl::Status Refuse(std::string_view what) const {
     return InvalidTensor(absl::StrFormat(
-        "data of %s holds %s; it must be numbers, or of BYTES strings", Name(), what));
+        "data of %s holds %s; it must be numbers, and files come as binary data", Name(), what));
   }
 
   // Once name, datatype and shape are known too, which may come behind the values.
   absl::Status Finish() {
     const std::string& datatype = input_.datatype();
-    if (datatype == "FP16" || datatype == "BF16") {
+    if (datatype == "FP16" || datatype == "BF16" || datatype == "BYTES") {
       return InvalidTensor(absl::StrFormat(
           "%s is %s with data, which JSON has no numbers of: it must come as binary data", Name(),
           datatype));
     }
-    DW_RETURN_IF_ERROR(CheckKind(datatype == "BYTES"));
     DW_RETURN_IF_ERROR(CheckNesting());
     if (datatype == "UINT8") return ToBytes();
     if (datatype != "FP32" || !no_float_) return absl::OkStatus();
-    return InvalidTensor(absl::StrFormat("value %d of %s is %g; FP32 goes to %g", no_float_->index,
-                                         Name(), no_float_->value,
-                                         std::numeric_limits<float>::max()));
+    return InvalidTensor(absl::StrFormat("value %d of %s is %s; FP32 goes to %s", no_float_->index,
+                                         Name(), ShownNumber(no_float_->value),
+                                         ShownNumber(std::numeric_limits<float>::max())));
   }
 
  private:
@@ -145,13 +135,6 @@ class DataReader {
     return absl::OkStatus();
   }
 
-  absl::Status CheckKind(bool bytes) const {
-    const auto& contents = input_.contents();
-    if (bytes && contents.fp32_contents_size() > 0) return Refuse("a number");
-    if (!bytes && contents.bytes_contents_size() > 0) return Refuse("a string");
-    return absl::OkStatus();
-  }
-
   absl::Status CheckNesting() const {
     if (sides_.size() <= 1) return absl::OkStatus();  // flat
     const auto& shape = input_.shape();
@@ -163,8 +146,8 @@ class DataReader {
   absl::Status ToBytes() {
     if (no_byte_) {
       return InvalidTensor(
-          absl::StrFormat("value %d of %s is %g; UINT8 is a whole number of 0 to 255",
-                          no_byte_->index, Name(), no_byte_->value));
+          absl::StrFormat("value %d of %s is %s; UINT8 is a whole number of 0 to 255",
+                          no_byte_->index, Name(), ShownNumber(no_byte_->value)));
     }
     auto& contents = *input_.mutable_contents();
     auto& values = *contents.mutable_uint_contents();
@@ -231,11 +214,11 @@ class RequestReader {
     return Whole(static_cast<int64_t>(value), static_cast<double>(value));
   }
 
-  // `text` is how it stands there, which %g may show as a whole number.
+  // `text` is how it stands there.
   bool number_float(double value, const std::string& text) {
     if (place() == Place::kParameters) return Take([&](auto& to) { to.set_double_param(value); });
     if (place() == Place::kData) return Keep(data_->Add(value));
-    return Value(text.empty() ? absl::StrFormat("%g", value) : ShownText(text));
+    return Value(text.empty() ? ShownNumber(value) : ShownText(text));
   }
 
   bool string(std::string& value) {
@@ -243,7 +226,7 @@ class RequestReader {
       case Place::kParameters:
         return Take([&](auto& to) { to.set_string_param(std::move(value)); });
       case Place::kData:
-        return Keep(data_->Add(std::move(value)));
+        return Keep(data_->Refuse("a string"));
       default:
         break;
     }
@@ -475,14 +458,16 @@ absl::Status CheckTokens(std::string_view json) {
   size_t begin = 0;
   for (size_t i = 0; i < json.size(); ++i) {
     const char c = json[i];
+    if (c == '\0') return Malformed(absl::StrFormat("byte %d is 0, which JSON has nowhere", i + 1));
     if (c == '"') {
       is_string = !is_string;
       begin = i + 1;
     } else if (!is_string && !IsOfNumber(c)) {
       begin = i + 1;
     } else if (i - begin >= kMaxTokenBytes) {
-      return Malformed(absl::StrFormat("the %s at byte %d has more than %d bytes",
-                                       is_string ? "string" : "number", begin + 1, kMaxTokenBytes));
+      return Malformed(
+          absl::StrFormat("the %s at byte %d has more than %d bytes; files come as binary data",
+                          is_string ? "string" : "number", begin + 1, kMaxTokenBytes));
     } else if (is_string && c == '\\') {
       ++i;
     }

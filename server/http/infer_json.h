@@ -25,8 +25,8 @@ inline constexpr int kMaxTokenBytes = 1 << 16;
 // Arrays in arrays, of `data`.
 inline constexpr int kMaxDataLevels = 8;
 
-// Without the model, which the path names. `data` is in typed contents: of UINT8 uint_contents, of BYTES
-// bytes_contents, of all else fp32_contents. All parameters are where they were, those of the binary extension too.
+// Without the model, which the path names. `data` is in typed contents: of UINT8 uint_contents, of all else
+// fp32_contents. All parameters are where they were, those of the binary extension too.
 absl::StatusOr<inference::ModelInferRequest> ReadInferJson(std::string_view json);
 
 }  // namespace deweather

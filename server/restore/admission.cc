@@ -96,8 +96,7 @@ absl::Status Admission::CheckQuota(const Demand& demand) const {
   if (found == callers_.end()) return absl::OkStatus();
   const Caller& caller = found->second;
   const int percent = options_.max_caller_percent;
-  const int64_t max_bytes = options_.max_bytes / 100 * percent;
-  const int64_t max_tiles = std::max<int64_t>(1, options_.max_tiles * percent / 100);
+  const auto [max_bytes, max_tiles] = Quota();
   if (!Fits(demand.bytes, caller.bytes, max_bytes)) {
     return Refuse(OverQuota("bytes", demand.bytes, caller.bytes, max_bytes, percent),
                   "CALLER_QUOTA", DrainTime(Excess(demand.bytes, caller.bytes, max_bytes)));
@@ -107,6 +106,23 @@ absl::Status Admission::CheckQuota(const Demand& demand) const {
                   "CALLER_QUOTA", DrainTime(Excess(demand.window_tiles, caller.tiles, max_tiles)));
   }
   return absl::OkStatus();
+}
+
+Admission::Needs Admission::Quota() const {
+  const int percent = options_.max_caller_percent;
+  return {.bytes = options_.max_bytes / 100 * percent,
+          .window_tiles = std::max<int64_t>(1, options_.max_tiles * percent / 100)};
+}
+
+absl::Status Admission::CheckTogether(const Needs& needs) const {
+  const Needs quota = Quota();
+  const auto check = [](const char* what, int64_t needed, int64_t most) {
+    if (needed <= most) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "the pictures need %d %s together; a caller may hold %d", needed, what, most));
+  };
+  DW_RETURN_IF_ERROR(check("bytes", needs.bytes, quota.bytes));
+  return check("tiles", needs.window_tiles, quota.window_tiles);
 }
 
 absl::Status Admission::CheckDeadline(const Demand& demand, absl::Duration predicted,

@@ -56,6 +56,12 @@ class Admission {
     int64_t tiles = 0;
   };
 
+  // What a request, or several together, hold.
+  struct Needs {
+    int64_t bytes = 0;
+    int64_t window_tiles = 0;
+  };
+
   // What one request holds, given back when destroyed.
   class Share;
 
@@ -67,6 +73,9 @@ class Admission {
   // `reserved`, if any, is given up for the share in the same step.
   absl::StatusOr<std::unique_ptr<Share>> Admit(const Demand& demand, absl::Time now,
                                                std::unique_ptr<Share> reserved = nullptr);
+
+  // Whether a caller may hold so much at a time, where nobody else holds anything: INVALID_ARGUMENT if not.
+  absl::Status CheckTogether(const Needs& needs) const;
 
   // Decoding, blending and encoding a picture took a worker so long, all together.
   void LearnCodec(int64_t pixels, absl::Duration time) { codec_cost_.Add(pixels, time); }
@@ -95,6 +104,7 @@ class Admission {
   absl::Status CheckQuota(const Demand& demand) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckDeadline(const Demand& demand, absl::Duration predicted, absl::Time now) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Needs Quota() const;
   absl::Duration Predict(const Demand& demand) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Duration Codec(const Demand& demand) const;
   absl::Duration Alone(const Demand& demand) const;

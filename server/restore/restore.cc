@@ -50,7 +50,7 @@ absl::Status Validate(const RestoreOptions& options) {
   }
   if (status.ok() && !(options.strength >= 0.0f && options.strength <= 1.0f)) {
     status = absl::InvalidArgumentError(
-        absl::StrFormat("strength is %g; it must be in 0..1", options.strength));
+        absl::StrFormat("strength is %s; it must be in 0..1", ShownNumber(options.strength)));
   }
   return WithReason(status, "INVALID_OPTION");
 }
@@ -140,6 +140,17 @@ int64_t BytesInFlight(int64_t encoded_bytes, const ImageInfo& info, const TileGr
   const int64_t window_pixels = window_tiles * grid.tile_width() * grid.tile_height();
   return encoded_bytes + info.DecodedBytes() +
          (band_rows * info.width + window_pixels) * 3 * int64_t{sizeof(float)};
+}
+
+// The same of a request, and of as much of it as is in flight at a time.
+Admission::Needs Needs(const RestoreRequest& request, const ImageInfo& info, const TileGrid& grid,
+                       const LiveModelInfo& model, int window_tiles) {
+  const auto encoded_bytes =
+      request.raw.has_value() ? request.raw->bytes : static_cast<int64_t>(request.image.size());
+  const int window = std::min(grid.size(), window_tiles);
+  return {.bytes = BytesInFlight(encoded_bytes, info, grid, window) +
+                   MapBytes(request.options, info, TokenPx(model)),
+          .window_tiles = window};
 }
 
 absl::Status CheckSize(const char* what, int64_t bytes, int64_t limit) {
@@ -357,14 +368,12 @@ absl::Status RestorePipeline::Restoration::Admit() {
 }
 
 Admission::Demand RestorePipeline::Restoration::Demand() const {
-  const auto encoded_bytes =
-      request_.raw.has_value() ? request_.raw->bytes : static_cast<int64_t>(request_.image.size());
-  const int window_tiles = std::min(grid_->size(), parts_.options.window_tiles);
+  const Admission::Needs needs =
+      Needs(request_, info_, *grid_, model_.info, parts_.options.window_tiles);
   return {.caller = request_.caller,
           .priority = request_.options.priority,
-          .bytes = BytesInFlight(encoded_bytes, info_, *grid_, window_tiles) +
-                   MapBytes(request_.options, info_, TokenPx(model_.info)),
-          .window_tiles = window_tiles,
+          .bytes = needs.bytes,
+          .window_tiles = needs.window_tiles,
           .tiles = grid_->size(),
           .picture_pixels = int64_t{info_.width} * info_.height,
           .overtaken = IsLong(info_),
@@ -656,6 +665,22 @@ void RestorePipeline::BeginDrain() { parts_->draining = true; }
 
 absl::Status RestorePipeline::CheckOptions(const RestoreOptions& options) const {
   return Check(options, parts_->models);
+}
+
+absl::StatusOr<Admission::Needs> RestorePipeline::NeedsOf(const RestoreRequest& request) const {
+  try {
+    const RestorePipelineOptions& options = parts_->options;
+    DW_ASSIGN_OR_RETURN(const ImageInfo info, InfoOf(request, options.decode_limits));
+    const LiveModelInfo& model = request.model->info;
+    const TileGrid grid(info.width, info.height, model.tile);
+    return Needs(request, info, grid, model, options.window_tiles);
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError("out of memory");
+  }
+}
+
+absl::Status RestorePipeline::CheckTogether(const Admission::Needs& needs) const {
+  return parts_->admission.CheckTogether(needs);
 }
 
 absl::StatusOr<Reservation> RestorePipeline::Reserve(const std::string& caller, int64_t bytes,

@@ -172,6 +172,14 @@ class RestorePipeline {
   // reaches `done`, a refusal before Start returns.
   void Start(RestoreRequest request, RestoreDone done);
 
+  // What a picture holds while it is restored, by its header. The errors of headers.
+  // REQUIRES: it names a model.
+  absl::StatusOr<Admission::Needs> NeedsOf(const RestoreRequest& request) const;
+
+  // Whether pictures that need so much together can be in flight at the same time for one caller:
+  // INVALID_ARGUMENT if that can never be. A single one always can.
+  absl::Status CheckTogether(const Admission::Needs& needs) const;
+
   // What is wrong with options whatever the picture, an unknown model among it: for transports that
   // know them before the picture.
   absl::Status CheckOptions(const RestoreOptions& options) const;

@@ -88,7 +88,7 @@ void AddRestored(const InferenceRequest& request, Results& results, Message& mes
     for (size_t i = 1; i < results.size(); ++i) raw += std::exchange(results[i].image, {});
     return;
   }
-  std::string& raw = AddOutput(Output::kRestored, "BYTES", {request.count()}, message);
+  std::string& raw = AddOutput(Output::kRestored, "BYTES", request.files_shape, message);
   for (RestoreResult& result : results) AppendElement(std::exchange(result.image, {}), raw);
 }
 
@@ -143,6 +143,16 @@ absl::Status CheckReplySize(int64_t bytes, int64_t limit) {
       "REPLY_SIZE");
 }
 
+// What is wrong with one of several files says with which.
+absl::Status OfFile(const InferenceRequest& request, int64_t index, const absl::Status& status) {
+  if (!absl::IsInvalidArgument(status) || request.files.size() <= 1) return status;
+  absl::Status named = absl::InvalidArgumentError(
+      absl::StrFormat("%s[%d]: %s", kFilesInput, index, status.message()));
+  status.ForEachPayload(
+      [&](absl::string_view type, const absl::Cord& payload) { named.SetPayload(type, payload); });
+  return named;
+}
+
 // Owns     the pin only until each picture has its own
 // Threads  Start: the caller's; Ended: whatever the pipeline calls it on
 class Inference : public std::enable_shared_from_this<Inference> {
@@ -158,19 +168,16 @@ class Inference : public std::enable_shared_from_this<Inference> {
 
   void Start() {
     absl::StatusOr<PinnedModel> model = Admit();
-    if (!model.ok()) {
-      parts_.pipeline.CountRefused(model.status());
-      return done_(model.status());
-    }
+    if (!model.ok()) return Refuse(model.status());
     auto pinned = std::make_shared<const PinnedModel>(*std::move(model));
-    for (int64_t i = 0; i < request_.count(); ++i) {
-      if (caller_.cancel.stop_requested()) {
-        Ended(i, absl::CancelledError("the caller cancelled"));
-      } else {
-        Begin(i, pinned);
-      }
+    std::vector<RestoreRequest> pictures = Pictures(pinned);
+    const absl::Status together = CheckTogether(pictures);
+    if (together.ok()) {
+      BeginAll(std::move(pictures));
+    } else {
+      pictures.clear();
+      Refuse(together);
     }
-    request_.bytes.reset();
     // As in the pipeline: freeing a version takes time, where nobody else has it any more.
     if (pinned->restorer.use_count() == 1) {
       parts_.pipeline.executor()([retired = std::move(pinned)] {});
@@ -178,6 +185,11 @@ class Inference : public std::enable_shared_from_this<Inference> {
   }
 
  private:
+  void Refuse(const absl::Status& status) {
+    parts_.pipeline.CountRefused(status);
+    done_(status);
+  }
+
   // What can be wrong with all pictures, before one is begun.
   absl::StatusOr<PinnedModel> Admit() {
     if (request_.tensor.has_value()) {
@@ -192,22 +204,57 @@ class Inference : public std::enable_shared_from_this<Inference> {
     return model;
   }
 
-  void Begin(int64_t index, const std::shared_ptr<const PinnedModel>& model) {
-    RestoreRequest work;
-    if (request_.tensor.has_value()) {
-      work.raw = PictureOf(request_, index);
-    } else {
-      work.image = std::move(request_.files[static_cast<size_t>(index)]);
+  std::vector<RestoreRequest> Pictures(const std::shared_ptr<const PinnedModel>& model) {
+    std::vector<RestoreRequest> pictures(static_cast<size_t>(request_.count()));
+    for (size_t i = 0; i < pictures.size(); ++i) {
+      RestoreRequest& picture = pictures[i];
+      if (request_.tensor.has_value()) {
+        picture.raw = PictureOf(request_, static_cast<int64_t>(i));
+      } else {
+        picture.image = std::exchange(request_.files[i], {});
+      }
+      picture.options = request_.options;
+      picture.model = model;
+      picture.deadline = std::min(caller_.deadline, start_ + request_.timeout);
+      picture.caller = caller_.name;
+      picture.max_reply_bytes = parts_.limits.max_send_bytes;
+      picture.cancel = caller_.cancel.get_token();
     }
-    work.options = request_.options;
-    work.model = model;
-    work.deadline = std::min(caller_.deadline, start_ + request_.timeout);
-    work.caller = caller_.name;
-    work.max_reply_bytes = parts_.limits.max_send_bytes;
-    work.cancel = caller_.cancel.get_token();
-    auto room = parts_.unread.TakeFor(work);
-    parts_.pipeline.Start(std::move(work), [self = shared_from_this(), index,
-                                            room](absl::StatusOr<RestoreResult> result) {
+    request_.bytes.reset();
+    return pictures;
+  }
+
+  // They are in flight at the same time: what never fits is not to be tried again.
+  absl::Status CheckTogether(const std::vector<RestoreRequest>& pictures) const {
+    if (pictures.size() <= 1) return absl::OkStatus();
+    Admission::Needs all;
+    for (size_t i = 0; i < pictures.size(); ++i) {
+      const auto needs = parts_.pipeline.NeedsOf(pictures[i]);
+      if (!needs.ok()) return OfFile(request_, static_cast<int64_t>(i), needs.status());
+      all.bytes += needs->bytes;
+      all.window_tiles += needs->window_tiles;
+    }
+    const absl::Status status = parts_.pipeline.CheckTogether(all);
+    if (status.ok()) return status;
+    return InvalidTensor(absl::StrFormat("%d pictures are too many for one request: %s",
+                                         pictures.size(), status.message()));
+  }
+
+  void BeginAll(std::vector<RestoreRequest> pictures) {
+    for (size_t i = 0; i < pictures.size(); ++i) {
+      const auto index = static_cast<int64_t>(i);
+      if (caller_.cancel.stop_requested()) {
+        Ended(index, absl::CancelledError("the caller cancelled"));
+      } else {
+        Begin(index, std::move(pictures[i]));
+      }
+    }
+  }
+
+  void Begin(int64_t index, RestoreRequest picture) {
+    auto room = parts_.unread.TakeFor(picture);
+    parts_.pipeline.Start(std::move(picture), [self = shared_from_this(), index,
+                                               room](absl::StatusOr<RestoreResult> result) {
       self->Ended(index, std::move(result), room);
     });
   }
@@ -218,7 +265,7 @@ class Inference : public std::enable_shared_from_this<Inference> {
     bool last = false;
     {
       MutexLock lock(mutex_);
-      status_.Update(result.status());  // keeps the first
+      status_.Update(OfFile(request_, index, result.status()));  // keeps the first
       if (!failed) {
         results_[static_cast<size_t>(index)] = *std::move(result);
         room_.push_back(std::move(room));

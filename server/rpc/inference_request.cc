@@ -30,6 +30,11 @@ absl::Status InvalidParameter(const std::string& message) {
 
 absl::StatusOr<uint64_t> WholeNumber(const std::string& name, const InferParameter& value) {
   if (value.has_uint64_param()) return value.uint64_param();
+  if (value.has_double_param()) {
+    return InvalidParameter(
+        absl::StrFormat("%s is %s, written as a fraction; it must be a whole number", name,
+                        ShownNumber(value.double_param())));
+  }
   if (!value.has_int64_param()) {
     return InvalidParameter(absl::StrFormat("%s is no whole number", name));
   }
@@ -80,6 +85,13 @@ absl::StatusOr<TensorLayout> ParseLayout(const InferParameter& value) {
       absl::StrFormat("layout is '%s'; it must be NCHW or NHWC", ShownText(layout)));
 }
 
+absl::StatusOr<float> ParseStrength(const InferParameter& value) {
+  DW_ASSIGN_OR_RETURN(const double strength, Number("strength", value));
+  if (strength >= 0 && strength <= 1) return static_cast<float>(strength);
+  return InvalidParameter(
+      absl::StrFormat("strength is %s; it must be in 0..1", ShownNumber(strength)));
+}
+
 absl::Status TakeParameter(const std::string& name, const InferParameter& value,
                            InferenceRequest& request, TensorLayout& layout) {
   RestoreOptions& options = request.options;
@@ -90,8 +102,7 @@ absl::Status TakeParameter(const std::string& name, const InferParameter& value,
   } else if (name == "layout") {
     DW_ASSIGN_OR_RETURN(layout, ParseLayout(value));
   } else if (name == "strength") {
-    DW_ASSIGN_OR_RETURN(const double strength, Number(name, value));
-    options.strength = static_cast<float>(strength);  // its range is the pipeline's business
+    DW_ASSIGN_OR_RETURN(options.strength, ParseStrength(value));
   } else if (name == "seed") {
     DW_ASSIGN_OR_RETURN(options.seed, WholeNumber(name, value));
   } else if (name == "task") {
@@ -233,7 +244,9 @@ absl::Status CheckFiles(const Input& input) {
     return InvalidTensor(absl::StrFormat("datatype of image_bytes is '%s'; it must be BYTES",
                                          ShownText(input.datatype())));
   }
-  if (input.shape_size() == 1 && input.shape(0) >= 1 && input.shape(0) <= kMaxPictures) {
+  const bool column = input.shape_size() == 2 && input.shape(1) == 1;  // ModelConfig's dims
+  if ((input.shape_size() == 1 || column) && input.shape(0) >= 1 &&
+      input.shape(0) <= kMaxPictures) {
     return absl::OkStatus();
   }
   return InvalidTensor(absl::StrFormat("shape of image_bytes is %s; it must be [N], N from 1 to %d",
@@ -242,9 +255,13 @@ absl::Status CheckFiles(const Input& input) {
 
 absl::Status TakeFiles(ModelInferRequest& message, InferenceRequest& request) {
   Input& input = *message.mutable_inputs(0);
+  if (message.parameters().contains("layout")) {
+    return InvalidParameter("layout is given with image_bytes; it is of image alone");
+  }
   DW_RETURN_IF_ERROR(CheckFiles(input));
   DW_RETURN_IF_ERROR(CheckContents(message));
   const int64_t count = input.shape(0);
+  request.files_shape.assign(input.shape().begin(), input.shape().end());
   if (!message.raw_input_contents().empty()) {
     DW_ASSIGN_OR_RETURN(const std::vector<std::string_view> elements,
                         SplitElements(message.raw_input_contents(0), count));

@@ -41,6 +41,7 @@ struct InferenceRequest {
   std::optional<PictureTensor> tensor = {};
   std::shared_ptr<const std::string> bytes = {};
   std::vector<std::string> files = {};
+  std::vector<int64_t> files_shape = {};  // [N], or [N, 1]
 
   int64_t count() const {
     return tensor.has_value() ? tensor->count : static_cast<int64_t>(files.size());

@@ -135,9 +135,9 @@ absl::Status CheckValues(const PictureTensor& tensor, int64_t picture, const cha
   if (good) return absl::OkStatus();
   size_t bad = 0;
   while (Samples::IsGood(At<Stored>(bytes, bad))) ++bad;
-  return InvalidTensor(absl::StrFormat("image%s is %g; it must be in [0,1]",
+  return InvalidTensor(absl::StrFormat("image%s is %s; it must be in [0,1]",
                                        ShownPlace(tensor, picture, bad),
-                                       Samples::Value(At<Stored>(bytes, bad))));
+                                       ShownNumber(Samples::Value(At<Stored>(bytes, bad)))));
 }
 
 // So many samples stay in the first-level cache.

@@ -241,6 +241,15 @@ TEST(NameTest, LongTextIsCut) {
   EXPECT_LE(ParseExpertKind(long_name).status().message().size(), 200);
 }
 
+TEST(NameTest, NumbersAreShownAsTheyAre) {
+  EXPECT_EQ(ShownNumber(1.5), "1.5");
+  EXPECT_EQ(ShownNumber(1.0000001), "1.0000001");
+  EXPECT_EQ(ShownNumber(1.0000001f), "1.0000001");
+  EXPECT_EQ(ShownNumber(0.1f), "0.1");
+  EXPECT_EQ(ShownNumber(-std::numeric_limits<double>::denorm_min()), "-5e-324");
+  EXPECT_EQ(ShownNumber(std::numeric_limits<float>::quiet_NaN()), "nan");
+}
+
 TEST(NameTest, LettersDigitsAndThreeSigns) {
   EXPECT_TRUE(ValidateName("name", "deweather-rain_2.1").ok());
   ExpectRefused(ValidateName("name", ""), "name is 0 bytes long; it must be 1 to 64");

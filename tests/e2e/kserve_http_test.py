@@ -8,6 +8,7 @@ import json
 import os
 import re
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 from harness import ROOT, Server, TestCase, decode, encode, main, np, smooth, wait_until
 
@@ -235,17 +236,20 @@ class KserveHttpLimitsTest(KserveHttpTestCase):
                 self.assertIn("at most 1048576", json.loads(reply)["error"])
 
     def test_a_full_server_says_when_to_try_again(self):
-        config = "drain { delay {} } admission { max_bytes: 16777216 }"
-        with Server("--model", "identity", http=True, config=config) as server:
-            picture = smooth(1500, 1500)
-            body = json.dumps({"inputs": [{"name": "image", "datatype": "UINT8", "shape": [4, 3, 1500, 1500],
-                                           "parameters": {"binary_data_size": picture.nbytes * 4}}],
-                               "parameters": {"binary_data_output": True}}).encode()
-            status, headers, reply = ask(server, "POST", "/v2/models/default/infer", body + picture.tobytes() * 4,
-                                         {LENGTH: str(len(body))})
-            self.assertEqual(status, 429, reply)
-            self.assertGreaterEqual(int(headers["Retry-After"]), 1)
-            self.assertEqual(list(json.loads(reply)), ["error"])
+        picture = smooth(1500, 1500)  # more than the budget: each is served alone
+        head = json.dumps({"inputs": [{"name": "image", "datatype": "UINT8", "shape": [1, 3, 1500, 1500],
+                                       "parameters": {"binary_data_size": picture.nbytes}}],
+                           "parameters": {"binary_data_output": True}}).encode()
+        with Server("--model", "identity", http=True, config="drain { delay {} } admission { max_bytes: 16777216 }") as server:
+            def infer(_):
+                return ask(server, "POST", "/v2/models/default/infer", head + picture.tobytes(), {LENGTH: str(len(head))})
+
+            with ThreadPoolExecutor(4) as pool:
+                replies = list(pool.map(infer, range(32)))
+        self.assertEqual({status for status, _, _ in replies}, {200, 429})
+        _, headers, reply = next(reply for reply in replies if reply[0] == 429)
+        self.assertGreaterEqual(int(headers["Retry-After"]), 1)
+        self.assertEqual(list(json.loads(reply)), ["error"])
 
 
 class KserveHttpAccessTest(KserveHttpTestCase):

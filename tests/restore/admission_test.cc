@@ -105,6 +105,18 @@ TEST_F(AdmissionTest, WhatIsLargerThanAQuotaIsServedBesideOthers) {
   EXPECT_TRUE(Admit(Bytes(900)));
 }
 
+TEST_F(AdmissionTest, WhatACallerMayEverHoldTogether) {
+  EXPECT_TRUE(Admit(Bytes(500)));
+  EXPECT_TRUE(admission_.CheckTogether({.bytes = 500, .window_tiles = 50}).ok())
+      << "whatever is held now";
+  const absl::Status bytes = admission_.CheckTogether({.bytes = 501});
+  EXPECT_EQ(bytes.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(bytes.message()),
+              HasSubstr("need 501 bytes together; a caller may hold 500"));
+  EXPECT_THAT(std::string(admission_.CheckTogether({.window_tiles = 51}).message()),
+              HasSubstr("need 51 tiles together; a caller may hold 50"));
+}
+
 TEST_F(AdmissionTest, EverythingComesBack) {
   for (int i = 0; i < 3; ++i) {
     EXPECT_TRUE(Admit(Tiles(50, "a")));

@@ -199,6 +199,16 @@ TEST_F(InferenceTest, FilesRawAndTyped) {
   }
 }
 
+// As the dims of ModelConfig have it.
+TEST_F(InferenceTest, AColumnOfFilesComesBackAsOne) {
+  Serve();
+  Request request = RequestOfFiles({Png(NoiseImage(8, 4)), Png(NoiseImage(5, 5))});
+  request.mutable_inputs(0)->add_shape(1);
+  Response response;
+  ASSERT_TRUE(Infer(request, &response).ok());
+  EXPECT_THAT(ShapeOf(response.outputs(0)), ElementsAre(2, 1));
+}
+
 TEST_F(InferenceTest, EqualsRestore) {
   const FakeModel fake = {.gain = 0.6f};
   Serve({}, &fake);
@@ -377,6 +387,10 @@ TEST_F(BadInferenceTest, Values) {
   const float bad = 1.5f;
   std::memcpy(request.mutable_raw_input_contents(0)->data() + 9 * sizeof(bad), &bad, sizeof(bad));
   ExpectInvalid(request, "INVALID_TENSOR", "image[0,0,1,1] is 1.5; it must be in [0,1]");
+  const float almost = 1.0000001f;
+  std::memcpy(request.mutable_raw_input_contents(0)->data() + 9 * sizeof(bad), &almost,
+              sizeof(bad));
+  ExpectInvalid(request, "INVALID_TENSOR", "image[0,0,1,1] is 1.0000001; it must be in [0,1]");
   EXPECT_EQ(runs_, 0);
 }
 
@@ -413,9 +427,16 @@ TEST_F(BadInferenceTest, Parameters) {
   ExpectBadParameter(with("layout", text("CHW")), "layout is 'CHW'");
   ExpectBadParameter(with("layout", number(1)), "layout is no string");
   ExpectBadParameter(with("strength", text("1")), "strength is no number");
+  const auto fraction = [](double value) {
+    return [=](inference::InferParameter& p) { p.set_double_param(value); };
+  };
+  ExpectBadParameter(with("strength", fraction(1.0000001)),
+                     "strength is 1.0000001; it must be in 0..1");
+  ExpectBadParameter(with("strength", fraction(1e300)), "strength is 1e+300");
+  ExpectBadParameter(with("timeout", fraction(5e6)), "timeout is 5e+06, written as a fraction");
   ExpectBadParameter(with("seed", number(-1)), "seed is -1");
   ExpectBadParameter(with("task", number(1)), "task is no string");
-  ExpectBad(with("strength", number(2)), "strength is 2; it must be in 0..1", "INVALID_OPTION");
+  ExpectBadParameter(with("strength", number(2)), "strength is 2; it must be in 0..1");
   ExpectBad(with("task", text("fog")), "has no gate per task", "UNSUPPORTED_OPTION");
 }
 
@@ -431,10 +452,17 @@ TEST_F(BadInferenceTest, Files) {
   ExpectBad(files({"x"}, [](Request& r) { r.mutable_inputs(0)->set_shape(0, 2); }),
             "its shape says 2 elements");
   ExpectBad(files(std::vector<std::string>(65, "x")), "shape of image_bytes is [65]");
-  ExpectBad(files({"x"}, [](Request& r) { r.mutable_inputs(0)->add_shape(1); }), "is [1,1]");
+  ExpectBad(files({"x"}, [](Request& r) { r.mutable_inputs(0)->add_shape(2); }), "is [1,2]");
   ExpectBad(files({"x", "y"}, [](Request& r) { r.add_outputs()->set_name("uncertainty"); }),
             "uncertainty is asked for 2 files");
   ExpectBad(files({"no picture"}), "", "INVALID_IMAGE");
+  ExpectBad(files({Png(NoiseImage(8, 4)), "no picture"}), "image_bytes[1]: not an image: 10 bytes",
+            "INVALID_IMAGE");
+  const Change layout = [](Request& r) {
+    (*r.mutable_parameters())["layout"].set_string_param("NHWC");
+  };
+  const std::string says = "layout is given with image_bytes";
+  ExpectBad(files({"x"}, layout), says, "INVALID_PARAMETER");
 }
 
 TEST_F(BadInferenceTest, ModelsAndVersions) {
@@ -509,6 +537,25 @@ TEST_F(InferenceTest, OversizeReplyIsRefusedBeforeAnyWork) {
   EXPECT_EQ(ReasonOf(status), "REPLY_SIZE");
   EXPECT_EQ(runs, 0);
   EXPECT_TRUE(Infer(RequestOf({NoiseImage(32, 32), NoiseImage(32, 32)})).ok());
+}
+
+// To try again would never help, so it is no RESOURCE_EXHAUSTED, and no picture is begun.
+TEST_F(InferenceTest, PicturesThatNeverFitTogetherAreRefusedForGood) {
+  std::atomic<int> runs = 0;
+  const FakeModel fake = {.on_run = [&](int) { ++runs; }};
+  constexpr int64_t kFor2 = 40'000;  // pictures of 32x32, by the estimate
+  Serve(
+      {}, &fake,
+      {.workers = 2, .max_batch = 4, .admission = {.max_bytes = kFor2, .max_caller_percent = 100}});
+  const std::vector<Image> three(3, NoiseImage(32, 32));
+  const std::vector<std::string> files(3, Png(three[0]));
+  for (const Request& request : {RequestOf(three), RequestOfFiles(files)}) {
+    ExpectInvalid(request, "INVALID_TENSOR", "3 pictures are too many for one request");
+    ExpectInvalid(request, "INVALID_TENSOR", "bytes together; a caller may hold 40000");
+  }
+  EXPECT_EQ(runs, 0);
+  EXPECT_TRUE(Infer(RequestOf({three[0]})).ok());
+  ExpectNothingLeft();
 }
 
 TEST_F(InferenceTest, ADrainingServerRefuses) {
