@@ -2,10 +2,12 @@
 
 import asyncio
 import hashlib
+import pathlib
 import pickle
 import threading
 
 import grpc
+import numpy as np
 import pytest
 from fake_server import FakeServer, fail
 from harness import encode, noise
@@ -63,8 +65,6 @@ def test_errors_of_the_real_server(client):
     with pytest.raises(NotFound) as caught:
         client.restore(encode(noise(8, 8)), model="nobody")
     assert caught.value.reason == "UNKNOWN_MODEL" and "nobody" in caught.value.message
-    with pytest.raises(InvalidArgument, match="101"):
-        client.restore(encode(noise(8, 8)), format="jpeg", quality=101)
     with pytest.raises(DeadlineExceeded):
         client.restore(encode(noise(2000, 2000)), timeout=0.001)
     with pytest.raises(DeweatherError, match="NO_DATA_FOLDER"):
@@ -75,10 +75,21 @@ def test_errors_of_the_real_server(client):
 
 def test_what_is_wrong_before_anything_is_sent(client):
     for wrong, says in (({"format": "gif"}, "jpeg, png, webp, tiff, bmp"), ({"metadata": "some"}, "preserve, strip"),
-                        ({"priority": "high"}, "normal, background"), ({"seed": -1}, ""), ({"timeout": 0}, "above 0"),
-                        ({"timeout": 1e6}, "at most 86400")):
+                        ({"priority": "high"}, "normal, background"), ({"timeout": 0}, "above 0"),
+                        ({"seed": -1}, "seed is -1; it must be 0 to 18446744073709551615"),
+                        ({"quality": 2**40}, "quality is 1099511627776; it must be 1 to 100"),
+                        ({"strength": 1.5}, "strength is 1.5; it must be 0 to 1"),
+                        ({"strength": float("nan")}, "strength is nan"), ({"timeout": 1e6}, "at most 86400")):
         with pytest.raises(ValueError, match=says):
             client.restore(encode(noise(8, 8)), **wrong)
+    for wrong, says in (({"strength": "a"}, "strength is 'a'; it must be a number"),
+                        ({"quality": 90.5}, "quality is 90.5; it must be a whole number"),
+                        ({"timeout": "3"}, "timeout is '3'; it must be a number"), ({"model": 7}, "model is 7"),
+                        ({"format": 7}, "format is 7"), ({"expert_map": "no"}, "expert_map is 'no'")):
+        with pytest.raises(TypeError, match=says):
+            client.restore(encode(noise(8, 8)), **wrong)
+    numbers = {"quality": np.int64(90), "strength": np.float32(0.5), "seed": np.uint64(2**64 - 1)}
+    assert client.restore(encode(noise(8, 8)), **numbers).image
     with pytest.raises(TypeError, match="dance"):
         client.restore(encode(noise(8, 8)), dance=True)
     for wrong in ("nowhere", "h:0", "h:65536", "a b:1", ":1", "[::1]"):
@@ -86,6 +97,13 @@ def test_what_is_wrong_before_anything_is_sent(client):
             Client(wrong)
     with pytest.raises(ValueError, match="0 to 10"):
         Client(retries=11)
+    for wrong in ({"retries": 2.5}, {"retries": "3"}, {"timeout": "3"}, {"server": pathlib.Path("a:1")}):
+        with pytest.raises(TypeError, match=f"{next(iter(wrong))} is "):
+            Client(**wrong)
+    for wrong, says in (({"priority": 2**40}, "priority is 1099511627776; it must be -100 to 100"),
+                        ({"labels": {"camera": 1}}, "the label 'camera' is 1; it must be str")):
+        with pytest.raises((ValueError, TypeError), match=says):
+            client.jobs.submit("steps: 1", **wrong)
 
 
 def test_nobody_is_there():

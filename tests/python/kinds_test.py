@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 from harness import encode, noise, smooth
-from PIL import Image
+from PIL import Image, ImageOps
 
 from deweather_client import pictures, png, tiff
 
@@ -66,16 +66,56 @@ def test_images(client, mode):
         client.restore(Image.new("F", (4, 4)))
 
 
-def test_an_image_is_upright_as_it_is(client):
-    """Pillow does not turn pixels as EXIF says: neither do we, behind its back."""
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_image_comes_back_upright(client, orientation, mode):
+    """As a file does: what its EXIF says is done, and not said again."""
     out = io.BytesIO()
     exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.fromarray(smooth(40, 30)).save(out, "JPEG", exif=exif)
+    exif[0x0112] = orientation
+    Image.fromarray(smooth(40, 30)).convert(mode).save(out, "JPEG", exif=exif)
     given = Image.open(io.BytesIO(out.getvalue()))
-    assert client.restore(given).picture.size == given.size == (40, 30)
-    turned = client.restore(out.getvalue())
-    assert (turned.width, turned.height) == (30, 40)
+    restored = client.restore(given)
+    upright = ImageOps.exif_transpose(given)
+    assert restored.picture.size == upright.size == ((40, 30) if orientation < 5 else (30, 40))
+    np.testing.assert_array_equal(np.asarray(restored.picture), np.asarray(upright.convert(restored.picture.mode)))
+    assert restored.picture.getexif().get(0x0112, 1) == 1
+
+
+def test_exif_that_nobody_can_read_does_no_harm(client):
+    image = Image.fromarray(smooth(40, 30))
+    for exif in (b"", b"Exif\0\0nonsense", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01"):
+        image.info["exif"] = exif
+        assert client.restore(image).picture.size == (40, 30)
+
+
+def test_what_a_format_cannot_hold_is_said(client):
+    for pixels, name in ((noise(9, 8, 1)[..., None], "webp"), (noise(9, 8, dtype=np.uint16), "jpeg")):
+        restored = client.restore(pixels, format=name)
+        with pytest.raises(ValueError, match=f"the {name} file holds uint8 of shape .*, not {pixels.dtype}"):
+            _ = restored.picture
+        assert restored.array.dtype == np.uint8
+        assert restored._repr_html_()
+    assert client.restore(noise(9, 8), format="webp").picture.shape == (8, 9, 3)
+
+
+def test_pictures_with_nothing_or_with_holes_in_them_are_refused(client):
+    with pytest.raises(ValueError, match="a Pillow image of 0x4 pixels"):
+        client.restore(Image.new("RGB", (0, 4)))
+    with pytest.raises(ValueError, match="masked"):
+        client.restore(np.ma.masked_array(noise(4, 4), noise(4, 4) > 9))
+
+
+def test_a_file_is_not_named_as_what_it_is_not(client, tmp_path):
+    restored = client.restore(smooth(40, 30))
+    with pytest.raises(ValueError, match="out.png' is the name of a png file, and this is tiff; .*format='png'"):
+        restored.save(tmp_path / "out.png")
+    for name in ("out.tif", "out.TIFF", "out", "out.bin"):
+        restored.save(tmp_path / name)
+    jpeg = client.restore(encode(smooth(40, 30), "JPEG"))
+    jpeg.save(tmp_path / "out.JPG")
+    with pytest.raises(ValueError, match="webp"):
+        jpeg.save(tmp_path / "out.webp")
 
 
 def test_bytes_and_paths(client, tmp_path):
@@ -124,6 +164,18 @@ def test_a_notebook_shows_before_and_after(client, given):
     assert "before" in html and "after" in html and "identity" in html
     assert Image.open(io.BytesIO(restored._repr_png_())).size == (968, 240)
     assert re.fullmatch(r"<Restored 1000x500 \w+, \d+ bytes, model identity builtin, [\d.]+ s>", repr(restored))
+
+
+def test_before_is_what_was_sent(client):
+    """Whatever became of it since: a buffer is used again, an image is closed."""
+    buffer = np.full((30, 40, 3), 60, np.uint8)
+    image = Image.fromarray(buffer.copy())
+    first, second = client.restore(buffer), client.restore(image)
+    buffer[:] = 200
+    image.close()
+    for restored in (first, second):
+        before, _ = shown(restored._repr_html_())
+        assert before.getpixel((0, 0)) == (60, 60, 60)
 
 
 def test_without_pillow_arrays_do_all_they_did(server):

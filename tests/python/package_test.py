@@ -62,6 +62,15 @@ def test_it_needs_two_packages():
     assert sorted(re.match(r"[\w-]+", need)[0] for need in needs if "extra" not in need) == ["grpcio", "protobuf"]
 
 
+def test_what_it_is_tested_with_is_what_it_asks_for_at_least():
+    """Of NumPy and Pillow, whose older versions read other pixels: the major version."""
+    pinned = dict(line.split("==") for line in (ROOT / "scripts/requirements-python.txt").read_text().splitlines()
+                  if "==" in line)
+    needs = [re.match(r"(\w+)>=([\d.]+)", need) for need in importlib.metadata.requires("deweather-client")]
+    least = {need[1]: need[2] for need in needs if need}
+    assert least["pillow"] == pinned["pillow"].split(".")[0]
+
+
 def test_it_is_typed_and_holds_the_messages_and_nothing_of_ours(wheel):
     with zipfile.ZipFile(wheel) as file:
         names = file.namelist()

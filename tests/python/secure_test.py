@@ -91,6 +91,15 @@ def test_wrong_settings_of_tls(pki):
         Client(tls_cert=pki / "client.pem", tls_key=b"x")
 
 
+@pytest.mark.parametrize("name", ["tls_ca", "tls_cert", "tls_key"])
+def test_the_text_of_a_key_is_never_told(pki, name):
+    """Where a path or bytes belong."""
+    given = {"tls_cert": pki / "client.pem", "tls_key": pki / "client.key"}
+    given[name] = (pki / "client.key").read_text()
+    with pytest.raises(ValueError, match=f"^{name} is the text of a PEM file; give its path, or bytes$"):
+        Client(**given)
+
+
 def test_the_name_of_a_certificate(pki):
     """Of another host it is refused, unless the caller says what name it is for."""
     other = credentials(pki, name="client")

@@ -29,6 +29,10 @@ def wait(client: Client) -> None:
     assert_type(client.restore(b""), Restored[bytes])
     assert_type(client.restore(Path("in.png")), Restored[bytes])
     assert_type(client.restore("in.png", format="png", quality=3, strength=0.5), Restored[bytes])
+    assert_type(client.restore(bytearray(b"")), Restored[bytes])
+    assert_type(client.restore(memoryview(b"")), Restored[bytes])
+    assert_type(next(client.restore_stream(["in.png", b"", Path("in.png")])), Frame[bytes])
+    assert_type(next(client.restore_stream([Image.new("L", (1, 1))])), Frame[Image.Image])
     assert_type(client.restore(Image.new("L", (1, 1))).picture, Image.Image)
     array: NDArray[Any] = client.restore(np.zeros((4, 4), np.uint8)).picture
     for frame in client.restore_stream(frames(), window=2, model="rain"):

@@ -29,7 +29,7 @@ from deweather_client.wire_pb2 import HealthCheckRequest, HealthCheckResponse
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from deweather_client.pictures import AnyPicture, Picture
+    from deweather_client.pictures import AnyPicture, FilePicture, Picture
 
 T = TypeVar("T")
 Images = Union[Iterable[T], AsyncIterable[T]]
@@ -72,7 +72,7 @@ class AsyncClient:
         return HealthCheckResponse.ServingStatus.Name(reply.status)
 
     @overload
-    async def restore(self, image: File, *, timeout: float | None = None, request_id: str | None = None,
+    async def restore(self, image: FilePicture, *, timeout: float | None = None, request_id: str | None = None,
                       **options: Unpack[Options]) -> Restored[bytes]: ...
 
     @overload
@@ -89,8 +89,9 @@ class AsyncClient:
         return make_restored(response, source, attempts.request_id)
 
     @overload
-    async def restore_large(self, image: File, *, on_progress: OnProgress | None = None, timeout: float | None = None,
-                            request_id: str | None = None, **options: Unpack[Options]) -> Restored[bytes]: ...
+    async def restore_large(self, image: FilePicture, *, on_progress: OnProgress | None = None,
+                            timeout: float | None = None, request_id: str | None = None,
+                            **options: Unpack[Options]) -> Restored[bytes]: ...
 
     @overload
     async def restore_large(self, image: Picture, *, on_progress: OnProgress | None = None,
@@ -107,7 +108,7 @@ class AsyncClient:
         return make_restored(response, source, attempts.request_id)
 
     @overload
-    def restore_stream(self, images: Images[File], *, window: int = 4, drop_oldest: bool = False,
+    def restore_stream(self, images: Images[FilePicture], *, window: int = 4, drop_oldest: bool = False,
                        timeout: float | None = None, **options: Unpack[Options]) -> AsyncFrames[bytes]: ...
 
     @overload

@@ -14,9 +14,10 @@ import uuid
 
 import grpc
 
+from deweather_client import checks
 from deweather_client.errors import DeweatherError, ResourceExhausted, Unavailable, from_rpc
 from deweather_client.methods import REPEATABLE
-from deweather_client.settings import Settings, check_address, check_timeout, is_loopback
+from deweather_client.settings import Settings, check_address, checked_timeout, is_loopback
 
 MAX_SEND_BYTES = 64 << 20
 MAX_RECEIVE_BYTES = 257 << 20  # a server's largest picture, and room for what is beside it
@@ -66,8 +67,7 @@ class Attempts:
 
     def __init__(self, settings: Settings, timeout: float | None, request_id: str | None = None,
                  picture: bool = False) -> None:
-        seconds = settings.timeout if timeout is None else timeout
-        check_timeout(seconds)
+        seconds = checked_timeout(settings.timeout if timeout is None else timeout)
         self.timeout = seconds
         self.request_id = uuid.uuid4().hex if request_id is None else checked_request_id(request_id)
         self._token = settings.token
@@ -109,9 +109,8 @@ class Attempts:
 
 
 def checked_request_id(request_id: str) -> str:
-    if not isinstance(request_id, str):
-        raise TypeError(f"request_id is {type(request_id).__name__}; it must be str")
-    if not 1 <= len(request_id) <= MAX_REQUEST_ID or not all("!" <= character <= "~" for character in request_id):
+    visible = all("!" <= character <= "~" for character in checks.text("request_id", request_id))
+    if not (visible and 1 <= len(request_id) <= MAX_REQUEST_ID):
         raise ValueError(f"request_id has {len(request_id)} characters; it must have 1 to {MAX_REQUEST_ID} visible "
                          "ASCII characters")
     return request_id

@@ -27,7 +27,7 @@ from deweather_client.wire_pb2 import HealthCheckRequest, HealthCheckResponse
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from deweather_client.pictures import AnyPicture, Picture
+    from deweather_client.pictures import AnyPicture, FilePicture, Picture
 
 OnProgress = Callable[[int, int], object]
 T = TypeVar("T")
@@ -84,7 +84,7 @@ class Client:
         return HealthCheckResponse.ServingStatus.Name(reply.status)
 
     @overload
-    def restore(self, image: File, *, timeout: float | None = None, request_id: str | None = None,
+    def restore(self, image: FilePicture, *, timeout: float | None = None, request_id: str | None = None,
                 **options: Unpack[Options]) -> Restored[bytes]: ...
 
     @overload
@@ -104,7 +104,7 @@ class Client:
         return make_restored(response, source, attempts.request_id)
 
     @overload
-    def restore_large(self, image: File, *, on_progress: OnProgress | None = None, timeout: float | None = None,
+    def restore_large(self, image: FilePicture, *, on_progress: OnProgress | None = None, timeout: float | None = None,
                       request_id: str | None = None, **options: Unpack[Options]) -> Restored[bytes]: ...
 
     @overload
@@ -120,7 +120,7 @@ class Client:
         return make_restored(response, source, attempts.request_id)
 
     @overload
-    def restore_stream(self, images: Iterable[File], *, window: int = 4, drop_oldest: bool = False,
+    def restore_stream(self, images: Iterable[FilePicture], *, window: int = 4, drop_oldest: bool = False,
                        timeout: float | None = None, **options: Unpack[Options]) -> Frames[bytes]: ...
 
     @overload

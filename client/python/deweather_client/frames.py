@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
-from deweather_client import pictures
+from deweather_client import checks, pictures
 from deweather_client.attempts import MAX_SEND_BYTES
 from deweather_client.errors import DeweatherError, from_frame, make_error
 from deweather_client.restored import Frame, make_restored
@@ -23,8 +23,7 @@ MAX_FRAME_BYTES = MAX_SEND_BYTES - 64  # of a file: a message holds its number t
 
 def start_of(options: restoration_pb2.RestoreOptions, window: int, drop_oldest: bool) -> Request:
     """The first message."""
-    if not 1 <= window <= MAX_WINDOW:
-        raise ValueError(f"window is {window}; it must be 1 to {MAX_WINDOW}")
+    window = checks.whole("window", window, 1, MAX_WINDOW)
     return Request(start=Request.Start(options=options, window=window, drop_oldest=drop_oldest))
 
 

@@ -9,10 +9,12 @@ from typing import Any, Union
 
 from google.protobuf import json_format, text_format
 
+from deweather_client import checks
 from deweather_client.v1 import model_pb2, train_config_pb2, training_pb2
 
 Config = Union[str, "os.PathLike[str]", Mapping[str, Any], train_config_pb2.TrainConfig]
 MAX_PAGE = 1000
+MAX_PRIORITY = 100
 ENDED = (training_pb2.Job.STATE_SUCCEEDED, training_pb2.Job.STATE_FAILED, training_pb2.Job.STATE_CANCELLED)
 
 
@@ -37,7 +39,8 @@ def train_config(config: Config) -> train_config_pb2.TrainConfig:
 
 def submission(config: Config, labels: Mapping[str, str] | None, priority: int, request_id: str | None,
                validate_only: bool) -> training_pb2.SubmitJobRequest:
-    return training_pb2.SubmitJobRequest(config=train_config(config), labels=labels or {}, priority=priority,
+    priority = checks.whole("priority", priority, -MAX_PRIORITY, MAX_PRIORITY)
+    return training_pb2.SubmitJobRequest(config=train_config(config), labels=checks.labels(labels), priority=priority,
                                          request_id=request_id or new_request_id(), validate_only=validate_only)
 
 
@@ -47,11 +50,10 @@ def new_request_id() -> str:
 
 def listing(states: Iterable[str], labels: Mapping[str, str] | None, model: str,
             limit: int) -> training_pb2.ListJobsRequest:
-    if limit < 0:
-        raise ValueError(f"limit is {limit}; it must be 0 or more")
+    limit = checks.whole("limit", limit, 0, 2**31 - 1)
     page = MAX_PAGE if limit == 0 else min(limit, MAX_PAGE)
     return training_pb2.ListJobsRequest(page_size=page, states=[state_of(word) for word in states],
-                                        labels=labels or {}, model=model)
+                                        labels=checks.labels(labels), model=model)
 
 
 def state_of(word: str) -> training_pb2.Job.State.ValueType:

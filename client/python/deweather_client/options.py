@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
+from deweather_client import checks
 from deweather_client.v1 import restoration_pb2
 
 if TYPE_CHECKING:
@@ -46,21 +47,24 @@ class Options(TypedDict, total=False):
 
 
 def restore_options(**options: Unpack[Options]) -> Proto:
-    """ValueError for a word that is none of those; what a number may be the server says."""
+    """ValueError, TypeError: an option out of its range, or of another kind."""
     unknown = set(options) - set(Options.__annotations__)
     if unknown:
         raise TypeError(f"no option {', '.join(sorted(unknown))}; there are {', '.join(Options.__annotations__)}")
-    proto = Proto(model=options.get("model") or "", task=options.get("task") or "",
-                  expert_map=options.get("expert_map", False), uncertainty_map=options.get("uncertainty_map", False))
-    if (name := options.get("format")) is not None:
-        proto.format = _one_of("format", FORMATS, "jpeg" if name == "jpg" else "tiff" if name == "tif" else name)
+    proto = Proto()
+    for name in ("model", "task"):
+        setattr(proto, name, checks.text(name, options.get(name) or ""))
+    for name in ("expert_map", "uncertainty_map"):
+        setattr(proto, name, checks.flag(name, options.get(name, False)))
+    if (word := options.get("format")) is not None:
+        proto.format = _one_of("format", FORMATS, "jpeg" if word == "jpg" else "tiff" if word == "tif" else word)
     if (quality := options.get("quality")) is not None:
-        proto.quality = quality
+        proto.quality = checks.whole("quality", quality, 1, 100)
     if (strength := options.get("strength")) is not None:
-        proto.strength = strength
+        proto.strength = checks.number("strength", strength, 0, 1)
     proto.metadata_policy = _one_of("metadata", METADATA, options.get("metadata", "preserve"))
     proto.priority = _one_of("priority", PRIORITIES, options.get("priority", "normal"))
-    proto.seed = options.get("seed", 0)
+    proto.seed = checks.whole("seed", options.get("seed", 0), 0, 2**64 - 1)
     return proto
 
 
@@ -70,6 +74,6 @@ def format_name(value: Proto.Format.ValueType) -> str:
 
 
 def _one_of(name: str, words: dict[str, T], word: str) -> T:
-    if word not in words:
+    if checks.text(name, word) not in words:
         raise ValueError(f"{name} is '{word}'; it must be one of {', '.join(words)}")
     return words[word]

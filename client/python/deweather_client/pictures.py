@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, Union
 
@@ -13,8 +14,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
-    Picture = TypeVar("Picture", bytes, NDArray[Any], Image)
-    AnyPicture = Union[bytes, bytearray, memoryview, str, os.PathLike[str], NDArray[Any], Image]
+    Picture = TypeVar("Picture", NDArray[Any], Image)
+    FilePicture = Union[bytes, bytearray, memoryview, str, os.PathLike[str]]
+    AnyPicture = Union[FilePicture, NDArray[Any], Image]
 
 T = TypeVar("T")
 
@@ -22,6 +24,8 @@ T = TypeVar("T")
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 _CONVERTED = {"La": "LA", "PA": "RGBA", "RGBa": "RGBA", "RGBX": "RGB", "CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB",
               "HSV": "RGB", "I;16L": "I;16", "I;16B": "I;16", "I;16N": "I;16"}
+
+_ORIENTATION = 0x0112  # of EXIF
 
 
 @dataclass(frozen=True)
@@ -31,12 +35,10 @@ class Source(Generic[T]):
     given: object
     file: bytes
 
-    def like_given(self, restored: bytes) -> T:
-        """The restored file as what was given."""
+    def like_given(self, restored: bytes, format: str) -> T:
+        """The restored file as what was given. ValueError: an array that a file of this format cannot hold."""
         if is_array(self.given):
-            shape = self.given.shape  # type: ignore[attr-defined]
-            pixels = to_array(restored)
-            return pixels.reshape(shape) if shape[2:] == (1,) else pixels  # type: ignore[return-value]
+            return _as_given(to_array(restored), self.given, format)  # type: ignore[return-value, arg-type]
         if is_image(self.given):
             return to_image(restored)  # type: ignore[return-value]
         return restored  # type: ignore[return-value]
@@ -95,7 +97,18 @@ def to_image(file: bytes) -> Image:
     return image
 
 
+def _as_given(pixels: NDArray[Any], given: NDArray[Any], format: str) -> NDArray[Any]:
+    if given.shape == (*pixels.shape, 1):
+        pixels = pixels[:, :, None]
+    if pixels.shape[2:] != given.shape[2:] or pixels.dtype.itemsize != given.dtype.itemsize:
+        raise ValueError(f"the {format} file holds {pixels.dtype} of shape {pixels.shape}, not {given.dtype} of shape "
+                         f"{given.shape} as given: `array` has it as it is, and a TIFF would hold what was given")
+    return pixels
+
+
 def _checked(pixels: NDArray[Any]) -> NDArray[Any]:
+    if hasattr(pixels, "mask"):
+        raise ValueError("a masked array: what is masked has no colour until `filled` gives it one")
     if pixels.dtype.kind != "u" or pixels.dtype.itemsize > 2:
         raise ValueError(f"an array of {pixels.dtype}; it must be uint8 or uint16")
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
@@ -109,8 +122,21 @@ def _png_of(image: Image) -> bytes:
     mode = _CONVERTED.get(image.mode, image.mode)
     if mode not in _PNG_MODES:
         raise ValueError(f"a Pillow image of mode {image.mode}; it must be one of {', '.join(_PNG_MODES)}")
+    if 0 in image.size:
+        raise ValueError(f"a Pillow image of {image.width}x{image.height} pixels; it must not be empty")
     out = io.BytesIO()
-    converted = image if mode == image.mode else image.convert(mode)
-    # Without EXIF: the pixels are upright as they are.
+    converted = _upright(image if mode == image.mode else image.convert(mode))
+    # Without EXIF: the pixels are upright now.
     converted.save(out, "PNG", compress_level=1, icc_profile=image.info.get("icc_profile"), exif=b"")
     return out.getvalue()
+
+
+def _upright(image: Image) -> Image:
+    """Turned as its EXIF says, as the server turns files."""
+    from PIL import ImageOps
+
+    try:
+        turned = ImageOps.exif_transpose(image) if image.getexif().get(_ORIENTATION, 1) != 1 else None
+        return turned or image
+    except (OSError, SyntaxError, ValueError, struct.error):
+        return image  # EXIF that nobody can read

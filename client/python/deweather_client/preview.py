@@ -27,7 +27,7 @@ class Small(NamedTuple):
 
 
 def as_html(before: object, after: object, caption: str) -> str | None:
-    """None if one of them cannot be shown here. Each is a file's bytes, an array or an image."""
+    """None if one of them cannot be shown here. Each is a file's bytes or an array."""
     figures = [(_data_uri(picture), word) for picture, word in ((before, "before"), (after, "after"))]
     if not all(uri for uri, _ in figures):
         return None
@@ -89,8 +89,6 @@ def _small(picture: object) -> Small | None:
 def _image_of(picture: object) -> Image:
     from PIL import Image, ImageOps
 
-    if pictures.is_image(picture):
-        return picture  # type: ignore[return-value]
     if isinstance(picture, bytes):
         image = Image.open(io.BytesIO(picture))
         return ImageOps.exif_transpose(image) or image

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from deweather_client import pictures, preview
+from deweather_client import pictures, preview, tiff
 from deweather_client.errors import DeweatherError, make_error
 from deweather_client.options import format_name
 from deweather_client.pictures import Source
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from deweather_client.v1.restoration_pb2 import RestoreResponse, Routing
 
 T = TypeVar("T")
+_SUFFIXES = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp", ".tif": "tiff", ".tiff": "tiff",
+             ".bmp": "bmp"}
 
 
 class ModelVersion(NamedTuple):
@@ -58,6 +60,8 @@ class Restored(Generic[T]):
     uncertainty_map  a PNG, 16-bit grey, one pixel a token, 65535 is 1; None unless asked for
     request_id       what the server's log calls it
 
+    Holds what was given too, and the file that was sent for it: where many are kept, keep `image` or `picture`.
+
     Threads  thread-safe
     """
 
@@ -75,8 +79,9 @@ class Restored(Generic[T]):
 
     @cached_property
     def picture(self) -> T:
-        """As it was given: bytes for a file or bytes, an array of the same shape and dtype, a Pillow image."""
-        return self.source.like_given(self.image)
+        """As it was given: bytes for a file or bytes, an array of the same shape and dtype, a Pillow image. ValueError
+        where a file of the `format` that was asked for cannot hold such an array."""
+        return self.source.like_given(self.image, self.format)
 
     @cached_property
     def array(self) -> NDArray[Any]:
@@ -89,7 +94,12 @@ class Restored(Generic[T]):
         return pictures.to_image(self.image)
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-        """Writes the file, whole or not at all. FileExistsError unless `overwrite`."""
+        """Writes the file, whole or not at all. FileExistsError unless `overwrite`; ValueError for the suffix of
+        another format: the file is as `format` says."""
+        named = _SUFFIXES.get(Path(path).suffix.lower(), self.format)
+        if named != self.format:
+            raise ValueError(f"'{os.fspath(path)}' is the name of a {named} file, and this is {self.format}; "
+                             f"restore(..., format='{named}') makes one")
         file = WholeFile(Path(path), overwrite)
         try:
             file.write(self.image)
@@ -108,9 +118,11 @@ class Restored(Generic[T]):
         return preview.as_png(*self._before_and_after())
 
     def _before_and_after(self) -> tuple[object, object]:
-        given = self.source.given
-        shown = pictures.is_array(given) or pictures.is_image(given)
-        return (given, self.picture) if shown else (self.source.file, self.image)
+        """Of the files: what was given may have been changed or closed since."""
+        if not pictures.is_array(self.source.given):
+            return self.source.file, self.image
+        after = pictures.to_array(self.image) if self.format == "tiff" else self.image
+        return tiff.read(self.source.file), after
 
 
 def make_restored(response: RestoreResponse, source: Source[T], request_id: str) -> Restored[T]:

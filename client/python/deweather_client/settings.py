@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import numbers
 import os
 import re
 import stat
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 from typing import Union
 
 import grpc
+
+from deweather_client import checks
 
 File = Union[str, "os.PathLike[str]"]
 Pem = Union[bytes, str, "os.PathLike[str]"]
@@ -42,7 +45,7 @@ def make_settings(server: str | None, *, tls: bool | None, tls_ca: Pem | None, t
                   tls_key: Pem | None, tls_name: str | None, token: str | None, token_file: File | None,
                   allow_plaintext_token: bool, timeout: float, retries: int) -> Settings:
     """What is not given comes from the environment, as the command has it: DEWEATHER_SERVER and so on."""
-    server = server or os.environ.get("DEWEATHER_SERVER") or DEFAULT_SERVER
+    server = checks.text("server", server or os.environ.get("DEWEATHER_SERVER") or DEFAULT_SERVER)
     host = check_address(server)
     if tls is not False:
         tls_ca = tls_ca or os.environ.get("DEWEATHER_TLS_CA") or None
@@ -54,10 +57,8 @@ def make_settings(server: str | None, *, tls: bool | None, tls_ca: Pem | None, t
     if source is not None and credentials is None and not allow_plaintext_token and not is_loopback(host):
         raise ValueError(f"a token would go to {server} in plaintext: give tls_ca or tls=True, or say "
                          "allow_plaintext_token=True")
-    check_timeout(timeout)
-    if not 0 <= retries <= MAX_RETRIES:
-        raise ValueError(f"retries is {retries}; it must be 0 to {MAX_RETRIES}")
-    return Settings(server, credentials, tls_name or "", source or (lambda: ""), timeout, retries)
+    retries = checks.whole("retries", retries, 0, MAX_RETRIES)
+    return Settings(server, credentials, tls_name or "", source or (lambda: ""), checked_timeout(timeout), retries)
 
 
 def check_address(server: str) -> str:
@@ -78,13 +79,19 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def check_timeout(timeout: float) -> None:
+def checked_timeout(timeout: float) -> float:
+    if not isinstance(timeout, numbers.Real):
+        raise TypeError(f"timeout is {timeout!r}; it must be a number of seconds")
     if not 0 < timeout <= MAX_TIMEOUT:
         raise ValueError(f"timeout is {timeout} s; it must be above 0 and at most {MAX_TIMEOUT:.0f}")
+    return float(timeout)
 
 
 def _credentials(tls: bool | None, ca: Pem | None, cert: Pem | None, key: Pem | None,
                  name: str | None) -> grpc.ChannelCredentials | None:
+    for named, value in (("tls_ca", ca), ("tls_cert", cert), ("tls_key", key)):
+        if isinstance(value, str) and "-----BEGIN" in value:
+            raise ValueError(f"{named} is the text of a PEM file; give its path, or bytes")  # nothing of it is told
     if (cert is None) != (key is None):
         raise ValueError("tls_cert and tls_key go together: one is missing")
     given = bool(ca or cert or name)

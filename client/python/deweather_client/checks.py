@@ -1,0 +1,44 @@
+"""What callers give, checked before it is sent. TypeError and ValueError name the value and what it may be."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Mapping
+
+
+def number(name: str, value: object, low: float, high: float) -> float:
+    """Those of NumPy are numbers too."""
+    if not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} is {value!r}; it must be a number")
+    found = float(value)
+    if not low <= found <= high:
+        raise ValueError(f"{name} is {value}; it must be {low:g} to {high:g}")
+    return found
+
+
+def whole(name: str, value: object, low: int, high: int) -> int:
+    if not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} is {value!r}; it must be a whole number")
+    found = int(value)
+    if not low <= found <= high:
+        raise ValueError(f"{name} is {value}; it must be {low} to {high}")
+    return found
+
+
+def text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is {value!r}; it must be str")
+    return value
+
+
+def flag(name: str, value: object) -> bool:
+    if value not in (True, False):
+        raise TypeError(f"{name} is {value!r}; it must be True or False")
+    return bool(value)
+
+
+def labels(given: Mapping[str, str] | None) -> Mapping[str, str]:
+    for key, value in (given or {}).items():
+        text(f"the label {key!r}", value)
+        text(f"the name of the label {value!r}", key)
+    return given or {}
