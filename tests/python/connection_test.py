@@ -33,7 +33,7 @@ def test_a_server_that_was_restarted_is_found_again_soon():
         with Server("--model", "identity", listen=first.address):
             since = time.monotonic()
             wait_until(lambda: works(client))
-            assert time.monotonic() - since < 7
+            assert time.monotonic() - since < 6
 
 
 def test_a_channel_is_asked_again_after_two_seconds():
