@@ -43,8 +43,8 @@ def channel_options(settings: Settings, agent: str) -> Options:
     options: Options = [
         ("grpc.max_send_message_length", MAX_SEND_BYTES), ("grpc.max_receive_message_length", MAX_RECEIVE_BYTES),
         ("grpc.primary_user_agent", agent), ("grpc.initial_reconnect_backoff_ms", 500),
-        # The least is also the time that a connection has to come about: 20 s unless said, in which a server that is
-        # back is not asked again.
+        # The least is also the time in which a connection must come about: 20 s unless said, and as long a server that
+        # is back may not be asked again.
         ("grpc.min_reconnect_backoff_ms", 2000), ("grpc.max_reconnect_backoff_ms", 2000),
         ("grpc.keepalive_time_ms", 360_000),
         ("grpc.keepalive_timeout_ms", 20_000), ("grpc.http2.max_pings_without_data", 0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from threading import Thread
 from types import TracebackType
@@ -156,7 +157,7 @@ class Client:
                     in_chunks = True
                     continue
                 pause = attempts.after(error)
-            self._connection.pause(pause)
+            time.sleep(pause)
 
     def _in_one(self, request: RestoreRequest, attempts: Attempts) -> RestoreResponse:
         call = self._connection.channel.unary_unary(

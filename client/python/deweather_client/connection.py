@@ -45,16 +45,6 @@ class Connection:
         self._closed = True
         self._channel.close()
 
-    def pause(self, seconds: float) -> None:
-        """Sleeps, and meanwhile finds a server that is back: gRPC notices a connection only while somebody waits for
-        one, and every 5 s."""
-        channel = self.channel
-        channel.subscribe(_nothing, try_to_connect=True)
-        try:
-            time.sleep(seconds)
-        finally:
-            channel.unsubscribe(_nothing)
-
     def call(self, method: Method[Request, Reply], request: Request, timeout: float | None = None) -> Reply:
         """One request, one reply; again where the server says when."""
         attempts = Attempts(self.settings, timeout)
@@ -98,7 +88,3 @@ class Connection:
             if isinstance(error, grpc.FutureCancelledError):
                 raise
             raise from_rpc(error, attempts.request_id) from None
-
-
-def _nothing(state: grpc.ChannelConnectivity) -> None:
-    pass
