@@ -1,4 +1,5 @@
-// What ModelInfer carries over HTTP, as binary data, beside gRPC and beside Restore: the same tiles, in turns.
+// What ModelInfer carries over HTTP, as binary data, beside /v1/restore there and beside both over gRPC: the same
+// tiles, in turns.
 
 #include <atomic>
 #include <cstdio>
@@ -77,6 +78,18 @@ class InferenceHttpThroughputTest : public HttpTest {
     };
   }
 
+  static std::string Bmp() {
+    return EncodeImage(NoiseImage(kSide, kSide), {.format = ImageFormat::kBmp}).value();
+  }
+
+  Call RestoreOverHttp() const {
+    auto client = std::make_shared<HttpClient>(http_->address());
+    return [client, body = Bmp()] {
+      const ReceivedReply reply = client->Call("POST", "/v1/restore", body);
+      return reply.status == 200 && reply.body.size() == body.size();
+    };
+  }
+
   Call OverGrpc(const std::string& planes) const {
     inference::ModelInferRequest request;
     request.add_inputs()->set_name("image");
@@ -94,7 +107,7 @@ class InferenceHttpThroughputTest : public HttpTest {
 
   Call OverRestore() const {
     v1::RestoreRequest request;
-    request.set_image(EncodeImage(NoiseImage(kSide, kSide), {.format = ImageFormat::kBmp}).value());
+    request.set_image(Bmp());
     return [request, channel = OpenChannel()] {
       grpc::ClientContext context;
       v1::RestoreResponse response;
@@ -113,17 +126,21 @@ TEST_F(InferenceHttpThroughputTest, NineTenthsOfRestore) {
   Way http = {.connect = [&] { return OverHttp(planes); }};
   Way grpc = {.connect = [&] { return OverGrpc(planes); }};
   Way restore = {.connect = [&] { return OverRestore(); }};
-  for (const Way* way : {&http, &grpc, &restore}) CallsIn(way->connect);
+  Way http_restore = {.connect = [&] { return RestoreOverHttp(); }};
+  for (const Way* way : {&http, &grpc, &restore, &http_restore}) CallsIn(way->connect);
   for (int round = 0; round < kRounds; ++round) {
-    for (Way* way : {&http, &grpc, &restore}) way->calls += CallsIn(way->connect);
+    for (Way* way : {&http, &grpc, &restore, &http_restore}) way->calls += CallsIn(way->connect);
   }
   const auto rate = [](const Way& way) {
     return static_cast<double>(way.calls) / (kRounds * absl::ToDoubleSeconds(kRound));
   };
-  std::printf("HTTP %.0f/s, gRPC %.0f/s, Restore %.0f/s: %.3f of gRPC, %.3f of Restore\n",
-              rate(http), rate(grpc), rate(restore), rate(http) / rate(grpc),
-              rate(http) / rate(restore));
-  EXPECT_GE(rate(http), 0.9 * rate(restore));
+  std::printf("HTTP: infer %.0f/s, restore %.0f/s; gRPC: infer %.0f/s, restore %.0f/s\n",
+              rate(http), rate(http_restore), rate(grpc), rate(restore));
+  std::printf(
+      "infer over HTTP: %.3f of restore there, %.3f of infer and %.3f of restore over gRPC\n",
+      rate(http) / rate(http_restore), rate(http) / rate(grpc), rate(http) / rate(restore));
+  EXPECT_GE(rate(http), 0.9 * rate(http_restore));
+  EXPECT_GE(rate(http), 0.7 * rate(restore));  // one more hop, within the process
 }
 
 }  // namespace
