@@ -96,11 +96,7 @@ grpc::Status FetchRest(StubInterface& stub, const RetryOptions& retry,
     on_piece(part->bytes(), total);
   }
   const grpc::Status status = stream->Finish();
-  if (wait.too_long() && !status.ok() && !stop) {
-    backoff.Silent(retry.patience);
-    return {grpc::StatusCode::UNAVAILABLE,
-            "no answer within " + absl::FormatDuration(retry.patience)};
-  }
+  if (wait.too_long() && !status.ok() && !stop) return backoff.Silent(retry.patience);
   if (!status.ok() || part->bytes() == total) return status;
   return {grpc::StatusCode::UNAVAILABLE, "the server sent less than the file"};
 }

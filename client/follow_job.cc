@@ -32,8 +32,7 @@ grpc::Status Ask(StubInterface& stub, const Following& following, const std::str
   const grpc::Status status = stub.GetJob(&context, request, job);
   if (status.ok()) backoff.Answered();
   if (status.error_code() != grpc::StatusCode::DEADLINE_EXCEEDED) return status;
-  backoff.Silent(most);
-  return {grpc::StatusCode::UNAVAILABLE, "no answer within " + absl::FormatDuration(most)};
+  return backoff.Silent(most);
 }
 
 }  // namespace

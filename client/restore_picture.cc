@@ -27,7 +27,7 @@ grpc::Status AttemptOnce(const PictureCall& call,
                          const std::function<grpc::Status(grpc::ClientContext&)>& attempt) {
   grpc::ClientContext context;
   context.set_deadline(absl::ToChronoTime(call.deadline));
-  context.AddMetadata(kRequestIdHeader, call.request_id);
+  SetRequestId(call.request_id, context);
   std::jthread canceller;
   if (call.stop != nullptr) canceller = CancelOn(*call.stop, context);
   return attempt(context);

@@ -17,6 +17,11 @@ void Backoff::Answered() {
   pause_ = options_.first_pause;
 }
 
+grpc::Status Backoff::Silent(absl::Duration time) {
+  silent_ = time;
+  return {grpc::StatusCode::UNAVAILABLE, "no answer within " + absl::FormatDuration(time)};
+}
+
 std::optional<absl::Duration> Backoff::Next(absl::Time now) {
   if (!failing_since_) failing_since_ = now - silent_;
   const absl::Duration left = *failing_since_ + options_.patience - now;

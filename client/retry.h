@@ -36,8 +36,8 @@ class Backoff {
   // The server is there: the next failure is a first one. Says so if it was away.
   void Answered();
 
-  // The attempt that fails now was without an answer for so long.
-  void Silent(absl::Duration time) { silent_ = time; }
+  // The attempt that fails now was without an answer for so long. Returns what it fails with.
+  grpc::Status Silent(absl::Duration time);
 
   // Before the next attempt, after one that failed at `now`; nullopt: there is to be none.
   std::optional<absl::Duration> Next(absl::Time now);

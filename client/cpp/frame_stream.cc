@@ -29,7 +29,7 @@ grpc::ClientContext* Prepared(const CallWishes& wishes, grpc::ClientContext& con
   if (wishes.timed) {
     wishes.Prepare(context);
   } else {
-    context.AddMetadata(kRequestIdHeader, wishes.request_id);
+    SetRequestId(wishes.request_id, context);
   }
   return &context;
 }

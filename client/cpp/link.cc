@@ -161,7 +161,7 @@ CallWishes::CallWishes(const Link& link, const CallOptions& call)
 
 void CallWishes::Prepare(grpc::ClientContext& context) const {
   context.set_deadline(absl::ToChronoTime(deadline));
-  context.AddMetadata(kRequestIdHeader, request_id);
+  SetRequestId(request_id, context);
 }
 
 std::jthread CallWishes::CancelWhenStopped(grpc::ClientContext& context) const {

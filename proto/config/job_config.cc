@@ -13,6 +13,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "model/base/annotate.h"
 #include "model/base/name.h"
 #include "model/base/status_macros.h"
 #include "proto/config/config.h"
@@ -33,14 +34,6 @@ absl::Status Wrong(std::string_view field, const std::string& value, std::string
   std::string shown = absl::CHexEscape(value);
   if (shown.size() > kShown) shown = shown.substr(0, kShown) + "...";
   return absl::InvalidArgumentError(absl::StrFormat("%s is '%s'; %s", field, shown, wanted));
-}
-
-// The same error, of that field.
-absl::Status Of(std::string_view field, const absl::Status& error) {
-  absl::Status status(error.code(), absl::StrFormat("%s: %s", field, error.message()));
-  error.ForEachPayload(
-      [&status](absl::string_view url, const absl::Cord& value) { status.SetPayload(url, value); });
-  return status;
 }
 
 // The same error, whose message begins with a path within the configuration.
@@ -128,7 +121,7 @@ class Resolver {
                    "it must be the name of a data set: 1 to 64 letters, digits, '.', '_' and '-'");
     }
     absl::StatusOr<JobDataset> dataset = rules_.dataset(*name);
-    if (!dataset.ok()) return Of(field, dataset.status());
+    if (!dataset.ok()) return OfField(field, dataset.status());
     if (dataset->pairs && kind == Kind::kClean) {
       return Wrong(field, *name, "that data set holds pairs; it must be one of clean pictures");
     }
@@ -170,7 +163,7 @@ class Resolver {
   absl::Status Weights(std::string_view field, std::string* weights) const {
     DW_ASSIGN_OR_RETURN(const InitFrom from, ParseInitFrom(field, *weights));
     absl::StatusOr<std::string> path = rules_.init_from(from);
-    if (!path.ok()) return Of(field, path.status());
+    if (!path.ok()) return OfField(field, path.status());
     *weights = *std::move(path);
     return absl::OkStatus();
   }

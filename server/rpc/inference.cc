@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "model/base/annotate.h"
 #include "model/base/error_reason.h"
 #include "model/base/mutex.h"
 #include "model/base/status_macros.h"
@@ -146,11 +147,7 @@ absl::Status CheckReplySize(int64_t bytes, int64_t limit) {
 // What is wrong with one of several files says with which.
 absl::Status OfFile(const InferenceRequest& request, int64_t index, const absl::Status& status) {
   if (!absl::IsInvalidArgument(status) || request.files.size() <= 1) return status;
-  absl::Status named = absl::InvalidArgumentError(
-      absl::StrFormat("%s[%d]: %s", kFilesInput, index, status.message()));
-  status.ForEachPayload(
-      [&](absl::string_view type, const absl::Cord& payload) { named.SetPayload(type, payload); });
-  return named;
+  return OfField(absl::StrFormat("%s[%d]", kFilesInput, index), status);
 }
 
 // Owns     the pin only until each picture has its own

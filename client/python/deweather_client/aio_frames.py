@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 
 from deweather_client import pictures
-from deweather_client.frames import Request, frame_request, late
+from deweather_client.frames import Owed, Request, frame_request, late
 from deweather_client.v1.restoration_pb2 import RestoreStreamResponse
 
 if TYPE_CHECKING:
@@ -36,9 +36,7 @@ class AsyncWindow(Generic[T]):
     def __init__(self, most: int) -> None:
         self._room = asyncio.Semaphore(most)
         self._changed = asyncio.Event()
-        self._under_way: dict[int, pictures.Source[T]] = {}
-        self._at_source = False  # whether the next frame is taken from the source
-        self._due_at = 0.0  # since when the server owes what it owes
+        self._owed: Owed[T] = Owed()
         self._failure: BaseException | None = None  # of the source
 
     async def send(self, call: Call, start: Request, images: AsyncIterator[Any]) -> None:
@@ -65,7 +63,7 @@ class AsyncWindow(Generic[T]):
         answer = asyncio.ensure_future(call.read())
         try:
             while not answer.done():
-                left = self._left(asked_at, timeout)
+                left = self._owed.left(asked_at, timeout)
                 if left is not None and left <= 0:
                     self.raise_failure()
                     raise late(timeout)
@@ -80,9 +78,8 @@ class AsyncWindow(Generic[T]):
 
     def leave(self, number: int) -> pictures.Source[T]:
         """The answer of this frame is there."""
-        self._due_at = time.monotonic()
         self._room.release()
-        return self._under_way.pop(number)
+        return self._owed.leave(number)
 
     def raise_failure(self) -> None:
         """Raises what the source raised, if it did."""
@@ -100,22 +97,12 @@ class AsyncWindow(Generic[T]):
         return None
 
     def _enter(self, number: int, source: pictures.Source[T]) -> None:
-        if not self._under_way:
-            self._due_at = time.monotonic()
-        self._under_way[number] = source
+        self._owed.enter(number, source)
         self._changed.set()
 
     def _turn_to_source(self, at_source: bool) -> None:
-        if not self._under_way:
-            self._due_at = time.monotonic()
-        self._at_source = at_source
+        self._owed.turn_to_source(at_source)
         self._changed.set()
-
-    def _left(self, asked_at: float, timeout: float) -> float | None:
-        """As Window's."""
-        if self._at_source and not self._under_way:
-            return None
-        return max(asked_at, self._due_at) + timeout - time.monotonic()
 
     async def _change(self, answer: asyncio.Future[Any], left: float | None) -> None:
         """Until the answer is there, or something else has changed, or the time is over."""

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Mapping
+from typing import TypeVar
+
+Number = TypeVar("Number", int, float)
 
 
 def number(name: str, value: object, low: float, high: float) -> float:
     """Those of NumPy are numbers too."""
     if not isinstance(value, numbers.Real):
         raise TypeError(f"{name} is {value!r}; it must be a number")
-    found = float(value)
-    if not low <= found <= high:
-        raise ValueError(f"{name} is {value}; it must be {low:g} to {high:g}")
-    return found
+    return _within(name, value, float(value), low, high)
 
 
 def whole(name: str, value: object, low: int, high: int) -> int:
     if not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} is {value!r}; it must be a whole number")
-    found = int(value)
-    if not low <= found <= high:
-        raise ValueError(f"{name} is {value}; it must be {low} to {high}")
-    return found
+    return _within(name, value, int(value), low, high)
 
 
 def text(name: str, value: object) -> str:
@@ -42,3 +39,9 @@ def labels(given: Mapping[str, str] | None) -> Mapping[str, str]:
         text(f"the label {key!r}", value)
         text(f"the name of the label {value!r}", key)
     return given or {}
+
+
+def _within(name: str, given: object, found: Number, low: Number, high: Number) -> Number:
+    if not low <= found <= high:
+        raise ValueError(f"{name} is {given}; it must be {low} to {high}")
+    return found

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deweather_client.errors import make_error
+from deweather_client.options import SUFFIXES
 from deweather_client.v1 import model_pb2, restoration_pb2, training_pb2
 
 CHUNK_BYTES = 256 << 10
@@ -22,7 +23,6 @@ Import = model_pb2.ImportModelRequest
 Dataset = training_pb2.Dataset
 
 KINDS = {"pairs": Dataset.KIND_PAIRS, "clean": Dataset.KIND_CLEAN}
-_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -119,8 +119,8 @@ def _pictures(folder: Path) -> list[Path]:
     if not found:
         raise ValueError(f"{folder} is empty")
     for path in found:
-        if not path.is_file() or path.suffix.lower() not in _EXTENSIONS:
-            raise ValueError(f"{path} is no picture: {', '.join(_EXTENSIONS)}")
+        if not path.is_file() or path.suffix.lower() not in SUFFIXES:
+            raise ValueError(f"{path} is no picture: {', '.join(SUFFIXES)}")
         if not _NAME.fullmatch(path.name):
             raise ValueError(f"{path}: a name has at most 64 letters, digits, '.', '_' and '-'")
     return found

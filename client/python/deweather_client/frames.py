@@ -81,6 +81,43 @@ class Late:
             raise late(self._timeout)
 
 
+class Owed(Generic[T]):
+    """What the server owes: answers to the frames under way, or else the stream's begin or end. Where nothing but the
+    source is waited for, it owes nothing.
+
+    Threads  one at a time
+    """
+
+    def __init__(self) -> None:
+        self.under_way: dict[int, pictures.Source[T]] = {}
+        self._at_source = False  # whether the next frame is taken from the source
+        self._due_at = 0.0  # since when the server owes what it owes
+
+    def enter(self, number: int, source: pictures.Source[T]) -> None:
+        """A frame is sent."""
+        self._begin()
+        self.under_way[number] = source
+
+    def leave(self, number: int) -> pictures.Source[T]:
+        """The answer of this frame is there."""
+        self._due_at = time.monotonic()
+        return self.under_way.pop(number)
+
+    def turn_to_source(self, at_source: bool) -> None:
+        self._begin()
+        self._at_source = at_source
+
+    def left(self, asked_at: float, timeout: float) -> float | None:
+        """Seconds until it is late for a caller who has waited since `asked_at`; None: it owes nothing."""
+        if self._at_source and not self.under_way:
+            return None
+        return max(asked_at, self._due_at) + timeout - time.monotonic()
+
+    def _begin(self) -> None:
+        if not self.under_way:
+            self._due_at = time.monotonic()
+
+
 class Window(Generic[T]):
     """Frames that were sent and have no answer yet, at most so many.
 
@@ -91,10 +128,8 @@ class Window(Generic[T]):
         self._most = most
         self._changed = threading.Condition()
         # Guarded by _changed:
-        self._under_way: dict[int, pictures.Source[T]] = {}
-        self._at_source = False  # whether the next frame is taken from the source
+        self._owed: Owed[T] = Owed()
         self._asked_at: float | None = None  # since when the caller waits for an answer
-        self._due_at = 0.0  # since when the server owes what it owes
         self._failure: BaseException | None = None  # of the source
         self._closed = False
 
@@ -121,9 +156,8 @@ class Window(Generic[T]):
         """The answer of this frame is there."""
         with self._changed:
             self._asked_at = None
-            self._due_at = time.monotonic()
             self._changed.notify_all()
-            return self._under_way.pop(number)
+            return self._owed.leave(number)
 
     def close(self) -> None:
         with self._changed:
@@ -149,11 +183,9 @@ class Window(Generic[T]):
         give_up()
 
     def _left(self, timeout: float) -> float | None:
-        """Seconds until the server is late. None: nobody waits for it, or all that there is to wait for is the
-        source. REQUIRES: _changed is held."""
-        if self._asked_at is None or (self._at_source and not self._under_way):
-            return None
-        return max(self._asked_at, self._due_at) + timeout - time.monotonic()
+        """Seconds until the server is late. None: nobody waits for it, or it owes nothing. REQUIRES: _changed is
+        held."""
+        return None if self._asked_at is None else self._owed.left(self._asked_at, timeout)
 
     def _take(self, sources: Iterator[pictures.Source[T]]) -> pictures.Source[T] | None:
         """The next picture; None: there is none, or the source failed."""
@@ -166,21 +198,17 @@ class Window(Generic[T]):
 
     def _wait_for_room(self) -> bool:
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or len(self._under_way) < self._most)
+            self._changed.wait_for(lambda: self._closed or len(self._owed.under_way) < self._most)
             return not self._closed
 
     def _enter(self, number: int, source: pictures.Source[T]) -> None:
         with self._changed:
-            if not self._under_way:
-                self._due_at = time.monotonic()
-            self._under_way[number] = source
+            self._owed.enter(number, source)
             self._changed.notify_all()
 
     def _turn_to_source(self, at_source: bool) -> None:
         with self._changed:
-            if not self._under_way:
-                self._due_at = time.monotonic()
-            self._at_source = at_source
+            self._owed.turn_to_source(at_source)
             self._changed.notify_all()
 
 

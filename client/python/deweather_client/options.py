@@ -15,6 +15,9 @@ T = TypeVar("T")
 
 FORMATS = {"jpeg": Proto.FORMAT_JPEG, "png": Proto.FORMAT_PNG, "webp": Proto.FORMAT_WEBP, "tiff": Proto.FORMAT_TIFF,
            "bmp": Proto.FORMAT_BMP}
+# Of names of files.
+SUFFIXES = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp", ".tif": "tiff", ".tiff": "tiff",
+            ".bmp": "bmp"}
 METADATA = {"preserve": Proto.METADATA_POLICY_PRESERVE, "strip": Proto.METADATA_POLICY_STRIP}
 PRIORITIES = {"normal": Proto.PRIORITY_NORMAL, "background": Proto.PRIORITY_BACKGROUND}
 
@@ -57,7 +60,7 @@ def restore_options(**options: Unpack[Options]) -> Proto:
     for name in ("expert_map", "uncertainty_map"):
         setattr(proto, name, checks.flag(name, options.get(name, False)))
     if (word := options.get("format")) is not None:
-        proto.format = _one_of("format", FORMATS, "jpeg" if word == "jpg" else "tiff" if word == "tif" else word)
+        proto.format = _one_of("format", FORMATS, SUFFIXES.get(f".{word}", word))
     if (quality := options.get("quality")) is not None:
         proto.quality = checks.whole("quality", quality, 1, 100)
     if (strength := options.get("strength")) is not None:

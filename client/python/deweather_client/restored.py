@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from deweather_client import pictures, preview, tiff
 from deweather_client.errors import DeweatherError, make_error
-from deweather_client.options import format_name
+from deweather_client.options import SUFFIXES, format_name
 from deweather_client.pictures import Source
 from deweather_client.whole_file import WholeFile
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from deweather_client.v1.restoration_pb2 import RestoreResponse, Routing
 
 T = TypeVar("T")
-_SUFFIXES = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp", ".tif": "tiff", ".tiff": "tiff",
-             ".bmp": "bmp"}
 
 
 class ModelVersion(NamedTuple):
@@ -96,7 +94,7 @@ class Restored(Generic[T]):
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Writes the file, whole or not at all. FileExistsError unless `overwrite`; ValueError for the suffix of
         another format: the file is as `format` says."""
-        named = _SUFFIXES.get(Path(path).suffix.lower(), self.format)
+        named = SUFFIXES.get(Path(path).suffix.lower(), self.format)
         if named != self.format:
             raise ValueError(f"'{os.fspath(path)}' is the name of a {named} file, and this is {self.format}; "
                              f"restore(..., format='{named}') makes one")
